@@ -1,0 +1,42 @@
+# Two commands: `make quickstart` runs the first benchmark, `make test` checks the project.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+# Tests run one process per core with one thread each: two pools of threads on the same cores wait for each other.
+JOBS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help install quickstart test test-slow lint benchmark clean
+
+help:  ## show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "ganno-bench needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) --version); try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $(READY)
+
+install: $(READY)  ## create .venv with the package and its development tools
+
+quickstart: $(READY)  ## run the quickstart suite and print the standings (about 5 minutes)
+	$(BIN)/ganno-bench run quickstart --out runs/quickstart
+
+lint: $(READY)  ## ruff, mypy and the import ladder
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+test: lint  ## lint, then every test that is not marked slow
+	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
+
+test-slow: $(READY)  ## the tests marked slow
+	$(BIN)/python -m pytest -n $(JOBS) -m slow
+
+benchmark: $(READY)  ## time the engine (nothing else should be running)
+	$(BIN)/python benchmarks/engine.py
+
+clean:  ## remove the environment
+	rm -rf .venv

@@ -1,0 +1,3 @@
+"""A benchmark for learning-rate schedulers, each tuned by Optuna with the same budget."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Foundations that every other package stands on: errors, registries, configuration, seeds, records."""

@@ -1,0 +1,91 @@
+"""TOML files -> frozen pydantic models, with errors that name file, key, value and the nearest valid name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ganno_bench.core.errors import ConfigError, did_you_mean
+
+__all__ = ["Config", "content_hash", "parse_config", "read_toml"]
+
+C = TypeVar("C", bound="Config")
+
+
+class Config(BaseModel):
+    """Base of everything that is read from a file: immutable, unknown keys are errors, no silent conversions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        ConfigError: The file is missing, unreadable or no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: is not valid TOML: {error}") from error
+
+
+def parse_config(model: type[C], data: dict[str, Any], source: str) -> C:
+    """Validate `data` as a `model`.
+
+    Args:
+        model: The class to make.
+        data: What was read; arrays may stand for tuples.
+        source: The file's name, for messages.
+
+    Raises:
+        ConfigError: One line for the first thing that is wrong: file, key, value and the nearest valid name.
+    """
+    try:
+        # JSON mode, because it is the one in which a strict model still takes an array for a tuple.
+        return model.model_validate_json(json.dumps(data, default=str))
+    except ValidationError as error:
+        first = error.errors()[0]
+        loc = first["loc"]
+        key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".")
+        if first["type"] == "extra_forbidden":
+            message = f"unknown key {key!r}{did_you_mean(str(loc[-1]), _fields_at(model, loc[:-1]))}"
+        elif first["type"] == "missing":
+            message = f"key {key!r} is missing"
+        else:
+            message = f"key {key!r}: {first['msg']} (value: {first['input']!r})"
+        raise ConfigError(f"{source}: {message}") from None
+
+
+def content_hash(data: Any) -> str:
+    """Return a hash of plain data (mappings, sequences, numbers, strings): 16 hexadecimal digits."""
+    if isinstance(data, BaseModel):
+        data = data.model_dump(mode="json")
+    canonical = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def _fields_at(model: Any, loc: tuple[int | str, ...]) -> list[str]:
+    """Return the field names of the model that lies at `loc` below `model`."""
+    for part in loc:
+        if isinstance(part, int) or not (isinstance(model, type) and issubclass(model, BaseModel)):
+            continue
+        field = model.model_fields.get(part)
+        model = _innermost_model(field.annotation) if field else None
+    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+
+
+def _innermost_model(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in get_args(annotation):
+        if (found := _innermost_model(argument)) is not None:
+            return found
+    return None

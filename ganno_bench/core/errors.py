@@ -1,0 +1,63 @@
+"""The exception tree. Whatever a user can get wrong raises a `UserError` and ends a command with exit code 2."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "ConfigError",
+    "DatasetError",
+    "GannoBenchError",
+    "PluginError",
+    "RecordError",
+    "ResumeError",
+    "UnknownNameError",
+    "UserError",
+    "did_you_mean",
+]
+
+
+class GannoBenchError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+    exit_code = 1
+
+
+class UserError(GannoBenchError):
+    """Something the user gave is wrong; the message says what, where and what would be right."""
+
+    exit_code = 2
+
+
+class ConfigError(UserError):
+    """A configuration file or command-line value is invalid."""
+
+
+class UnknownNameError(UserError):
+    """A name is not registered; the message carries the nearest names that are."""
+
+
+class DatasetError(UserError):
+    """A dataset is missing, or is not what its declaration says."""
+
+
+class RecordError(UserError):
+    """A record file is corrupt, or records cannot be compared."""
+
+
+class ResumeError(UserError):
+    """A run directory cannot be continued with these settings."""
+
+
+class PluginError(UserError):
+    """A plugin cannot be imported, is not what it is registered as, or broke its contract."""
+
+
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+    """Return `"; did you mean 'x'?"` for the choice nearest to `name`, else the list of choices."""
+    choices = sorted(choices)
+    near = difflib.get_close_matches(name, choices, n=1, cutoff=0.6)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; valid: {', '.join(choices)}" if choices else ""

@@ -1,0 +1,178 @@
+"""Run records: one JSON line for each training run, with everything that a table or a plot is made of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+
+from ganno_bench.core.config import Config
+from ganno_bench.core.errors import RecordError
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "Cost",
+    "Curve",
+    "LrTrace",
+    "Metrics",
+    "Provenance",
+    "RunRecord",
+    "dump_record",
+    "parse_record",
+    "read_records",
+]
+
+SCHEMA_VERSION = 1
+
+
+class Metrics(Config):
+    """Where a run ended. Losses are mean cross-entropy in nats per example or token; None where it diverged."""
+
+    train_loss: float | None
+    """Mean over the last evaluation interval, on training batches."""
+    val_loss: float | None
+    val_error: float | None
+    """Share of wrong predictions, in [0, 1]."""
+    test_loss: float | None
+    """None for tuning runs, too: only the report's runs are evaluated on test data."""
+    test_error: float | None
+
+
+class Curve(Config):
+    """Losses along a run; entry i belongs to `updates[i]` updates done; None from divergence on."""
+
+    updates: tuple[int, ...]
+    train_loss: tuple[float | None, ...]
+    """Mean over the updates since the last entry."""
+    val_loss: tuple[float | None, ...]
+
+
+class LrTrace(Config):
+    """Learning rates along a run, decimated: row i is what update `updates[i]` (counted from 0) used, per layer."""
+
+    updates: tuple[int, ...]
+    layers: tuple[str, ...]
+    lr: tuple[tuple[float, ...], ...]
+
+
+class Cost(Config):
+    """What a run cost."""
+
+    updates: int
+    tuning_updates: int
+    """Updates that were spent on finding this configuration."""
+    wall_seconds: float
+    """This run's share of the time that its population took."""
+
+
+class Provenance(Config):
+    """Where a record comes from."""
+
+    timestamp: str
+    """UTC, ISO 8601."""
+    host: str
+    platform: str
+    device: str
+    """`cpu`, or the accelerator's name."""
+    backend: str
+    threads: int
+    versions: dict[str, str]
+    """Package -> version, of all that affects results."""
+
+
+class RunRecord(Config):
+    """One training run."""
+
+    schema_version: Literal[1] = 1
+    suite: str
+    suite_hash: str
+    custom: bool
+    """Whether the run departed from the suite's own budget."""
+    workload: str
+    dataset_fingerprint: str
+    task: str
+    scheduler: str
+    """Name under which it is ranked."""
+    code_hash: str
+    """Hash of the scheduler's source."""
+    ruleset: Literal["tuned", "zero-shot"]
+    study: int
+    """Index of the independent tuning study."""
+    role: Literal["tuning", "report"]
+    trial: int
+    """Index of the trial in its study; for a report, of the trial that won."""
+    seed: Annotated[int, Field(ge=0)]
+    """Index of the seed within its role."""
+    config: dict[str, float | int | str | bool]
+    """`base_lr`, `weight_decay` and the scheduler's hyperparameters."""
+    status: Literal["completed", "diverged"]
+    diverged_at: int | None
+    """Index of the first update whose loss was not finite."""
+    chance_loss: float
+    """Loss of a predictor that knows nothing but the classes (tokens): what a run is scored at if it did worse."""
+    metrics: Metrics
+    curve: Curve
+    lr_trace: LrTrace
+    cost: Cost
+    provenance: Provenance
+
+    @property
+    def objective(self) -> float:
+        """What tuning minimises: the final validation loss, at worst chance."""
+        loss = self.metrics.val_loss
+        return self.chance_loss if loss is None else min(loss, self.chance_loss)
+
+
+def dump_record(record: RunRecord) -> str:
+    """Return a record as one line of JSON, without the line's end."""
+    return json.dumps(record.model_dump(mode="json"), separators=(",", ":"), allow_nan=False)
+
+
+def parse_record(line: str | bytes, where: str) -> RunRecord:
+    """Read a record from a line of JSON.
+
+    Args:
+        line: The line.
+        where: File and line number, for messages.
+
+    Raises:
+        RecordError: The line is no JSON, has another schema version, or lacks something.
+    """
+    try:
+        data = json.loads(line)
+    except ValueError as error:
+        raise RecordError(f"{where}: is not valid JSON: {error}") from None
+    version = data.get("schema_version") if isinstance(data, dict) else None
+    if version != SCHEMA_VERSION:
+        raise RecordError(
+            f"{where}: has schema version {version!r}; this version of ganno-bench reads {SCHEMA_VERSION}"
+        )
+    try:
+        return RunRecord.model_validate_json(line)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise RecordError(f"{where}: key {key!r}: {first['msg']} (value: {first['input']!r})") from None
+
+
+def read_records(paths: Iterable[Path]) -> list[RunRecord]:
+    """Read record files.
+
+    Args:
+        paths: Files, or run directories that hold a `records.jsonl`.
+
+    Raises:
+        RecordError: A file is missing or has a line that is no record.
+    """
+    records = []
+    for path in paths:
+        file = path / "records.jsonl" if path.is_dir() else path
+        try:
+            lines = file.read_bytes().splitlines()
+        except OSError as error:
+            raise RecordError(f"{file}: cannot be read: {error.strerror}") from None
+        records += [parse_record(line, f"{file}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
+    return records

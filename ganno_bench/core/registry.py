@@ -1,0 +1,132 @@
+"""Registries: a name -> where the code lies, resolved only when the code is wanted.
+
+An entry comes from one of three places: the built-in table of the registry, an installed package's entry point, or a
+file of the user's own (`./file.py:Name`). Nothing is registered by importing it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ganno_bench.core.errors import PluginError, UnknownNameError, did_you_mean
+
+__all__ = ["Entry", "Registry"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered name.
+
+    Attributes:
+        name: What it is called on the command line and in suites.
+        target: `module:attribute`, or `path.py:attribute`.
+        source: `built-in`, the name and version of the package that brings it, or `file`.
+        error: Why it cannot be used, or None. A broken plugin is listed, and fails only what names it.
+    """
+
+    name: str
+    target: str
+    source: str
+    error: str | None = None
+
+
+class Registry:
+    """Names of one kind of thing (schedulers, models, ...), and how to get at them."""
+
+    def __init__(self, kind: str, builtin: Mapping[str, str], group: str | None = None) -> None:
+        """Describe a registry.
+
+        Args:
+            kind: What is registered, in the singular, for messages: `scheduler`.
+            builtin: Name -> `module:attribute`.
+            group: Entry-point group in which installed packages bring more, or None.
+        """
+        self.kind = kind
+        self._builtin = dict(builtin)
+        self._group = group
+
+    def entries(self) -> dict[str, Entry]:
+        """Return every name with its entry, sorted; names that two sources claim carry an error."""
+        found = {name: Entry(name, target, "built-in") for name, target in self._builtin.items()}
+        for point in self._entry_points():
+            source = f"{point.dist.name} {point.dist.version}" if point.dist else "entry point"
+            entry = Entry(point.name, point.value, source)
+            other = found.get(point.name)
+            if other is not None and other != entry:
+                error = f"{self.kind} {point.name!r} is registered twice: by {other.source} and by {source}"
+                entry = Entry(point.name, other.target, f"{other.source}, {source}", error)
+            found[point.name] = entry
+        return dict(sorted(found.items()))
+
+    def load(self, ref: str) -> Any:
+        """Return the object that `ref` names.
+
+        Args:
+            ref: A registered name, or `path/to/file.py:Name`.
+
+        Raises:
+            UnknownNameError: No such name; the message has the nearest one.
+            PluginError: It is registered twice, or importing it failed.
+        """
+        if ".py:" in ref:
+            path, _, attribute = ref.rpartition(":")
+            return self._attribute(ref, _import_file(Path(path), self.kind), attribute)
+        entry = self.entries().get(ref)
+        if entry is None:
+            raise UnknownNameError(f"unknown {self.kind} {ref!r}{did_you_mean(ref, self.entries())}")
+        if entry.error is not None:
+            raise PluginError(entry.error)
+        module, _, attribute = entry.target.partition(":")
+        try:
+            imported = importlib.import_module(module)
+        except Exception as error:
+            raise PluginError(
+                f"{self.kind} {ref!r} ({entry.source}) cannot be imported: {type(error).__name__}: {error}"
+            ) from error
+        return self._attribute(ref, imported, attribute)
+
+    def _entry_points(self) -> list[EntryPoint]:
+        if self._group is None:
+            return []
+        unique = {(point.name, point.value): point for point in entry_points(group=self._group)}
+        return sorted(unique.values(), key=lambda point: (point.name, point.value))
+
+    def _attribute(self, ref: str, module: ModuleType, attribute: str) -> Any:
+        try:
+            return getattr(module, attribute)
+        except AttributeError:
+            public = [name for name in vars(module) if not name.startswith("_")]
+            raise PluginError(
+                f"{self.kind} {ref!r}: {module.__file__} has no {attribute!r}{did_you_mean(attribute, public)}"
+            ) from None
+
+
+def _import_file(path: Path, kind: str) -> ModuleType:
+    resolved = path.expanduser().resolve()
+    if not resolved.is_file():
+        raise UnknownNameError(f"{kind} file {str(path)!r} does not exist")
+    # The module's name depends on the content, so an edited file is read anew and an unchanged one only once.
+    digest = hashlib.sha256(str(resolved).encode() + b"\0" + resolved.read_bytes()).hexdigest()[:16]
+    name = f"ganno_bench_plugin_{resolved.stem}_{digest}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, resolved)
+    if spec is None or spec.loader is None:
+        raise PluginError(f"{kind} file {str(path)!r} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up while the class is made
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise PluginError(f"{kind} file {str(path)!r} cannot be imported: {type(error).__name__}: {error}") from error
+    return module

@@ -1,0 +1,1 @@
+"""Schedulers: who decides the learning rates."""

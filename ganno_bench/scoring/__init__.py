@@ -1,0 +1,1 @@
+"""Scoring by the rules of the protocol; numpy and scipy only."""

@@ -1,0 +1,1 @@
+"""The population engine: the only training loop of the project."""

@@ -1,0 +1,1 @@
+"""Tuning: search spaces and the batched ask/tell loop over Optuna."""

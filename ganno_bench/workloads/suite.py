@@ -1,0 +1,186 @@
+"""What a suite says: datasets, models, optimizers, budgets. TOML in, frozen and validated objects out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from ganno_bench.core.config import Config, content_hash, parse_config, read_toml
+from ganno_bench.core.errors import ConfigError, UnknownNameError, did_you_mean
+from ganno_bench.core.resources import resource_dir
+
+__all__ = [
+    "Budget",
+    "DatasetSpec",
+    "OptimizerSpec",
+    "Suite",
+    "Task",
+    "WorkloadSpec",
+    "find_suite",
+    "load_suite",
+    "suite_names",
+]
+
+Task = Literal["image-classification", "text-classification", "language-modelling"]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class DatasetSpec(Config):
+    """One dataset: where it comes from, which columns to read, and how it is cut and encoded."""
+
+    source: str
+    """An embedded dataset's name, a folder in hub layout (a path, or a name looked up in the data folders), or a
+    hub id such as `ylecun/mnist`; looked for in this order."""
+    task: Task
+    input: str
+    """Name of the input column."""
+    target: str | None = None
+    """Name of the label column; none for language modelling."""
+    config: str | None = None
+    """Configuration of a hub dataset, such as `wikitext-2-v1`."""
+    revision: str | None = None
+    """Revision of a hub dataset, such as `refs/convert/parquet` where the main one needs a loading script."""
+    train_split: str = "train"
+    validation_split: str | None = None
+    """None: cut from the training split, by a hash of each row's content."""
+    validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    test_split: str = "test"
+    max_train: Positive | None = None
+    """Keep at most so many training examples (language modelling: tokens); chosen by content hash."""
+    max_validation: Positive | None = None
+    max_test: Positive | None = None
+    image_size: Positive | None = None
+    """Resize images to so many pixels a side."""
+    grayscale: bool = False
+    tokenizer: Literal["char", "word"] = "char"
+    vocab_size: Annotated[int, Field(ge=2)] | None = None
+    """Keep the most frequent tokens of the training split; all others become one unknown token."""
+    sequence_length: Positive = 64
+    """Tokens per example; longer texts are cut off, shorter ones padded."""
+
+
+class OptimizerSpec(Config):
+    """The optimizer of a workload; its learning rate and weight decay belong to the schedulers' side."""
+
+    name: Literal["sgd", "adam", "adamw"]
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """SGD only."""
+    nesterov: bool = False
+    """SGD only."""
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
+    """Adam and AdamW only."""
+    eps: Annotated[float, Field(gt=0)] = 1e-8
+    """Adam and AdamW only."""
+
+
+class WorkloadSpec(Config):
+    """One rung of a suite: model, data, optimizer, batch size and number of updates are all fixed."""
+
+    id: str
+    dataset: str
+    """Key of one of the suite's datasets."""
+    model: dict[str, Any]
+    """`family` names a registered model, everything else is an argument of it, such as `depth` and `width`."""
+    optimizer: OptimizerSpec
+    batch_size: Positive
+    n_updates: Positive
+    n_evaluations: Positive = 16
+    """Points of the validation curve, evenly spaced, the last one after the last update."""
+
+
+class Budget(Config):
+    """How much tuning everyone gets, and on how many seeds results rest."""
+
+    trials: Positive = 32
+    tuning_seeds: Positive = 2
+    report_seeds: Positive = 10
+    batch: Positive = 8
+    """Optuna trials that are asked for before any of them is told."""
+    startup_trials: Positive = 8
+    """Trials before TPE replaces random search."""
+
+
+class Suite(Config):
+    """A set of workloads with a budget, immutable once released."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
+    description: str = ""
+    schedulers: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Who takes part when nothing else is said."""
+    budget: Budget = Budget()
+    dataset: dict[str, DatasetSpec]
+    workload: Annotated[tuple[WorkloadSpec, ...], Field(min_length=1)]
+
+    @property
+    def hash(self) -> str:
+        """Hash of all that affects results: everything but the description and the default entries."""
+        return content_hash(self.model_dump(mode="json", exclude={"description", "schedulers"}))
+
+    def find_workload(self, workload_id: str) -> WorkloadSpec:
+        """Return the workload with this id.
+
+        Raises:
+            UnknownNameError: There is none.
+        """
+        for workload in self.workload:
+            if workload.id == workload_id:
+                return workload
+        ids = [workload.id for workload in self.workload]
+        raise UnknownNameError(f"suite {self.name!r} has no workload {workload_id!r}{did_you_mean(workload_id, ids)}")
+
+
+def suite_names() -> list[str]:
+    """Return the names of the suites that the project brings."""
+    return sorted(path.stem for path in resource_dir("suites").glob("*.toml"))
+
+
+def find_suite(ref: str) -> Path:
+    """Return the file of a suite, given its name or a path.
+
+    Raises:
+        UnknownNameError: There is no such suite or file.
+    """
+    if ref.endswith(".toml") or "/" in ref:
+        path = Path(ref).expanduser()
+        if path.is_file():
+            return path
+        raise UnknownNameError(f"suite file {ref!r} does not exist")
+    path = resource_dir("suites") / f"{ref}.toml"
+    if not path.is_file():
+        raise UnknownNameError(f"unknown suite {ref!r}{did_you_mean(ref, suite_names())}")
+    return path
+
+
+def load_suite(ref: str) -> Suite:
+    """Read and validate a suite.
+
+    Args:
+        ref: A suite's name, or a path to a TOML file.
+
+    Raises:
+        UnknownNameError: There is no such suite.
+        ConfigError: It is not valid: an unknown key, a wrong type, a duplicate id, a dataset that is not declared.
+    """
+    path = find_suite(ref)
+    suite = parse_config(Suite, read_toml(path), str(path))
+    for workload_id, count in Counter(workload.id for workload in suite.workload).items():
+        if count > 1:
+            raise ConfigError(f"{path}: key 'workload': id {workload_id!r} is given {count} times")
+    for index, workload in enumerate(suite.workload):
+        if workload.dataset not in suite.dataset:
+            raise ConfigError(
+                f"{path}: key 'workload[{index}].dataset': no dataset {workload.dataset!r} is declared"
+                f"{did_you_mean(workload.dataset, suite.dataset)}"
+            )
+        if not isinstance(workload.model.get("family"), str):
+            raise ConfigError(f"{path}: key 'workload[{index}].model.family' is missing or no string")
+    for key, dataset in suite.dataset.items():
+        if (dataset.target is None) != (dataset.task == "language-modelling"):
+            raise ConfigError(
+                f"{path}: key 'dataset.{key}.target': {dataset.task} "
+                + ("needs the name of the label column" if dataset.target is None else "has no label column")
+            )
+    return suite
