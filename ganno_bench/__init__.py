@@ -1,3 +1,18 @@
 """A benchmark for learning-rate schedulers, each tuned by Optuna with the same budget."""
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ganno_bench.api import Report, load_records, run
+
+__all__ = ["Report", "__version__", "load_records", "run"]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    # Late, so that importing the package costs nothing: torch and optuna come with the first use.
+    if name in ("Report", "load_records", "run"):
+        from ganno_bench import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

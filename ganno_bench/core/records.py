@@ -122,7 +122,10 @@ class RunRecord(Config):
     @property
     def objective(self) -> float:
         """What tuning minimises: the final validation loss, at worst chance."""
-        loss = self.metrics.val_loss
+        return self.clipped(self.metrics.val_loss)
+
+    def clipped(self, loss: float | None) -> float:
+        """Return what a loss counts as: at worst chance, and chance where the run had diverged."""
         return self.chance_loss if loss is None else min(loss, self.chance_loss)
 
 

@@ -26,7 +26,8 @@ class Scheduler(ABC):
     """Decides the learning rates of P runs that share one configuration, layer by layer.
 
     Subclasses are frozen dataclasses; every field is a hyperparameter with a default. An instance holds no state of a
-    run: `init` makes it, and `step` takes it and returns the next one.
+    run: `init` makes it, and `step` takes it and returns the next one. Lengths among the hyperparameters are shares of
+    the horizon, so that a configuration transfers to another one. What happens to a run must not depend on the others.
 
     The base learning rate and the weight decay are hyperparameters of every scheduler. They are tuned by the harness
     within bounds that are fixed per optimizer, and arrive in `RunInfo`.
@@ -36,7 +37,8 @@ class Scheduler(ABC):
     """Optional fields of `Signals` that `step` reads; the others are None."""
 
     interval: ClassVar[int | None] = 1
-    """Updates per decision. None: one decision covers as many updates as the returned block has."""
+    """Updates per decision; the last one may cover fewer. None: one decision covers as many updates as the returned
+    block has, which has to be the same number for every configuration of the class."""
 
     @classmethod
     def search_space(cls) -> Mapping[str, BaseDistribution]:
@@ -56,7 +58,9 @@ class Scheduler(ABC):
             signals: What the runs look like now; not to be changed in place.
 
         Returns:
-            The learning rates that are in force from now on, and the next state.
+            The learning rates that are in force from now on, and the next state. The shape is (P, L), or (n, P, L) for
+            n updates one by one: as many as this decision covers. With `interval = None` it is always (n, P, L). Those
+            of a diverged run are ignored.
         """
 
 

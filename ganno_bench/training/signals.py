@@ -7,7 +7,7 @@ device. Nothing here comes from test data.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -104,7 +104,7 @@ class Signals:
 
     def runs(self, index: slice | Tensor) -> Self:
         """Return the signals of some of the runs."""
-        chosen = {
+        chosen: dict[str, Any] = {
             field.name: value[index]
             for field in fields(self)
             if isinstance(value := getattr(self, field.name), torch.Tensor)

@@ -1,0 +1,89 @@
+"""What the command line does, for Python: run a suite and read its records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ganno_bench.bench.progress import Progress
+from ganno_bench.bench.runner import Failure, Settings, run_suite
+from ganno_bench.core.errors import RecordError
+from ganno_bench.core.records import RunRecord, read_records
+from ganno_bench.leaderboard.formats import write_tables
+from ganno_bench.leaderboard.plots import write_plots
+from ganno_bench.scoring.standings import Standings, standings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Report", "load_records", "run", "run_with_settings"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run left behind.
+
+    Attributes:
+        path: The run directory.
+        records: All of its records.
+        failures: Schedulers that could not be run on a workload, and why.
+        standings: Who stands where; None where there is nothing to score against.
+        note: Why there are no standings, or an empty string.
+        files: What was written, by what it is.
+    """
+
+    path: Path
+    records: list[RunRecord]
+    failures: list[Failure]
+    standings: Standings | None
+    note: str
+    files: dict[str, Path]
+
+
+def run(suite: str, **settings: Any) -> Report:
+    """Run a suite to its end, or go on where an earlier call stopped; write the tables and plots.
+
+    Args:
+        suite: Name of a suite, or path to a TOML file.
+        settings: See `Settings`: `schedulers`, `trials`, `out`, `data_dirs`, `device`, ...
+
+    Raises:
+        UserError: Something in the settings, the suite or the data is wrong.
+    """
+    return run_with_settings(Settings(suite, **settings))
+
+
+def run_with_settings(settings: Settings, progress: Progress | None = None) -> Report:
+    """Run a suite; see `run`."""
+    result = run_suite(settings, progress)
+    files = {"records": result.path / "records.jsonl"}
+    try:
+        table = standings(result.records)
+    except RecordError as error:
+        return Report(result.path, result.records, result.failures, None, f"no standings: {error}", files)
+    files["table"] = write_tables(table, result.path)[0]
+    write_plots(result.records, table, result.path / "plots")
+    files["plots"] = result.path / "plots"
+    return Report(result.path, result.records, result.failures, table, "", files)
+
+
+def load_records(*paths: str | Path) -> pd.DataFrame:
+    """Read records into a table: a row for each training run, nested fields as `metrics.test_loss` and so on.
+
+    Args:
+        paths: Run directories, or record files.
+
+    Raises:
+        RecordError: A file is missing, or a line of it is no record.
+    """
+    import pandas as pd
+
+    records: Iterable[RunRecord] = read_records(Path(path) for path in paths)
+    rows = [record.model_dump(mode="json") for record in records]
+    # The hyperparameters stay together: each scheduler has others.
+    configs = [row.pop("config") for row in rows]
+    frame = pd.json_normalize(rows)
+    frame["config"] = configs
+    return frame

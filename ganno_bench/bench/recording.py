@@ -1,0 +1,138 @@
+"""Trajectories of a population -> run records."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+
+import torch
+
+from ganno_bench.bench.plan import Job
+from ganno_bench.bench.store import RunConfig
+from ganno_bench.core.records import Cost, Curve, LrTrace, Metrics, Provenance, RunRecord
+from ganno_bench.schedulers.drive import Trajectory
+from ganno_bench.schedulers.registry import SchedulerEntry
+from ganno_bench.training.evaluate import Evaluation
+from ganno_bench.training.population import Engine
+from ganno_bench.tuning.space import Config
+
+__all__ = ["Recorder"]
+
+_VERSIONED = ("ganno-bench", "torch", "optuna", "numpy", "datasets")
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """Makes records for one scheduler on one workload."""
+
+    config: RunConfig
+    engine: Engine
+    entry: SchedulerEntry
+
+    def records(
+        self,
+        job: Job,
+        configs: Sequence[tuple[int, Config]],
+        result: Trajectory,
+        test: Evaluation | None,
+        tuning_updates: int,
+        wall_seconds: float,
+    ) -> list[RunRecord]:
+        """Return a record for each run of a population.
+
+        Args:
+            job: What was run.
+            configs: (trial, configuration) of each contestant.
+            result: What the runs did.
+            test: Their results on test data; None for tuning.
+            tuning_updates: Updates that were spent on finding the configuration.
+            wall_seconds: Time that the population took.
+        """
+        dataset = self.engine.workload.dataset
+        provenance = self._provenance()
+        train, val = result.train_loss.tolist(), result.val_loss.tolist()
+        val_error = result.val_error.tolist()
+        traces = result.lr_trace.cpu()
+        nothing = [None] * result.population.n_runs
+        test_loss, test_error = (test.loss.tolist(), test.error.tolist()) if test else (nothing, nothing)
+        diverged_at = result.population.diverged_at.tolist()
+        records = []
+        for run in range(result.population.n_runs):
+            trial, config = configs[run // job.n_seeds]
+            kept = [index for index, row in enumerate(traces[:, run]) if bool(row.isfinite().all())]
+            # The last update may have ruined the parameters, which only the evaluation after it shows.
+            diverged = diverged_at[run] >= 0 or not math.isfinite(val[-1][run])
+            at = diverged_at[run] if diverged_at[run] >= 0 else result.eval_updates[-1]
+            metrics = Metrics(
+                train_loss=_finite(train[-1][run]),
+                val_loss=_finite(val[-1][run]),
+                val_error=None if diverged else val_error[run],
+                test_loss=None if diverged else _finite(test_loss[run]),
+                test_error=None if diverged else test_error[run],
+            )
+            records.append(
+                RunRecord(
+                    suite=self.config.suite,
+                    suite_hash=self.config.suite_hash,
+                    custom=self.config.custom,
+                    workload=job.workload,
+                    dataset_fingerprint=dataset.fingerprint,
+                    task=dataset.task,
+                    scheduler=self.entry.name,
+                    code_hash=self.entry.code_hash,
+                    ruleset="tuned",
+                    study=self.config.study,
+                    role=job.role,
+                    trial=trial,
+                    seed=run % job.n_seeds,
+                    config=config,
+                    status="diverged" if diverged else "completed",
+                    diverged_at=at if diverged else None,
+                    chance_loss=dataset.chance_loss,
+                    metrics=metrics,
+                    curve=Curve(
+                        updates=result.eval_updates,
+                        train_loss=tuple(_finite(row[run]) for row in train),
+                        val_loss=tuple(_finite(row[run]) for row in val),
+                    ),
+                    lr_trace=LrTrace(
+                        updates=tuple(result.trace_updates[index] for index in kept),
+                        layers=tuple(layer.name for layer in self.engine.layout.layers),
+                        # Six digits are plenty for a plot, and keep records small.
+                        lr=tuple(tuple(float(f"{value:.6g}") for value in traces[index, run]) for index in kept),
+                    ),
+                    cost=Cost(
+                        updates=result.eval_updates[-1],
+                        tuning_updates=tuning_updates,
+                        wall_seconds=round(wall_seconds / result.population.n_runs, 4),
+                    ),
+                    provenance=provenance,
+                )
+            )
+        return records
+
+    def _provenance(self) -> Provenance:
+        device = self.engine.device
+        return Provenance(
+            timestamp=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            host=platform.node(),
+            platform=platform.platform(),
+            device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+            backend=self.engine.backend.name,
+            threads=torch.get_num_threads(),
+            versions=_versions(),
+        )
+
+
+@cache
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {name: version(name) for name in _VERSIONED}
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

@@ -1,0 +1,296 @@
+"""Runs a suite: tunes every scheduler on every workload, reports the winners on fresh seeds, resumes where it ended."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from optuna.storages import BaseStorage
+
+from ganno_bench.bench.plan import Job, jobs_of, run_seeds
+from ganno_bench.bench.progress import Progress
+from ganno_bench.bench.recording import Recorder
+from ganno_bench.bench.store import EntryConfig, RunConfig, RunDirectory
+from ganno_bench.core.errors import ConfigError, PluginError
+from ganno_bench.core.records import RunRecord
+from ganno_bench.core.seeding import stream_seed
+from ganno_bench.schedulers.drive import drive
+from ganno_bench.schedulers.registry import SchedulerEntry, load_scheduler, parse_reference
+from ganno_bench.training.population import Engine
+from ganno_bench.tuning.space import Config, contestant, default_config, search_space
+from ganno_bench.tuning.study import BatchedStudy, Outcome, open_storage
+from ganno_bench.workloads.datasets import data_directories
+from ganno_bench.workloads.suite import Suite, find_suite, load_suite
+from ganno_bench.workloads.workload import load_workloads
+
+__all__ = ["Failure", "RunResult", "Settings", "run_suite"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a suite is to be run; None takes the suite's own word.
+
+    Attributes:
+        suite: Name of a suite, or path to one.
+        schedulers: References to schedulers.
+        trials: Optuna trials for each scheduler and workload.
+        tuning_seeds: Seeds for each trial.
+        report_seeds: Seeds for each winner.
+        out: The run directory; `runs/NAME-OF-SUITE` by default.
+        data_dirs: Folders in which datasets are looked up, before those in `GANNO_BENCH_DATA`.
+        device: A PyTorch device.
+        backend: `auto`, `vmap` or `loop`.
+        threads: Threads for each operation; by default as many as there are cores for this process, at most 8.
+        max_population: Most runs in one pass; by default as many as fit the cache.
+        storage: URL of an Optuna storage; by default a journal in the run directory.
+        study: Index of the independent tuning study.
+    """
+
+    suite: str
+    schedulers: Sequence[str] | None = None
+    trials: int | None = None
+    tuning_seeds: int | None = None
+    report_seeds: int | None = None
+    out: Path | None = None
+    data_dirs: Sequence[Path] = ()
+    device: str = "cpu"
+    backend: str = "auto"
+    threads: int | None = None
+    max_population: int | None = None
+    storage: str | None = None
+    study: int = 0
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A scheduler that could not be run on a workload."""
+
+    workload: str
+    scheduler: str
+    error: str
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run left behind.
+
+    Attributes:
+        path: The run directory.
+        records: All of its records.
+        failures: What could not be run.
+    """
+
+    path: Path
+    records: list[RunRecord]
+    failures: list[Failure]
+
+
+def run_suite(settings: Settings, progress: Progress | None = None) -> RunResult:
+    """Run a suite to its end, or go on with a run that was cut short.
+
+    Raises:
+        UserError: Something in the settings, the suite or the data is wrong; nothing was run.
+        ResumeError: The run directory belongs to a run with other settings.
+    """
+    progress = progress or Progress()
+    suite = load_suite(settings.suite)
+    source = find_suite(settings.suite)
+    budget = suite.budget.model_copy(update=_given(settings, "trials", "tuning_seeds", "report_seeds"))
+    entries, broken = _load_entries(settings.schedulers or suite.schedulers)
+    threads = _set_threads(settings.threads)
+    workloads = load_workloads(suite, source, data_directories(settings.data_dirs))
+    engines = {
+        workload.id: Engine(
+            workload, backend=settings.backend, device=settings.device, max_population=settings.max_population
+        )
+        for workload in workloads
+    }
+    wanted = RunConfig(
+        run_id=uuid.uuid4().hex[:8],
+        suite=suite.name,
+        suite_hash=suite.hash,
+        custom=budget != suite.budget,
+        study=settings.study,
+        trials=budget.trials,
+        tuning_seeds=budget.tuning_seeds,
+        report_seeds=budget.report_seeds,
+        batch=budget.batch,
+        device=settings.device,
+        threads=threads,
+        torch=torch.__version__,
+        backends={name: engine.backend.name for name, engine in engines.items()},
+        chunks={name: engine.chunk for name, engine in engines.items()},
+        fingerprints={workload.id: workload.dataset.fingerprint for workload in workloads},
+        entries=tuple(EntryConfig(name=entry.name, ref=entry.ref, code_hash=entry.code_hash) for entry in entries),
+    )
+    with RunDirectory(settings.out or Path("runs") / suite.name) as directory:
+        config = directory.pin(wanted, source.read_text(encoding="utf-8"))
+        run = _Run(suite.model_copy(update={"budget": budget}), config, directory, progress)
+        for workload_id in engines:
+            for ref, error in broken.items():
+                run.fail(workload_id, ref, error)
+        run.execute(engines, entries, open_storage(settings.storage, directory.journal))
+        return RunResult(directory.path, directory.records, run.failures)
+
+
+class _Run:
+    """A run in progress."""
+
+    def __init__(self, suite: Suite, config: RunConfig, directory: RunDirectory, progress: Progress) -> None:
+        self.suite = suite
+        self.config = config
+        self.directory = directory
+        self.progress = progress
+        self.failures: list[Failure] = []
+
+    def execute(self, engines: Mapping[str, Engine], entries: Sequence[SchedulerEntry], storage: BaseStorage) -> None:
+        jobs = {
+            (workload, entry.name): list(jobs_of(workload, entry.name, self.suite.budget))
+            for workload in engines
+            for entry in entries
+        }
+        self._drop_torn_population([job for several in jobs.values() for job in several])
+        costs = {name: _cost_per_run(engine) for name, engine in engines.items()}
+        recorded = {key: self._recorded(*key) for key in jobs}
+        total = sum(costs[job.workload] * job.n_runs for several in jobs.values() for job in several)
+        done = sum(costs[workload] * len(records) for (workload, _), records in recorded.items())
+        self.progress.started(f"suite {self.suite.name}", total, done)
+        for workload, engine in engines.items():
+            for entry in entries:
+                try:
+                    self._contest(engine, entry, jobs[workload, entry.name], storage)
+                except PluginError as error:
+                    self.fail(workload, entry.name, str(error))
+        self.progress.finished()
+
+    def fail(self, workload: str, scheduler: str, error: str) -> None:
+        self.failures.append(Failure(workload, scheduler, error))
+        self.directory.fail(workload=workload, scheduler=scheduler, error=error)
+        self.progress.failed(workload, scheduler, error)
+
+    def _contest(self, engine: Engine, entry: SchedulerEntry, jobs: Sequence[Job], storage: BaseStorage) -> None:
+        """Tune one scheduler on one workload and report the winner."""
+        spec = engine.workload.spec
+        records = self._recorded(spec.id, entry.name)
+        remaining = [job for job in jobs if not any(job.covers(record) for record in records)]
+        outcomes = _outcomes([record for record in records if record.role == "tuning"])
+        study_seed = stream_seed("study", self.config.study, self.suite.hash, spec.id, entry.name)
+        study = BatchedStudy(
+            storage,
+            f"{self.suite.name}/{spec.id}/{entry.name}/{self.config.study}@{self.config.run_id}",
+            space=search_space(entry, spec.optimizer.name),
+            default=default_config(entry, spec.optimizer.name),
+            startup_trials=self.suite.budget.startup_trials,
+            seed=study_seed,
+        )
+        study.restore(outcomes)
+        for job in remaining:
+            self.progress.job_started(job, self.suite.budget.trials)
+            if job.role == "tuning":
+                pending = study.ask(job.batch, job.trials.start, len(job.trials))
+                new = self._train(engine, entry, job, [(trial.index, trial.config) for trial in pending])
+                told = _outcomes(new)
+                study.tell(pending, [told[trial.index] for trial in pending])
+                outcomes |= told
+            else:
+                winner = min(outcomes, key=lambda index: (outcomes[index].value, index))
+                self._train(engine, entry, job, [(winner, outcomes[winner].config)])
+
+    def _train(
+        self, engine: Engine, entry: SchedulerEntry, job: Job, configs: Sequence[tuple[int, Config]]
+    ) -> list[RunRecord]:
+        """Train one population and record it."""
+        start = time.perf_counter()
+        cost = _cost_per_run(engine) * job.n_runs / engine.workload.spec.n_updates
+        seeds = run_seeds(job.role, self.config.study, job.n_seeds)
+        contestants = [contestant(entry, config) for _, config in configs]
+        result = drive(engine, contestants, seeds, lambda updates: self.progress.advanced(updates * cost))
+        report = job.role == "report"
+        # The only place where test data is read, after the last update.
+        test = None
+        if report:
+            test = result.population.evaluate(engine.workload.dataset.test.to(engine.device, engine.dtype))
+        budget = self.suite.budget
+        tuning_updates = budget.trials * budget.tuning_seeds * engine.workload.spec.n_updates if report else 0
+        seconds = time.perf_counter() - start
+        recorder = Recorder(self.config, engine, entry)
+        records = recorder.records(job, configs, result, test, tuning_updates, seconds)
+        self.directory.append(records)
+        return records
+
+    def _recorded(self, workload: str, entry: str) -> list[RunRecord]:
+        return [r for r in self.directory.records if r.workload == workload and r.scheduler == entry]
+
+    def _drop_torn_population(self, jobs: Sequence[Job]) -> None:
+        """Remove the records of a population of which the last ones were never written."""
+        if self.directory.records:
+            for job in jobs:
+                if job.covers(self.directory.records[-1]):
+                    covered = sum(job.covers(record) for record in self.directory.records)
+                    self.directory.drop_tail(covered if covered < job.n_runs else 0)
+                    return
+
+
+def _outcomes(records: Sequence[RunRecord]) -> dict[int, Outcome]:
+    """Return what each trial gave, from its records, which lie side by side, a record for each seed."""
+    trials: dict[int, list[RunRecord]] = {}
+    for record in records:
+        trials.setdefault(record.trial, []).append(record)
+    return {
+        trial: Outcome(
+            config=runs[0].config,
+            values=tuple(run.objective for run in runs),
+            curve=tuple(
+                (update, sum(run.clipped(run.curve.val_loss[point]) for run in runs) / len(runs))
+                for point, update in enumerate(runs[0].curve.updates)
+            ),
+        )
+        for trial, runs in trials.items()
+    }
+
+
+def _load_entries(refs: Sequence[str]) -> tuple[list[SchedulerEntry], dict[str, str]]:
+    """Load schedulers; return those that work, and the errors of those that don't, by their names."""
+    entries: dict[str, SchedulerEntry] = {}
+    broken: dict[str, str] = {}
+    for ref in refs:
+        try:
+            entry = load_scheduler(ref)
+        except PluginError as error:
+            broken[parse_reference(ref).name] = str(error)
+            continue
+        if entry.name in entries and entries[entry.name] != entry:
+            raise ConfigError(f"two schedulers go by the name {entry.name!r}: {entries[entry.name].ref!r} and {ref!r}")
+        entries[entry.name] = entry
+    if not entries:
+        raise PluginError("; ".join(broken.values()))
+    return list(entries.values()), broken
+
+
+def _set_threads(threads: int | None) -> int:
+    """Use this many threads for each operation: by default one for each core that this process may use, at most 8."""
+    if threads is None:
+        available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        threads = min(available, 8)
+    torch.set_num_threads(threads)
+    return threads
+
+
+def _cost_per_run(engine: Engine) -> float:
+    """Return a rough count of the floating-point operations of one run, to divide the progress bar by."""
+    spec, shape = engine.workload.spec, engine.workload.dataset.shape
+    tokens = spec.batch_size * (shape.input_shape[0] if shape.next_token else 1)
+    return spec.n_updates * (6.0 * engine.layout.n_columns * tokens + 1e6)
+
+
+def _given(settings: Settings, *names: str) -> dict[str, int]:
+    values = {name: getattr(settings, name) for name in names if getattr(settings, name) is not None}
+    for name, value in values.items():
+        if value < 1:
+            raise ConfigError(f"option --{name.replace('_', '-')}: is less than 1 (value: {value})")
+    return values

@@ -1,0 +1,151 @@
+"""`ganno-bench list` and `ganno-bench show`: what there is."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["list_", "show"]
+
+
+class Kind(StrEnum):
+    """What can be listed."""
+
+    suites = "suites"
+    workloads = "workloads"
+    schedulers = "schedulers"
+    datasets = "datasets"
+
+
+def list_(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
+    """List what can be named on the command line and in suites."""
+    header, rows = {
+        Kind.suites: _suites,
+        Kind.workloads: _workloads,
+        Kind.schedulers: _schedulers,
+        Kind.datasets: _datasets,
+    }[kind]()
+    _print_table(header, rows)
+
+
+def show(name: Annotated[str, typer.Argument(help="A suite, workload, scheduler or dataset.")]) -> None:
+    """Show one suite, workload, scheduler or dataset in full."""
+    from ganno_bench.core.errors import UnknownNameError, did_you_mean
+    from ganno_bench.schedulers.registry import SCHEDULERS
+    from ganno_bench.workloads.embedded import EMBEDDED
+    from ganno_bench.workloads.suite import find_suite, load_suite, suite_names
+
+    if name in suite_names() or name.endswith(".toml"):
+        typer.echo(find_suite(name).read_text(encoding="utf-8").rstrip())
+        typer.echo(f"\n# hash {load_suite(name).hash}, file {find_suite(name)}")
+        return
+    suites = [load_suite(suite) for suite in suite_names()]
+    for suite in suites:
+        for workload in suite.workload:
+            if workload.id == name:
+                _print_fields({"suite": suite.name, **workload.model_dump(mode="json")})
+                _print_fields({f"dataset {workload.dataset}": _given(suite.dataset[workload.dataset])})
+                return
+    if name in SCHEDULERS.entries() or ".py:" in name or name.startswith("torch:"):
+        _show_scheduler(name)
+        return
+    datasets = {row[0]: row for row in _datasets()[1]}
+    if name in datasets:
+        _print_fields(dict(zip(_datasets()[0], datasets[name], strict=True)))
+        return
+    known = [*suite_names(), *(w.id for s in suites for w in s.workload), *SCHEDULERS.entries(), *EMBEDDED.entries()]
+    raise UnknownNameError(f"nothing is called {name!r}{did_you_mean(name, known)}")
+
+
+Table = tuple[list[str], list[list[str]]]
+
+
+def _suites() -> Table:
+    from ganno_bench.workloads.suite import load_suite, suite_names
+
+    suites = [load_suite(name) for name in suite_names()]
+    rows = [
+        [s.name, str(len(s.workload)), str(s.budget.trials), str(s.budget.report_seeds), s.hash, s.description]
+        for s in suites
+    ]
+    return ["suite", "workloads", "trials", "seeds", "hash", "description"], rows
+
+
+def _workloads() -> Table:
+    from ganno_bench.workloads.suite import load_suite, suite_names
+
+    rows = []
+    for suite in map(load_suite, suite_names()):
+        for w in suite.workload:
+            model = ", ".join(f"{key} {value}" for key, value in w.model.items() if key != "family")
+            rows.append(
+                [w.id, suite.name, w.dataset, f"{w.model['family']} ({model})", w.optimizer.name, str(w.n_updates)]
+            )
+    return ["workload", "suite", "dataset", "model", "optimizer", "updates"], rows
+
+
+def _schedulers() -> Table:
+    from ganno_bench.schedulers.registry import list_schedulers
+
+    rows = [
+        [row.name, row.source, ", ".join(row.tuned) or "-", ", ".join(row.needs) or "-", row.error or row.summary]
+        for row in list_schedulers()
+    ]
+    return ["scheduler", "source", "tuned besides base_lr, weight_decay", "needs", "description"], rows
+
+
+def _datasets() -> Table:
+    from ganno_bench.workloads.datasets import list_datasets
+
+    return ["dataset", "where", "description"], [list(row) for row in list_datasets()]
+
+
+def _show_scheduler(ref: str) -> None:
+    import inspect
+
+    from ganno_bench.schedulers.registry import load_scheduler
+
+    entry = load_scheduler(ref)
+    typer.echo(inspect.getdoc(entry.cls) or "")
+    typer.echo("")
+    defaults = entry.defaults()
+    _print_fields(
+        {
+            "name": entry.name,
+            "ref": entry.ref,
+            "code": entry.code_hash,
+            "needs": ", ".join(sorted(entry.cls.needs)) or "nothing but the update's index and losses",
+            "tuned": "base_lr, weight_decay (range fixed by the workload's optimizer)",
+            **{f"  {name}": f"{space} (default {defaults[name]})" for name, space in entry.search_space.items()},
+        }
+    )
+
+
+def _given(spec: Any) -> dict[str, Any]:
+    fields: dict[str, Any] = spec.model_dump(mode="json", exclude_none=True)
+    return fields
+
+
+def _print_fields(fields: dict[str, Any]) -> None:
+    width = max(len(name) for name in fields) + 2
+    for name, value in fields.items():
+        text = ", ".join(f"{k} = {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
+        typer.echo(f"{name:<{width}}{text}")
+
+
+def _print_table(header: list[str], rows: list[list[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table as RichTable
+
+    console = Console()
+    if not console.is_terminal:
+        # For other programs: a line each, columns separated by tabs, nothing cut off.
+        for row in [header, *rows]:
+            typer.echo("\t".join(row))
+        return
+    table = RichTable(*header, box=None, header_style="bold", pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table, markup=False)

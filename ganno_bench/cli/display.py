@@ -1,0 +1,81 @@
+"""What a run looks like in a terminal: a progress bar with an estimate; plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from ganno_bench.api import Report
+from ganno_bench.bench.plan import Job
+from ganno_bench.bench.progress import Progress as RunProgress
+
+__all__ = ["RunDisplay", "report"]
+
+
+class RunDisplay(RunProgress):
+    """Shows a run while it goes on, on standard error; use it as a context manager."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._live = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left:"),
+            # A whole population at a time: a short window would swing with every change of workload.
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+            speed_estimate_period=120,
+            transient=True,
+        )
+        self._task = self._live.add_task("loading", total=None)
+        self._workload = ""
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._live.stop()
+
+    def started(self, title: str, total_cost: float, done_cost: float) -> None:
+        self._live.reset(self._task, total=total_cost, completed=0, description=title)
+        self._live.update(self._task, completed=done_cost)
+        done = f", {done_cost / total_cost:.0%} of it done before" if done_cost else ""
+        self._say(f"{title}: running{done}")
+
+    def job_started(self, job: Job, n_trials: int) -> None:
+        stage = f"trials {job.trials.start + 1}-{job.trials.stop} of {n_trials}" if job.trials else "report"
+        self._live.update(self._task, description=f"{job.workload}  {job.entry}  {stage}")
+        if job.workload != self._workload:
+            self._workload = job.workload
+            self._say(f"workload {job.workload}")
+
+    def advanced(self, cost: float) -> None:
+        self._live.advance(self._task, cost)
+
+    def failed(self, workload: str, entry: str, error: str) -> None:
+        self._console.print(f"failed: {entry} on {workload}: {error}", style="red", highlight=False, markup=False)
+
+    def _say(self, line: str) -> None:
+        if not self._console.is_terminal:
+            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def report(result: Report) -> None:
+    """Print the standings, and where everything lies."""
+    console = Console()
+    if result.standings is not None:
+        from ganno_bench.leaderboard.formats import to_rich
+
+        console.print(to_rich(result.standings))
+    if result.note:
+        console.print(result.note, markup=False)
+    for what, path in result.files.items():
+        console.print(f"{what:<10}{path}", highlight=False, markup=False, soft_wrap=True)
+    if result.failures:
+        console.print(f"{len(result.failures)} failed; see {result.path / 'failures.jsonl'}", style="red", markup=False)

@@ -1,0 +1,56 @@
+"""`ganno-bench`: the commands, and how their errors are shown."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from ganno_bench.cli import catalogue, results, running
+from ganno_bench.core.errors import GannoBenchError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="ganno-bench",
+    help="A benchmark for learning-rate schedulers, each tuned by Optuna with the same budget.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+app.command("run")(running.run)
+app.command("table")(results.table)
+app.command("plot")(results.plot)
+app.command("check")(running.check)
+app.command("list")(catalogue.list_)
+app.command("show")(catalogue.show)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from ganno_bench import __version__
+
+        typer.echo(f"ganno-bench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; an error of the user's is one line and exit code 2."""
+    try:
+        app()
+    except GannoBenchError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; what was finished is kept, and the same command goes on from there", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(0)

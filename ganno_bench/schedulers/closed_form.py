@@ -1,0 +1,164 @@
+"""Schedules that decay over the horizon in one sweep.
+
+In the formulas z = update / total is the share of the horizon that is done: 0 at the first update and just below 1 at
+the last. Everything that depends on the horizon is a share of it, so that a setting transfers between horizons.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+
+from ganno_bench.schedulers.base import ClosedForm
+
+__all__ = ["Constant", "Cosine", "Exponential", "Linear", "Polynomial", "Rex", "Step"]
+
+
+@dataclass(frozen=True)
+class Constant(ClosedForm):
+    """The base learning rate throughout: `factor = 1`."""
+
+    def factor(self, update: int, total: int) -> float:
+        """Return 1."""
+        return 1.0
+
+
+@dataclass(frozen=True)
+class Step(ClosedForm):
+    """Drops at equal distances: `factor = gamma ** floor(z * (n_drops + 1))`.
+
+    Equals torch's `StepLR(step_size=total / (n_drops + 1))` where that is a whole number. He et al. 2016, "Deep
+    Residual Learning", drop by 10 two or three times.
+
+    Attributes:
+        n_drops: How often the learning rate drops.
+        gamma: What each drop multiplies it with.
+    """
+
+    n_drops: int = 2
+    gamma: float = 0.1
+
+    @classmethod
+    def search_space(cls) -> Mapping[str, BaseDistribution]:
+        """Tune both."""
+        return {"n_drops": IntDistribution(1, 6), "gamma": FloatDistribution(0.05, 0.8, log=True)}
+
+    def factor(self, update: int, total: int) -> float:
+        """Return gamma to the power of the drops so far."""
+        return self.gamma ** (update * (self.n_drops + 1) // total)
+
+
+@dataclass(frozen=True)
+class Cosine(ClosedForm):
+    """Half a cosine: `factor = final_factor + (1 - final_factor) * (1 + cos(pi * z)) / 2`.
+
+    Loshchilov & Hutter 2017, "SGDR", without restarts; torch's `CosineAnnealingLR(T_max=total)`.
+
+    Attributes:
+        final_factor: Multiple of the base learning rate at the end of the horizon.
+    """
+
+    final_factor: float = 0.0
+
+    @classmethod
+    def search_space(cls) -> Mapping[str, BaseDistribution]:
+        """Tune the end, which publications put between 0 and a tenth."""
+        return {"final_factor": FloatDistribution(0.0, 0.2)}
+
+    def factor(self, update: int, total: int) -> float:
+        """Return the cosine's value."""
+        # (1 + cos) / 2 loses digits near the end, but the same ones as torch's formula.
+        return self.final_factor + (1.0 - self.final_factor) * (1.0 + math.cos(math.pi * update / total)) / 2.0
+
+
+@dataclass(frozen=True)
+class Linear(ClosedForm):
+    """A straight line: `factor = 1 + (final_factor - 1) * z`.
+
+    Defazio et al. 2023, "When, Why and How Much?"; torch's `LinearLR(1, final_factor, total_iters=total)`.
+
+    Attributes:
+        final_factor: Multiple of the base learning rate at the end of the horizon.
+    """
+
+    final_factor: float = 0.0
+
+    @classmethod
+    def search_space(cls) -> Mapping[str, BaseDistribution]:
+        """Tune the end."""
+        return {"final_factor": FloatDistribution(0.0, 0.2)}
+
+    def factor(self, update: int, total: int) -> float:
+        """Return the line's value."""
+        return 1.0 + (self.final_factor - 1.0) * update / total
+
+
+@dataclass(frozen=True)
+class Polynomial(ClosedForm):
+    """A power of what is left of the horizon: `factor = (1 - z) ** power`.
+
+    Chen et al. 2018, "DeepLab" (power 0.9); You et al. 2017, "LARS" (power 2); torch's
+    `PolynomialLR(total_iters=total, power=power)`.
+
+    Attributes:
+        power: The exponent; 1 is a straight line to 0.
+    """
+
+    power: float = 2.0
+
+    @classmethod
+    def search_space(cls) -> Mapping[str, BaseDistribution]:
+        """Tune the exponent."""
+        return {"power": FloatDistribution(0.5, 4.0, log=True)}
+
+    def factor(self, update: int, total: int) -> float:
+        """Return the polynomial's value."""
+        return float((1.0 - update / total) ** self.power)
+
+
+@dataclass(frozen=True)
+class Exponential(ClosedForm):
+    """The same ratio at every update: `factor = final_factor ** z`.
+
+    Torch's `ExponentialLR(gamma=final_factor ** (1 / total))`.
+
+    Attributes:
+        final_factor: Multiple of the base learning rate at the end of the horizon.
+    """
+
+    final_factor: float = 0.01
+
+    @classmethod
+    def search_space(cls) -> Mapping[str, BaseDistribution]:
+        """Tune the end."""
+        return {"final_factor": FloatDistribution(1e-4, 0.5, log=True)}
+
+    def factor(self, update: int, total: int) -> float:
+        """Return the exponential's value."""
+        return float(self.final_factor ** (update / total))
+
+
+@dataclass(frozen=True)
+class Rex(ClosedForm):
+    """Reflected exponential: `factor = (1 - z) / (1 - beta + beta * (1 - z))`.
+
+    Chen, Wolfe & Kyrillidis 2022, "REX: Revisiting Budgeted Training with an Improved Schedule", where beta is 1/2.
+
+    Attributes:
+        beta: How long the learning rate stays up, in [0, 1): 0 is a straight line to 0, near 1 nearly a constant.
+    """
+
+    beta: float = 0.5
+
+    @classmethod
+    def search_space(cls) -> Mapping[str, BaseDistribution]:
+        """Tune the curvature between a straight line and a late, steep fall."""
+        return {"beta": FloatDistribution(0.0, 0.9)}
+
+    def factor(self, update: int, total: int) -> float:
+        """Return the reflected exponential's value."""
+        left = 1.0 - update / total
+        return left / (1.0 - self.beta + self.beta * left)

@@ -1,0 +1,196 @@
+"""Trains a population under schedulers: what the tuner and the report have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ganno_bench.core.errors import PluginError
+from ganno_bench.schedulers.base import Scheduler, State
+from ganno_bench.training.population import Engine, Population
+from ganno_bench.training.signals import Controls, RunInfo, Signals
+
+__all__ = ["Contestant", "Trajectory", "drive"]
+
+_TRACE_ROWS = 32
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One configuration in a population.
+
+    Attributes:
+        scheduler: Its schedule.
+        base_lr: Base learning rate.
+        weight_decay: Weight decay.
+    """
+
+    scheduler: Scheduler
+    base_lr: float
+    weight_decay: float
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """What P runs did; the runs of one configuration lie side by side, a run for each seed.
+
+    Attributes:
+        population: The runs after the last update.
+        eval_updates: Updates done at each of E evaluations; the last entry is the horizon.
+        train_loss: Mean training loss since the evaluation before, nats, shape (E, P); NaN from divergence on.
+        val_loss: Validation loss, nats, shape (E, P); NaN from divergence on.
+        val_error: Share of wrong predictions on the validation split at the end, shape (P,).
+        trace_updates: Updates whose learning rates were kept, counted from 0.
+        lr_trace: Their learning rates, shape (K, P, L); NaN from divergence on.
+    """
+
+    population: Population
+    eval_updates: tuple[int, ...]
+    train_loss: Tensor
+    val_loss: Tensor
+    val_error: Tensor
+    trace_updates: tuple[int, ...]
+    lr_trace: Tensor
+
+
+def drive(
+    engine: Engine,
+    contestants: Sequence[Contestant],
+    seeds: Sequence[int],
+    on_progress: Callable[[int], None] = lambda updates: None,
+) -> Trajectory:
+    """Train every contestant with every seed, to the horizon.
+
+    Args:
+        engine: The workload.
+        contestants: C configurations of one scheduler; they are asked for decisions at the same updates.
+        seeds: S seeds; run `c * S + s` is contestant c with seed s.
+        on_progress: Called with the number of updates (of one run) done since the last call.
+
+    Raises:
+        PluginError: A scheduler raised, or returned something that is no learning rate.
+    """
+    total = engine.workload.spec.n_updates
+    n_seeds = len(seeds)
+    base_lr = torch.tensor([c.base_lr for c in contestants], dtype=torch.float64).repeat_interleave(n_seeds)
+    weight_decay = torch.tensor([c.weight_decay for c in contestants], dtype=torch.float64).repeat_interleave(n_seeds)
+    needs = frozenset().union(*(contestant.scheduler.needs for contestant in contestants))
+    population = engine.population(list(seeds) * len(contestants), weight_decay, needs)
+    run = engine.run_info(base_lr, weight_decay)
+    groups = [
+        _Group(contestant.scheduler, slice(index * n_seeds, (index + 1) * n_seeds), run)
+        for index, contestant in enumerate(contestants)
+    ]
+    points = _spread(total, engine.workload.spec.n_evaluations)
+    trace_updates = tuple(update - 1 for update in _spread(total, _TRACE_ROWS))
+    if trace_updates[0] != 0:
+        trace_updates = (0, *trace_updates)
+    trace: list[Tensor] = []
+    losses: list[tuple[Tensor, Tensor]] = []
+    loss_sum, since = torch.zeros(population.n_runs, dtype=torch.float64, device=engine.device), 0
+    signals = population.observe()
+    for point in points:
+        while population.n_updates < point:
+            done = population.n_updates
+            decide = groups[0].used_up
+            if decide:
+                for group in groups:
+                    group.decide(signals)
+                if len({group.remaining for group in groups}) > 1:
+                    raise PluginError(
+                        f"scheduler {type(groups[0].scheduler).__name__}: configurations decide for different numbers "
+                        f"of updates ({sorted({group.remaining for group in groups})}) at update {done}"
+                    )
+            n_updates = min(groups[0].remaining, point - done)
+            controls = _merge([group.take(n_updates) for group in groups])
+            trace += [controls.lr[update - done] for update in trace_updates if done <= update < done + n_updates]
+            signals = population.advance(controls, n_updates, same_interval=not decide)
+            loss_sum += population.last_losses
+            since += n_updates
+            on_progress(n_updates)
+        val_loss = signals.val_loss if signals.val_loss is not None else population.evaluate(engine.validation).loss
+        losses.append((torch.where(population.diverged, torch.nan, loss_sum / since), val_loss))
+        loss_sum, since = torch.zeros_like(loss_sum), 0
+    diverged_at = torch.where(population.diverged, population.diverged_at, total)
+    gone = torch.tensor(trace_updates, device=engine.device)[:, None] > diverged_at
+    return Trajectory(
+        population=population,
+        eval_updates=points,
+        train_loss=torch.stack([train for train, _ in losses]),
+        val_loss=torch.stack([val for _, val in losses]),
+        val_error=population.evaluate(engine.validation).error,
+        trace_updates=trace_updates,
+        lr_trace=torch.where(gone[..., None], torch.nan, torch.stack(trace)),
+    )
+
+
+class _Group:
+    """The runs of one configuration, their scheduler's state, and what is left of its last decision."""
+
+    def __init__(self, scheduler: Scheduler, runs: slice, run: RunInfo) -> None:
+        self.scheduler = scheduler
+        self.runs = runs
+        self.remaining = 0
+        self._used = 0
+        own = replace(run, base_lr=run.base_lr[runs], weight_decay=run.weight_decay[runs])
+        self._shape = (own.n_runs, own.n_layers)
+        self._controls: Controls
+        self._state: State = self._call(lambda: scheduler.init(own), "init")
+
+    @property
+    def used_up(self) -> bool:
+        return self.remaining == 0
+
+    def decide(self, signals: Signals) -> None:
+        own = signals.runs(self.runs)
+        self._controls, self._state = self._call(lambda: self.scheduler.step(self._state, own), "step")
+        lr = self._controls.lr
+        block = lr.dim() == 3
+        if not isinstance(lr, Tensor) or tuple(lr.shape[-2:]) != self._shape or not (block or lr.dim() == 2):
+            raise PluginError(
+                f"{self._name}: learning rates of shape {tuple(lr.shape)}, "
+                f"expected {self._shape} or (n, {self._shape[0]}, {self._shape[1]})"
+            )
+        alive = lr[..., ~own.diverged, :]
+        if not bool(((alive >= 0) & alive.isfinite()).all()):
+            raise PluginError(f"{self._name}: a learning rate is negative or not finite at update {signals.n_updates}")
+        left = signals.total_updates - signals.n_updates
+        self.remaining = min(left, lr.shape[0] if block else self.scheduler.interval or left)
+        self._used = 0
+
+    def take(self, n_updates: int) -> Controls:
+        """Return the next part of the decision, its learning rates of shape (n_updates, P, L)."""
+        lr = self._controls.lr
+        part = lr[self._used : self._used + n_updates] if lr.dim() == 3 else lr.expand(n_updates, *self._shape)
+        self._used += n_updates
+        self.remaining -= n_updates
+        return Controls(part, self._controls.weight_decay, self._controls.momentum)
+
+    @property
+    def _name(self) -> str:
+        return f"scheduler {type(self.scheduler).__name__}"
+
+    def _call(self, function: Callable[[], Any], what: str) -> Any:
+        try:
+            return function()
+        except Exception as error:
+            raise PluginError(f"{self._name}: {what} raised {type(error).__name__}: {error}") from error
+
+
+def _merge(parts: Sequence[Controls]) -> Controls:
+    def joined(name: str) -> Tensor | None:
+        values = [value for part in parts if (value := getattr(part, name)) is not None]
+        if values and len(values) < len(parts):
+            raise PluginError(f"some configurations of one scheduler control the {name} and some do not")
+        return torch.cat(values) if values else None
+
+    return Controls(torch.cat([part.lr for part in parts], dim=1), joined("weight_decay"), joined("momentum"))
+
+
+def _spread(total: int, n: int) -> tuple[int, ...]:
+    """Return at most n evenly spaced numbers from 1 to `total`, the last of which is `total`."""
+    return tuple(sorted({max(1, round(total * (index + 1) / n)) for index in range(n)}))

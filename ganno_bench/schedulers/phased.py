@@ -1,0 +1,138 @@
+"""Schedules in phases: warmup, plateau, cooldown, cycles. Lengths of phases are shares of the horizon."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from ganno_bench.schedulers.base import ClosedForm
+from ganno_bench.schedulers.closed_form import Cosine
+
+__all__ = ["CosineRestarts", "OneCycle", "WarmupCosine", "WarmupStableDecay"]
+
+
+@dataclass(frozen=True)
+class WarmupCosine(Cosine):
+    """A linear warmup, then a cosine over the rest: with n = round(warmup * total), `factor = (update + 1) / (n + 1)`.
+
+    The first update already moves, and the peak, the base learning rate, is reached right after the warmup. Goyal et
+    al. 2017, "Accurate, Large Minibatch SGD"; torch's `SequentialLR` of `LinearLR(1 / (n + 1), total_iters=n)` and
+    `CosineAnnealingLR(T_max=total - n)`.
+
+    Attributes:
+        final_factor: Multiple of the base learning rate at the end of the horizon.
+        warmup: Length of the warmup, as a share of the horizon.
+    """
+
+    warmup: float = 0.05
+
+    @classmethod
+    def search_space(cls) -> Mapping[str, BaseDistribution]:
+        """Tune the cosine's end and the warmup."""
+        return {**super().search_space(), "warmup": FloatDistribution(0.0, 0.2)}
+
+    def factor(self, update: int, total: int) -> float:
+        """Return the line's value, then the cosine's."""
+        n = round(self.warmup * total)
+        return (update + 1) / (n + 1) if update < n else super().factor(update - n, max(1, total - n))
+
+
+@dataclass(frozen=True)
+class WarmupStableDecay(ClosedForm):
+    """A linear warmup, a plateau at the base learning rate, and a cooldown to 0 at the end of the horizon.
+
+    With x in [0, 1) the share of the cooldown that is done, the cooldown's factor is `1 - x` or `1 - sqrt(x)`. Hägele
+    et al. 2024, "Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations". Where warmup and cooldown
+    overlap, their factors are multiplied.
+
+    Attributes:
+        warmup: Length of the warmup, as a share of the horizon.
+        cooldown: Length of the cooldown, as a share of the horizon.
+        shape: Shape of the cooldown: `linear` or `1-sqrt`.
+    """
+
+    warmup: float = 0.05
+    cooldown: float = 0.2
+    shape: str = "1-sqrt"
+
+    @classmethod
+    def search_space(cls) -> Mapping[str, BaseDistribution]:
+        """Tune all three."""
+        return {
+            "warmup": FloatDistribution(0.0, 0.2),
+            "cooldown": FloatDistribution(0.05, 0.5),
+            "shape": CategoricalDistribution(["linear", "1-sqrt"]),
+        }
+
+    def factor(self, update: int, total: int) -> float:
+        """Return the product of the warmup's and the cooldown's factor."""
+        n_warmup, n_cooldown = round(self.warmup * total), round(self.cooldown * total)
+        rise = min(1.0, (update + 1) / (n_warmup + 1))
+        x = max(0, update - (total - n_cooldown)) / max(1, n_cooldown)
+        return rise * (1.0 - (x if self.shape == "linear" else math.sqrt(x)))
+
+
+@dataclass(frozen=True)
+class CosineRestarts(Cosine):
+    """Cosines one after another, of which the last one ends with the horizon.
+
+    Cycle i is `multiplier ** i` times as long as the first. Loshchilov & Hutter 2017, "SGDR"; torch's
+    `CosineAnnealingWarmRestarts(T_0, T_mult=multiplier)` where T_0, the length of the first cycle, is a whole number.
+
+    Attributes:
+        final_factor: Multiple of the base learning rate at the end of each cycle.
+        n_cycles: Number of cycles; 1 is a cosine without restarts.
+        multiplier: Length of a cycle over the length of the one before.
+    """
+
+    n_cycles: int = 3
+    multiplier: int = 2
+
+    @classmethod
+    def search_space(cls) -> Mapping[str, BaseDistribution]:
+        """Tune number and lengths of the cycles."""
+        return {"n_cycles": IntDistribution(2, 5), "multiplier": IntDistribution(1, 3)}
+
+    def factor(self, update: int, total: int) -> float:
+        """Return the value of the cosine of the cycle in which the update lies."""
+        # In units of 1/n_parts updates everything is a whole number, so no restart is missed by rounding.
+        n_parts = sum(self.multiplier**i for i in range(self.n_cycles))
+        position, length = update * n_parts, total
+        while position >= length:
+            position, length = position - length, length * self.multiplier
+        return super().factor(position, length)
+
+
+@dataclass(frozen=True)
+class OneCycle(ClosedForm):
+    """A cosine from `start_factor` up to 1, then one down to `final_factor`, which the last update reaches.
+
+    Smith & Topin 2018, "Super-Convergence", without its cycle of the momentum; torch's `OneCycleLR(max_lr=base_lr,
+    pct_start=peak, div_factor=1 / start_factor, final_div_factor=start_factor / final_factor, cycle_momentum=False)`.
+
+    Attributes:
+        peak: When the base learning rate is reached, as a share of the horizon.
+        start_factor: Multiple of the base learning rate at the first update.
+        final_factor: Multiple of the base learning rate at the last update.
+    """
+
+    peak: float = 0.3
+    start_factor: float = 0.04
+    final_factor: float = 4e-6
+
+    @classmethod
+    def search_space(cls) -> Mapping[str, BaseDistribution]:
+        """Tune the peak's position and the start."""
+        return {"peak": FloatDistribution(0.1, 0.5), "start_factor": FloatDistribution(0.01, 0.5, log=True)}
+
+    def factor(self, update: int, total: int) -> float:
+        """Return the value of the rising or of the falling cosine."""
+        top = self.peak * total - 1.0  # the update at the peak; need not be a whole number, nor positive
+        if update <= top:
+            begin, end, share = self.start_factor, 1.0, update / top if top > 0.0 else 1.0
+        else:
+            begin, end, share = 1.0, self.final_factor, (update - top) / (total - 1.0 - top)
+        return end + (begin - end) / 2.0 * (1.0 + math.cos(math.pi * share))

@@ -1,0 +1,109 @@
+"""Schedulers that react to how the training goes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from optuna.distributions import BaseDistribution, FloatDistribution
+
+from ganno_bench.schedulers.base import Scheduler, State
+from ganno_bench.training.signals import Controls, RunInfo, Signals
+
+__all__ = ["Hypergradient", "Plateau"]
+
+
+@dataclass(frozen=True)
+class Plateau(Scheduler):
+    """Multiplies a run's learning rate by `factor` when its validation loss has stopped falling.
+
+    The validation loss is looked at up to `n_checks` times, at equal distances. A check is bad unless the loss is below
+    `1 - threshold` times the lowest one so far; more than `round(patience * number of checks)` bad ones in a row are a
+    plateau. Equals torch's `ReduceLROnPlateau` with that patience, fed with the same losses, for each run on its own.
+
+    Attributes:
+        factor: What a plateau multiplies the learning rate with, in (0, 1).
+        patience: How long the loss may stand still, as a share of the horizon.
+        threshold: Relative fall of the loss that counts.
+        n_checks: Most checks per run.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"val_loss"})
+    interval: ClassVar[int | None] = None
+    _EPS: ClassVar[float] = 1e-8
+    """Torch's: a smaller change of the learning rate is not made."""
+
+    factor: float = 0.1
+    patience: float = 0.1
+    threshold: float = 1e-4
+    n_checks: int = 100
+
+    @classmethod
+    def search_space(cls) -> Mapping[str, BaseDistribution]:
+        """Tune factor and patience."""
+        return {"factor": FloatDistribution(0.1, 0.8, log=True), "patience": FloatDistribution(0.02, 0.2)}
+
+    def init(self, run: RunInfo) -> State:
+        """Return per run the learning rate, the lowest loss (nats) and the number of bad checks in a row, (P,) each."""
+        return {
+            "lr": run.base_lr.clone(),
+            "best": torch.full_like(run.base_lr, torch.inf),
+            "n_bad": torch.zeros_like(run.base_lr, dtype=torch.int64),
+        }
+
+    def step(self, state: State, signals: Signals) -> tuple[Controls, State]:
+        """Check the validation losses, and return a block that lasts until the next check."""
+        total = signals.total_updates
+        every = -(-total // self.n_checks)  # updates between checks
+        lr, best, n_bad = state["lr"], state["best"], state["n_bad"]
+        if signals.n_updates > 0:
+            assert signals.val_loss is not None
+            loss = signals.val_loss.to(best.dtype)
+            better = loss < best * (1.0 - self.threshold)  # a diverged run's NaN is never better
+            best = torch.where(better, loss, best)
+            n_bad = torch.where(better, 0, n_bad + 1)
+            plateau = n_bad > round(self.patience * total / every)
+            lower = lr * self.factor
+            lr = torch.where(plateau & (lr - lower > self._EPS), lower, lr)
+            n_bad = torch.where(plateau, 0, n_bad)
+        n = max(1, min(every, total - signals.n_updates))
+        block = lr[None, :, None].repeat(n, 1, signals.lr.shape[1])
+        return Controls(block), {"lr": lr, "best": best, "n_bad": n_bad}
+
+
+@dataclass(frozen=True)
+class Hypergradient(Scheduler):
+    """Raises a layer's learning rate while its gradients agree, and lowers it while they turn back.
+
+    After each update `lr <- lr * (1 + beta * cosine)`, with the cosine between the layer's gradient and the momentum
+    that moved it before: the multiplicative rule of Baydin et al. 2018, "Online Learning Rate Adaptation with
+    Hypergradient Descent". Two differences: each layer is a parameter group with a learning rate of its own, and the
+    cosine of an update acts on the next update, because it is known only afterwards. What has not been measured (the
+    first update, a diverged run) changes nothing. Learning rates stay within 1e-6 to 1e6 times the base learning rate.
+
+    Attributes:
+        beta: The most by which one update changes the learning rate, as a share of it.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"grad_cosine"})
+
+    beta: float = 0.02
+
+    @classmethod
+    def search_space(cls) -> Mapping[str, BaseDistribution]:
+        """Tune the hypergradient's own learning rate."""
+        return {"beta": FloatDistribution(1e-3, 0.1, log=True)}
+
+    def init(self, run: RunInfo) -> State:
+        """Return the base learning rates, and their factors per layer, shape (P, L) each."""
+        base = run.base_lr[:, None].repeat(1, run.n_layers)
+        return {"base": base, "factor": torch.ones_like(base)}
+
+    def step(self, state: State, signals: Signals) -> tuple[Controls, State]:
+        """Change the factors by the last update's cosines."""
+        assert signals.grad_cosine is not None
+        cosine = signals.grad_cosine.nan_to_num(0.0, 0.0, 0.0)
+        factor = (state["factor"] * (1.0 + self.beta * cosine)).clamp(1e-6, 1e6)
+        return Controls(state["base"] * factor), {"base": state["base"], "factor": factor}

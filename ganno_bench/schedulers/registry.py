@@ -1,0 +1,326 @@
+"""From a reference on the command line to a scheduler class that has been checked.
+
+A reference is `NAME`, `./file.py:Name` or `torch:Class`, each optionally followed by `(key=value, ...)`: literal values
+that pin hyperparameters. What is pinned is not tuned, and is part of the entry's name in tables.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import inspect
+import math
+import re
+import sys
+from collections.abc import Mapping, Set
+from dataclasses import MISSING, Field, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+
+from ganno_bench.core.errors import ConfigError, PluginError, UnknownNameError, UserError, did_you_mean
+from ganno_bench.core.registry import Registry
+from ganno_bench.schedulers.base import Scheduler
+from ganno_bench.schedulers.torch_adapter import torch_scheduler
+from ganno_bench.training.signals import OPTIONAL_SIGNALS
+
+__all__ = [
+    "SCHEDULERS",
+    "Reference",
+    "SchedulerEntry",
+    "SchedulerRow",
+    "list_schedulers",
+    "load_scheduler",
+    "parse_reference",
+]
+
+SCHEDULERS = Registry(
+    "scheduler",
+    {
+        "constant": "ganno_bench.schedulers.closed_form:Constant",
+        "cosine": "ganno_bench.schedulers.closed_form:Cosine",
+        "cosine-restarts": "ganno_bench.schedulers.phased:CosineRestarts",
+        "depth-factor": "ganno_bench.schedulers.layerwise:DepthFactor",
+        "exponential": "ganno_bench.schedulers.closed_form:Exponential",
+        "hypergradient": "ganno_bench.schedulers.reactive:Hypergradient",
+        "linear": "ganno_bench.schedulers.closed_form:Linear",
+        "one-cycle": "ganno_bench.schedulers.phased:OneCycle",
+        "plateau": "ganno_bench.schedulers.reactive:Plateau",
+        "polynomial": "ganno_bench.schedulers.closed_form:Polynomial",
+        "rex": "ganno_bench.schedulers.closed_form:Rex",
+        "step": "ganno_bench.schedulers.closed_form:Step",
+        "trust-ratio": "ganno_bench.schedulers.layerwise:TrustRatio",
+        "warmup-cosine": "ganno_bench.schedulers.phased:WarmupCosine",
+        "wsd": "ganno_bench.schedulers.phased:WarmupStableDecay",
+    },
+    group="ganno_bench.schedulers",
+)
+
+_RESERVED = ("base_lr", "weight_decay")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A reference, taken apart.
+
+    Attributes:
+        name: What comes before the parentheses.
+        pinned: Hyperparameters and their values.
+    """
+
+    name: str
+    pinned: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class SchedulerEntry:
+    """A scheduler that takes part: its class, checked, with what the user pinned.
+
+    Attributes:
+        name: What it is called in tables: the registered name, a file's class name in kebab-case, or `torch:Class`;
+            followed by the pinned hyperparameters, `cosine(final_factor=0.1)`.
+        ref: The reference that was loaded.
+        cls: The class.
+        pinned: Hyperparameters that the user fixed.
+        search_space: Optuna distributions of the hyperparameters that are tuned; pinned ones, base learning rate and
+            weight decay are not among them.
+        code_hash: Hash of the source of the modules that define the class and its bases; 16 hexadecimal digits.
+    """
+
+    name: str
+    ref: str
+    cls: type[Scheduler]
+    pinned: Mapping[str, Any]
+    search_space: Mapping[str, BaseDistribution]
+    code_hash: str
+
+    def build(self, config: Mapping[str, Any]) -> Scheduler:
+        """Make the scheduler.
+
+        Args:
+            config: Values of some hyperparameters; the others are pinned or keep their default.
+
+        Raises:
+            UnknownNameError: A key is no hyperparameter.
+            ConfigError: A value is of the wrong type, or contradicts a pinned one.
+            PluginError: The class refuses the values.
+        """
+        config = _check_values(self.name, self.cls, config)
+        for key in config.keys() & self.pinned.keys():
+            if config[key] != self.pinned[key]:
+                raise ConfigError(f"scheduler {self.name!r}: {key!r} is pinned, it cannot be {config[key]!r}")
+        try:
+            return self.cls(**{**self.pinned, **config})
+        except UserError:
+            raise
+        except Exception as error:
+            raise PluginError(
+                f"scheduler {self.name!r} cannot be made: {type(error).__name__}: {_one_line(error)}"
+            ) from error
+
+    def defaults(self) -> dict[str, Any]:
+        """Return the default value of every tuned hyperparameter, by name."""
+        return {key: default for key, default in _defaults(self.cls).items() if key in self.search_space}
+
+
+@dataclass(frozen=True)
+class SchedulerRow:
+    """One line of the list of schedulers.
+
+    Attributes:
+        name: The registered name.
+        summary: First line of the class's docstring.
+        tuned: Names of the tuned hyperparameters, without base learning rate and weight decay.
+        needs: Optional signals that it reads.
+        source: `built-in`, or the name and version of the package that brings it.
+        error: Why it cannot be used, or None.
+    """
+
+    name: str
+    summary: str
+    tuned: tuple[str, ...]
+    needs: tuple[str, ...]
+    source: str
+    error: str | None
+
+
+def parse_reference(ref: str) -> Reference:
+    """Take a reference apart, without looking anything up.
+
+    Raises:
+        ConfigError: It is not of the form `NAME(key=value, ...)` with literal values.
+    """
+    # A path may have parentheses of its own.
+    match = re.fullmatch(r"\s*(.*\.py:\w*|[^()]*?)\s*(\(.*\))?\s*", ref, re.DOTALL)
+    try:
+        if match is None or not match[1]:
+            raise SyntaxError
+        call = ast.parse(f"f{match[2] or '()'}", mode="eval").body
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
+            raise SyntaxError
+        if not all(keyword.arg for keyword in call.keywords):  # **mapping
+            raise SyntaxError
+    except (SyntaxError, ValueError):
+        raise ConfigError(f"scheduler reference {ref!r} is not of the form NAME or NAME(key=value, ...)") from None
+    pinned: dict[str, Any] = {}
+    for keyword in call.keywords:
+        if keyword.arg in pinned:
+            raise ConfigError(f"scheduler reference {ref!r} gives {keyword.arg!r} twice")
+        try:
+            pinned[str(keyword.arg)] = ast.literal_eval(keyword.value)
+        except (ValueError, TypeError):
+            raise ConfigError(
+                f"scheduler reference {ref!r}: the value of {keyword.arg!r} is not a number, a string in quotes, "
+                f"True or False: {ast.unparse(keyword.value)}"
+            ) from None
+    return Reference(match[1], pinned)
+
+
+def load_scheduler(ref: str) -> SchedulerEntry:
+    """Return the entry that a reference names, after checking that its class is what a scheduler must be.
+
+    Args:
+        ref: `NAME`, `./file.py:Name` or `torch:Class`, optionally with `(key=value, ...)`.
+
+    Raises:
+        UnknownNameError: No such scheduler, torch class or hyperparameter; the message has the nearest name.
+        ConfigError: The reference is malformed, or a pinned value is of the wrong type.
+        PluginError: The class cannot be imported, or breaks a rule that the message names.
+    """
+    reference = parse_reference(ref)
+    name = reference.name
+    if name.startswith("torch:"):
+        cls: Any = torch_scheduler(name.removeprefix("torch:"))
+    else:
+        cls = SCHEDULERS.load(name)
+    _check_class(name, cls)
+    space = _check_search_space(name, cls)
+    if ".py:" in name:
+        name = _kebab_case(cls.__name__)
+        if (other := SCHEDULERS.entries().get(name)) is not None:
+            raise PluginError(
+                f"scheduler {reference.name!r} would be called {name!r} in tables, which is taken ({other.source}); "
+                "rename the class"
+            )
+    pinned = _check_values(name, cls, reference.pinned)
+    for key in pinned.keys() & space.keys():
+        choices = space[key]
+        if isinstance(choices, CategoricalDistribution) and pinned[key] not in choices.choices:
+            raise ConfigError(f"scheduler {name!r}: {key!r} must be one of {choices.choices}, not {pinned[key]!r}")
+    arguments = ", ".join(f"{key}={pinned[key]!r}" for key in sorted(pinned))
+    entry = SchedulerEntry(
+        name=f"{name}({arguments})" if arguments else name,
+        ref=ref,
+        cls=cls,
+        pinned=pinned,
+        search_space={key: distribution for key, distribution in space.items() if key not in pinned},
+        code_hash=_code_hash(cls),
+    )
+    entry.build({})
+    return entry
+
+
+def list_schedulers() -> list[SchedulerRow]:
+    """Describe every registered scheduler, sorted by name; a broken one has an error and disturbs no other."""
+    rows = []
+    for registered in SCHEDULERS.entries().values():
+        try:
+            entry = load_scheduler(registered.name)
+        except UserError as error:
+            rows.append(SchedulerRow(registered.name, "", (), (), registered.source, str(error)))
+        else:
+            summary = (inspect.getdoc(entry.cls) or "").partition("\n")[0]
+            tuned, needs = tuple(entry.search_space), tuple(sorted(entry.cls.needs))
+            rows.append(SchedulerRow(registered.name, summary, tuned, needs, registered.source, None))
+    return rows
+
+
+def _check_class(name: str, cls: Any) -> None:
+    problem, needs = None, getattr(cls, "needs", None)
+    if not (isinstance(cls, type) and issubclass(cls, Scheduler)):
+        problem = "is not a subclass of ganno_bench.schedulers.Scheduler"
+    elif "__dataclass_params__" not in vars(cls):
+        problem = "is not a dataclass; put @dataclass(frozen=True) above the class"
+    elif cls.__abstractmethods__:
+        problem = f"does not define {', '.join(sorted(cls.__abstractmethods__))}"
+    elif bare := [field.name for field in fields(cls) if not _has_default(field)]:
+        problem = f"has no default for {bare[0]!r}; every hyperparameter needs one"
+    elif reserved := [field.name for field in fields(cls) if field.name in _RESERVED]:
+        problem = f"has a field {reserved[0]!r}, which belongs to the harness; it comes in RunInfo"
+    elif not isinstance(needs, Set):
+        problem = f"has needs = {needs!r}; it must be a frozenset of names of signals"
+    elif unknown := sorted(needs - set(OPTIONAL_SIGNALS)):
+        problem = f"needs the unknown signal {unknown[0]!r}{did_you_mean(unknown[0], OPTIONAL_SIGNALS)}"
+    elif cls.interval is not None and not (type(cls.interval) is int and cls.interval >= 1):
+        problem = f"has interval = {cls.interval!r}; it must be a number of updates, at least 1, or None"
+    if problem is not None:
+        raise PluginError(f"scheduler {name!r} {problem}")
+
+
+def _check_search_space(name: str, cls: type[Scheduler]) -> dict[str, BaseDistribution]:
+    try:
+        space: dict[str, Any] = dict(cls.search_space())
+        defaults = _defaults(cls)
+    except Exception as error:
+        raise PluginError(
+            f"scheduler {name!r}: search_space() raised {type(error).__name__}: {_one_line(error)}"
+        ) from error
+    for key, distribution in space.items():
+        if key not in defaults:
+            raise PluginError(f"scheduler {name!r}: search_space() has {key!r}, no field{did_you_mean(key, defaults)}")
+        if not isinstance(distribution, BaseDistribution):
+            raise PluginError(f"scheduler {name!r}: search_space() has no Optuna distribution for {key!r}")
+        try:
+            inside = distribution._contains(distribution.to_internal_repr(defaults[key]))
+        except ValueError:
+            inside = False
+        if not inside:
+            raise PluginError(
+                f"scheduler {name!r}: the default of {key!r}, {defaults[key]!r}, is outside of its {distribution}"
+            )
+    return space
+
+
+def _check_values(name: str, cls: type[Scheduler], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `values`, whole numbers made floats where the default is one."""
+    defaults, checked = _defaults(cls), {}
+    for key, value in values.items():
+        if key not in defaults:
+            raise UnknownNameError(f"scheduler {name!r} has no hyperparameter {key!r}{did_you_mean(key, defaults)}")
+        default = defaults[key]
+        if type(default) is float and type(value) is int:
+            value = float(value)
+        infinite = isinstance(value, float) and not math.isfinite(value)
+        if infinite or (default is not None and type(value) is not type(default)):
+            expected = "a finite number" if isinstance(default, float) else f"of type {type(default).__name__}"
+            raise ConfigError(f"scheduler {name!r}: {key!r} must be {expected} like {default!r}, not {value!r}")
+        checked[key] = value
+    return checked
+
+
+def _defaults(cls: type[Scheduler]) -> dict[str, Any]:
+    return {
+        field.name: field.default if field.default_factory is MISSING else field.default_factory()
+        for field in fields(cls)
+    }
+
+
+def _has_default(field: Field[Any]) -> bool:
+    return field.default is not MISSING or field.default_factory is not MISSING
+
+
+def _code_hash(cls: type[Scheduler]) -> str:
+    """Hash the modules along the class's ancestry, up to `base`, whose changes the package's version covers."""
+    modules = {base.__module__: None for base in cls.__mro__ if issubclass(base, Scheduler)}
+    del modules[Scheduler.__module__]
+    sources = [Path(str(sys.modules[module].__file__)).read_bytes() for module in modules]
+    return hashlib.sha256(b"\0".join(sources)).hexdigest()[:16]
+
+
+def _kebab_case(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name).replace("_", "-").lower()
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

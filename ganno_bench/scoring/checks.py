@@ -1,0 +1,112 @@
+"""What must hold before records are compared, and the one order in which they are then used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+
+from ganno_bench.core.errors import RecordError
+from ganno_bench.core.records import RunRecord
+
+__all__ = ["check_records"]
+
+
+def check_records(records: Iterable[RunRecord]) -> list[RunRecord]:
+    """Return the records in canonical order, each run once.
+
+    Raises:
+        RecordError: They cannot be compared: custom and regular runs, two suites, two versions of a workload's data,
+            two versions of a scheduler's code, two configurations where one is allowed, or two results of one run.
+    """
+    ordered = sorted(records, key=lambda r: (*_run(r), r.provenance.timestamp))
+    _same(
+        ordered,
+        lambda r: None,
+        lambda r: r.custom,
+        lambda a, b: (
+            "custom runs cannot be mixed with runs at the suite's own settings: "
+            f"{_name(a if a.custom else b)} is custom, {_name(b if a.custom else a)} is not"
+        ),
+    )
+    _same(
+        ordered,
+        lambda r: None,
+        lambda r: (r.suite, r.suite_hash),
+        lambda a, b: (
+            f"records of two suites cannot be compared: {a.suite}@{a.suite_hash} ({_name(a)}) "
+            f"and {b.suite}@{b.suite_hash} ({_name(b)})"
+        ),
+    )
+    _same(
+        ordered,
+        lambda r: r.workload,
+        lambda r: r.dataset_fingerprint,
+        lambda a, b: (
+            f"workload {a.workload!r} was run on two datasets: fingerprint {a.dataset_fingerprint!r} "
+            f"({_name(a)}) and {b.dataset_fingerprint!r} ({_name(b)})"
+        ),
+    )
+    _same(
+        ordered,
+        lambda r: r.scheduler,
+        lambda r: r.code_hash,
+        lambda a, b: (
+            f"scheduler {a.scheduler!r} was run with two versions of its code: {a.code_hash} and {b.code_hash}"
+        ),
+    )
+    reports = [record for record in ordered if record.role == "report"]
+    _same(
+        reports,
+        lambda r: (r.scheduler, r.ruleset, r.workload, r.study),
+        lambda r: (r.trial, r.config),
+        lambda a, b: (
+            f"{_name(a)} has report runs of two configurations in study {a.study}: "
+            f"trial {a.trial} {a.config} and trial {b.trial} {b.config}"
+        ),
+    )
+    _same(
+        [record for record in reports if record.ruleset == "zero-shot"],
+        lambda r: r.scheduler,
+        _hyperparameters,
+        lambda a, b: (
+            f"zero-shot entry {a.scheduler!r} has two configurations: {_hyperparameters(a)} on {a.workload!r} "
+            f"and {_hyperparameters(b)} on {b.workload!r}"
+        ),
+    )
+    _same(
+        ordered,
+        _run,
+        lambda r: (r.config, r.status, r.metrics, r.curve),
+        lambda a, b: (
+            f"there are two different results of one run: {_name(a)}, {a.role} study {a.study}, "
+            f"trial {a.trial}, seed {a.seed}"
+        ),
+    )
+    return list({_run(record): record for record in reversed(ordered)}.values())[::-1]
+
+
+def _run(record: RunRecord) -> tuple[str, str, str, str, int, int, int]:
+    r = record
+    return r.scheduler, r.ruleset, r.workload, r.role, r.study, r.trial, r.seed
+
+
+def _name(record: RunRecord) -> str:
+    return f"{record.scheduler} ({record.ruleset}) on {record.workload!r}"
+
+
+def _hyperparameters(record: RunRecord) -> dict[str, float | int | str | bool]:
+    """Return the configuration without what has a default per optimizer."""
+    return {key: value for key, value in record.config.items() if key not in {"base_lr", "weight_decay"}}
+
+
+def _same(
+    records: Iterable[RunRecord],
+    group: Callable[[RunRecord], Hashable],
+    value: Callable[[RunRecord], object],
+    message: Callable[[RunRecord, RunRecord], str],
+) -> None:
+    """Raise unless `value` is the same for all records of each group."""
+    first: dict[Hashable, RunRecord] = {}
+    for record in records:
+        other = first.setdefault(group(record), record)
+        if value(other) != value(record):
+            raise RecordError(message(other, record))

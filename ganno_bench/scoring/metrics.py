@@ -1,0 +1,170 @@
+"""Measures of runs: clipped losses, scores, interquartile means, ranks, profiles, time to target."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from ganno_bench.core.records import RunRecord
+
+__all__ = [
+    "FloatArray",
+    "clipped_error",
+    "clipped_loss",
+    "improvements",
+    "interquartile_mean",
+    "is_diverged",
+    "mean_ranks",
+    "performance_profile",
+    "score",
+    "speed_up",
+    "updates_to_target",
+    "validation_curves",
+]
+
+FloatArray: TypeAlias = NDArray[np.float64]
+
+_SMALLEST_LOSS = 1e-12
+"""Nats. A loss that is rounded to zero would have an infinite score."""
+
+
+def is_diverged(record: RunRecord) -> bool:
+    """Return whether a report run diverged: it says so, or it has no finite test loss."""
+    return record.status == "diverged" or record.metrics.test_loss is None
+
+
+def clipped_loss(record: RunRecord) -> float:
+    """Return the final test loss that a report run is scored at, nats: `min(L, L_chance)`; diverged: `L_chance`."""
+    loss = record.metrics.test_loss
+    return record.chance_loss if is_diverged(record) or loss is None else min(loss, record.chance_loss)
+
+
+def clipped_error(record: RunRecord) -> float | None:
+    """Return the final test error in [0, 1]; diverged: that of guessing a class; None for language modelling."""
+    if record.task == "language-modelling":
+        return None
+    # Chance is ln(classes) for classification, so exp(-chance) is the share that guessing gets right.
+    return 1 - math.exp(-record.chance_loss) if is_diverged(record) else record.metrics.test_error
+
+
+def score(loss: float | FloatArray, reference: float) -> FloatArray:
+    """Return `100 * ln(reference / loss)`: 0 ties with the reference, +10 is a loss about 10 % lower.
+
+    Args:
+        loss: Clipped losses, nats, any shape.
+        reference: The workload's reference loss, nats.
+    """
+    return 100 * np.log(reference / np.maximum(np.asarray(loss, dtype=np.float64), _SMALLEST_LOSS))
+
+
+def interquartile_mean(scores: FloatArray) -> FloatArray:
+    """Return the mean of the middle half along the last axis (Agarwal et al. 2021).
+
+    A quarter of the values, rounded down, is cut off at each end, as `scipy.stats.trim_mean(scores, 0.25)` does. That
+    one only partitions, which leaves the order of summation to the machine; tables must be the same on every machine.
+    """
+    cut = scores.shape[-1] // 4
+    middle: FloatArray = np.sort(scores, axis=-1)[..., cut : scores.shape[-1] - cut].mean(axis=-1)
+    return middle
+
+
+def improvements(scores: FloatArray, reference: FloatArray) -> FloatArray:
+    """Return who wins, seed by seed: 1 where the score is above the reference's, 0.5 for a tie, 0 below.
+
+    Args:
+        scores: Of one entry on one workload, shape (studies, seeds).
+        reference: Of tuned cosine with the same seeds, shape (studies', seeds).
+
+    Returns:
+        Shape (studies, studies', seeds): tuning studies of two entries have nothing in common, seeds do. The mean is
+        the probability of improvement on the workload; over workloads these are averaged.
+    """
+    difference = scores[:, None, :] - reference[None, :, :]
+    return (np.sign(difference) + 1) / 2
+
+
+def mean_ranks(losses: FloatArray) -> FloatArray:
+    """Return each entry's mean over workloads of its rank on a workload; tied entries share the middle rank.
+
+    Args:
+        losses: Median clipped losses, shape (entries, workloads).
+
+    Returns:
+        Shape (entries,); 1 is best.
+    """
+    ranks: FloatArray = np.mean(rankdata(losses, method="average", axis=0), axis=1)
+    return ranks
+
+
+def performance_profile(losses: FloatArray, ratios: FloatArray) -> FloatArray:
+    """Return the share of problems that an entry solves within a ratio of the best entry's loss (Dolan and More 2002).
+
+    Unlike a score it depends on which entries are compared.
+
+    Args:
+        losses: Clipped losses, nats, shape (entries, problems); a problem is a workload with a seed.
+        ratios: Loss ratios >= 1, shape (n,).
+
+    Returns:
+        Shares in [0, 1], shape (entries, n).
+    """
+    losses = np.maximum(losses, _SMALLEST_LOSS)
+    relative = losses / losses.min(axis=0)
+    within: FloatArray = np.mean(relative[:, :, None] <= ratios, axis=1)
+    return within
+
+
+def validation_curves(records: Sequence[RunRecord]) -> tuple[NDArray[np.int64], FloatArray]:
+    """Return the validation curves of runs of one workload, clipped at chance; after divergence they are at chance.
+
+    Returns:
+        Updates done, shape (points,), and losses in nats, shape (runs, points).
+    """
+    updates = sorted({update for record in records for update in record.curve.updates})
+    losses = np.empty((len(records), len(updates)))
+    for row, record in zip(losses, records, strict=True):
+        curve = dict(zip(record.curve.updates, record.curve.val_loss, strict=True))
+        values = [curve.get(update) for update in updates]
+        row[:] = [record.chance_loss if value is None else min(value, record.chance_loss) for value in values]
+    return np.asarray(updates, dtype=np.int64), losses
+
+
+def updates_to_target(records: Sequence[RunRecord], target: float) -> float:
+    """Return the updates after which the median over runs of the validation curve is first at or below a target.
+
+    It is the curve that the median is taken of, not the times: half of the reference's own runs end above its median
+    final loss, and its median time would be infinite.
+
+    Args:
+        records: Report runs of one entry on one workload.
+        target: Validation loss, nats.
+
+    Returns:
+        The first recorded number of updates, at least 1; infinite if the target is missed.
+    """
+    updates, losses = validation_curves(records)
+    reached = updates[(np.median(losses, axis=0) <= target) & (updates > 0)]
+    return float(reached[0]) if reached.size else math.inf
+
+
+def speed_up(records: Sequence[RunRecord], reference: Sequence[RunRecord]) -> float:
+    """Return the reference's updates / the entry's updates to the target.
+
+    The target is the reference's median final validation loss: the last point of the median of its curves. The
+    reference's updates are its horizon, the updates that it was given to get there.
+
+    Args:
+        records: Report runs of one entry on one workload.
+        reference: Report runs of tuned cosine on it.
+
+    Returns:
+        2 means half the updates; 0 that the target was missed (after infinitely many updates). The reference itself
+        gets at least 1, more if its curve was there before the end.
+    """
+    updates, losses = validation_curves(reference)
+    return float(updates[-1]) / updates_to_target(records, float(np.median(losses, axis=0)[-1]))

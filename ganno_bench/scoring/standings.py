@@ -1,0 +1,311 @@
+"""Who stands where: records in, ranked rows with intervals out.
+
+Entry-independent: a row's score, interval and speed-up depend on its own records, the reference and the seed alone.
+Ranks, mean ranks and the oracle compare entries, and so depend on which there are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from ganno_bench.core.errors import RecordError
+from ganno_bench.core.records import RunRecord
+from ganno_bench.scoring.bootstrap import interval, resample, resampled_iqm, workload_rng
+from ganno_bench.scoring.checks import check_records
+from ganno_bench.scoring.metrics import (
+    FloatArray,
+    clipped_error,
+    clipped_loss,
+    improvements,
+    interquartile_mean,
+    is_diverged,
+    mean_ranks,
+    score,
+    speed_up,
+)
+from ganno_bench.scoring.reference import REFERENCE, read_reference, reference_losses
+from ganno_bench.scoring.results import Cell, Row, Ruleset, Standings
+
+__all__ = ["UNRANKED_IN_ZERO_SHOT", "Cell", "Row", "Ruleset", "Standings", "standings"]
+
+UNRANKED_IN_ZERO_SHOT = ("constant", "step", REFERENCE)
+"""Tuned schedulers that the zero-shot table carries as unranked reference rows."""
+
+
+def standings(
+    records: Iterable[RunRecord],
+    *,
+    reference: Mapping[str, float] | None = None,
+    workloads: Sequence[str] | None = None,
+    rng_seed: int = 0,
+    n_resamples: int = 2000,
+) -> Standings:
+    """Score, compare and rank the entries of one suite.
+
+    Args:
+        records: Report runs, and the tuning runs behind them. Their order does not matter.
+        reference: Workload -> reference loss, nats. By default the committed one of this suite; a workload that it
+            lacks is scored relative to tuned cosine among the records.
+        workloads: Ids of the workloads to aggregate, in the order of the tables. By default all that have a
+            reference.
+        rng_seed: Root seed of the bootstrap.
+        n_resamples: Number of bootstrap resamples.
+
+    Raises:
+        RecordError: There are no report runs, a workload has no reference, or the records cannot be compared (see
+            `check_records`).
+        ConfigError: The committed reference cannot be read.
+    """
+    checked = check_records(records)
+    if workloads is not None:
+        checked = [record for record in checked if record.workload in workloads]
+    if not any(record.role == "report" for record in checked):
+        raise RecordError("there are no report runs among the records: nothing to score")
+    some = checked[0]
+    committed = read_reference(some.suite_hash) if reference is None else reference
+    losses = reference_losses(checked, committed)
+    names = tuple(workloads) if workloads is not None else tuple(sorted(losses, key=_natural))
+    scorer = _Scorer(checked, names, losses, rng_seed, n_resamples)
+    tables: dict[Ruleset, tuple[Row, ...]] = {}
+    for ruleset in ("tuned", "zero-shot"):
+        if rows := scorer.table(ruleset):
+            tables[ruleset] = rows
+    versions: dict[str, set[str]] = defaultdict(set)
+    for record in checked:
+        for package, version in record.provenance.versions.items():
+            versions[package].add(version)
+    tuned_runs = [runs for (rules, _), on in scorer.entries.items() if rules == "tuned" for runs in on.values()]
+    return Standings(
+        suite=some.suite,
+        suite_hash=some.suite_hash,
+        custom=some.custom,
+        workloads=names,
+        reference={name: losses[name] for name in names if name in losses},
+        committed=frozenset(committed) & frozenset(names),
+        tables=tables,
+        cells=scorer.cells,
+        n_trials=tuple(sorted(set(scorer.n_trials.values()))),
+        n_seeds=tuple(sorted({len(runs.seeds) for on in scorer.entries.values() for runs in on.values()})),
+        n_studies=min((runs.losses.shape[0] for runs in tuned_runs), default=0),
+        n_resamples=n_resamples,
+        rng_seed=rng_seed,
+        versions={package: tuple(sorted(found)) for package, found in sorted(versions.items())},
+        notes=scorer.notes(),
+    )
+
+
+_Entry = tuple[Ruleset, str]
+
+
+class _Runs:
+    """The report runs of one entry on one workload, as a grid of tuning studies x seeds."""
+
+    def __init__(self, records: Sequence[RunRecord], reference: float) -> None:
+        studies: dict[int, dict[int, RunRecord]] = defaultdict(dict)
+        for record in records:
+            studies[record.study][record.seed] = record
+        self.seeds = sorted(set.intersection(*(set(runs) for runs in studies.values())))
+        if not self.seeds:
+            some = records[0]
+            label = f"{some.scheduler} ({some.ruleset}) on {some.workload!r}"
+            raise RecordError(f"{label}: its studies {sorted(studies)} share no report seed")
+        self.records = [runs[seed] for runs in studies.values() for seed in self.seeds]
+        self.left_out = len(records) - len(self.records)
+        self.losses = np.array([clipped_loss(record) for record in self.records]).reshape(len(studies), -1)
+        self.scores = score(self.losses, reference)
+
+    def scores_of(self, seeds: Sequence[int]) -> FloatArray:
+        """Return the scores of some of its seeds, shape (studies, seeds)."""
+        return self.scores[:, np.isin(self.seeds, seeds)]
+
+
+class _Scorer:
+    """Scores, with what is shared between rows computed once."""
+
+    def __init__(
+        self,
+        records: Sequence[RunRecord],
+        workloads: Sequence[str],
+        reference: Mapping[str, float],
+        rng_seed: int,
+        n_resamples: int,
+    ) -> None:
+        self.workloads, self.rng_seed, self.n_resamples = workloads, rng_seed, n_resamples
+        grouped: dict[tuple[Ruleset, str, str], list[RunRecord]] = defaultdict(list)
+        trials: dict[tuple[str, str, int], set[int]] = defaultdict(set)
+        for record in records:
+            if record.role == "report":
+                grouped[record.ruleset, record.scheduler, record.workload].append(record)
+            else:
+                trials[record.scheduler, record.workload, record.study].add(record.trial)
+        self.entries: dict[_Entry, dict[str, _Runs]] = defaultdict(dict)
+        for name in workloads:
+            for (ruleset, scheduler, workload), group in grouped.items():
+                if workload == name:
+                    self.entries[ruleset, scheduler][name] = _Runs(group, reference[name])
+        self.n_trials: dict[str, int] = {}
+        for (scheduler, _, _), found in trials.items():
+            self.n_trials[scheduler] = min(len(found), self.n_trials.get(scheduler, len(found)))
+        self.cosine = self.entries.get(("tuned", REFERENCE), {})
+        self._samples: dict[tuple[_Entry, tuple[tuple[str, tuple[int, ...]], ...]], FloatArray] = {}
+
+    @cached_property
+    def cells(self) -> dict[tuple[str, str, str], Cell]:
+        """Return every entry's cells."""
+        return {(*entry, name): self._cell(entry, name) for entry, on in self.entries.items() for name in on}
+
+    def table(self, ruleset: Ruleset) -> tuple[Row, ...]:
+        """Return a ruleset's rows: ranked entries best first, incomplete ones, reference rows, the oracle."""
+        own = [entry for entry in self.entries if entry[0] == ruleset]
+        if not own:
+            return ()
+        complete = [entry for entry in own if len(self.entries[entry]) == len(self.workloads)]
+        medians = np.array([[np.median(runs.losses) for runs in self.entries[entry].values()] for entry in complete])
+        ranks = dict(zip(complete, mean_ranks(medians), strict=True)) if complete else {}
+        rows = []
+        for entry in own:
+            better = sum(self._is_better(other, entry) for other in complete) if entry in ranks else None
+            rank = None if better is None else 1 + better
+            mean_rank = float(ranks[entry]) if entry in ranks else None
+            rows.append(self._row(entry, "entry", rank, mean_rank))
+        if ruleset == "zero-shot":
+            carried: list[_Entry] = [("tuned", name) for name in UNRANKED_IN_ZERO_SHOT]
+            rows += [self._row(entry, "reference", None, None) for entry in carried if entry in self.entries]
+        order = {"entry": 0, "reference": 1}
+        rows.sort(key=lambda row: (order[row.kind], row.rank is None, row.rank or 0, -row.iqm, row.entry))
+        return (*rows, self._oracle(ruleset, own)) if len(own) > 1 else tuple(rows)
+
+    def notes(self) -> tuple[str, ...]:
+        """Return what a reader must know about runs that are missing or left out."""
+        notes = []
+        for (ruleset, scheduler), on in self.entries.items():
+            for name, runs in on.items():
+                if runs.left_out:
+                    notes.append(
+                        f"{scheduler} ({ruleset}) on {name}: {runs.left_out} runs are left out, of seeds that not "
+                        "every one of its studies has."
+                    )
+        for name in self.workloads:
+            if len({tuple(on[name].seeds) for on in self.entries.values() if name in on}) > 1:
+                notes.append(f"{name}: report seeds differ between entries; comparisons use the common ones only.")
+        if not self.cosine:
+            notes.append(f"No runs of tuned {REFERENCE} among the records: no probability of improvement, no speed-up.")
+        if len(set(self.n_trials.values())) > 1:
+            counts = ", ".join(f"{name} {n}" for name, n in sorted(self.n_trials.items()))
+            notes.append(f"Tuning budgets differ (trials: {counts}).")
+        return tuple(notes)
+
+    def _cell(self, entry: _Entry, workload: str) -> Cell:
+        runs = self.entries[entry][workload]
+        samples = resample(runs.scores, self.n_resamples, workload_rng(self.rng_seed, workload)).mean(axis=1)
+        low, high = _interval(samples, [runs.seeds])
+        errors = [error for record in runs.records if (error := clipped_error(record)) is not None]
+        cosine = self.cosine.get(workload)
+        return Cell(
+            entry=entry[1],
+            ruleset=entry[0],
+            workload=workload,
+            n_runs=len(runs.records),
+            diverged=sum(map(is_diverged, runs.records)),
+            test_loss=float(np.median(runs.losses)),
+            test_error=float(np.median(errors)) if errors else None,
+            score=float(runs.scores.mean()),
+            score_low=low,
+            score_high=high,
+            speed_up=None if cosine is None else speed_up(runs.records, cosine.records),
+        )
+
+    def _row(
+        self, entry: _Entry, kind: Literal["entry", "reference"], rank: int | None, mean_rank: float | None
+    ) -> Row:
+        on = self.entries[entry]
+        seeds = {name: runs.seeds for name, runs in on.items()}
+        low, high = _interval(self._resampled(entry, seeds), seeds.values())
+        improvement, improvement_low, improvement_high = self._improvement(entry)
+        cells = [self.cells[(*entry, name)] for name in on]
+        speed_ups = [cell.speed_up for cell in cells if cell.speed_up is not None]
+        return Row(
+            entry=entry[1],
+            ruleset=entry[0],
+            kind=kind,
+            rank=rank,
+            iqm=_iqm([runs.scores for runs in on.values()]),
+            iqm_low=low,
+            iqm_high=high,
+            improvement=improvement,
+            improvement_low=improvement_low,
+            improvement_high=improvement_high,
+            mean_rank=mean_rank,
+            speed_up=float(np.median(speed_ups)) if speed_ups else None,
+            diverged=sum(cell.diverged for cell in cells),
+            n_runs=sum(cell.n_runs for cell in cells),
+            n_workloads=len(on),
+            n_trials=self.n_trials.get(entry[1]) if entry[0] == "tuned" else None,
+        )
+
+    def _oracle(self, ruleset: Ruleset, own: Sequence[_Entry]) -> Row:
+        best = {}
+        for name in self.workloads:
+            if found := [self.entries[entry][name] for entry in own if name in self.entries[entry]]:
+                best[name] = max(found, key=lambda runs: float(np.median(runs.scores)))
+        records = [record for runs in best.values() for record in runs.records]
+        return Row(
+            entry="oracle",
+            ruleset=ruleset,
+            kind="oracle",
+            iqm=_iqm([runs.scores for runs in best.values()]),
+            diverged=sum(map(is_diverged, records)),
+            n_runs=len(records),
+            n_workloads=len(best),
+        )
+
+    def _resampled(self, entry: _Entry, seeds: Mapping[str, Sequence[int]]) -> FloatArray:
+        """Return an entry's resampled interquartile means from these seeds of these workloads."""
+        key = (entry, tuple((name, tuple(found)) for name, found in seeds.items()))
+        if key not in self._samples:
+            scores = {name: self.entries[entry][name].scores_of(found) for name, found in seeds.items()}
+            self._samples[key] = resampled_iqm(scores, self.n_resamples, self.rng_seed)
+        return self._samples[key]
+
+    def _common_seeds(self, first: Mapping[str, _Runs], second: Mapping[str, _Runs]) -> dict[str, list[int]]:
+        common = {name: sorted({*first[name].seeds} & {*second[name].seeds}) for name in first if name in second}
+        return {name: seeds for name, seeds in common.items() if seeds}
+
+    def _is_better(self, entry: _Entry, than: _Entry) -> bool:
+        """Return whether the 95 % interval of the paired difference lies above 0; only common seeds are compared."""
+        seeds = self._common_seeds(self.entries[entry], self.entries[than])
+        if entry == than or len(seeds) < len(self.workloads):
+            return False
+        low, _ = _interval(self._resampled(entry, seeds) - self._resampled(than, seeds), seeds.values())
+        return low is not None and low > 0
+
+    def _improvement(self, entry: _Entry) -> tuple[float | None, float | None, float | None]:
+        seeds = self._common_seeds(self.entries[entry], self.cosine)
+        if entry == ("tuned", REFERENCE) or not seeds:
+            return None, None, None
+        means, samples = [], []
+        for name, found in seeds.items():
+            wins = improvements(self.entries[entry][name].scores_of(found), self.cosine[name].scores_of(found))
+            means.append(wins.mean())
+            samples.append(resample(wins, self.n_resamples, workload_rng(self.rng_seed, name)).mean(axis=1))
+        return float(np.mean(means)), *_interval(np.mean(samples, axis=0), seeds.values())
+
+
+def _interval(samples: FloatArray, seeds: Iterable[Sequence[int]]) -> tuple[float, float] | tuple[None, None]:
+    """Return an interval unless a workload has one seed only: its resamples would all be the same."""
+    return interval(samples) if all(len(found) > 1 for found in seeds) else (None, None)
+
+
+def _iqm(scores: Sequence[FloatArray]) -> float:
+    return float(interquartile_mean(np.concatenate([values.ravel() for values in scores])))
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Return a key that sorts `mlp-4` before `mlp-16`."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]

@@ -1,0 +1,141 @@
+"""Lets a scheduler decide about made-up runs, and checks the form of what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ganno_bench.schedulers.base import State
+from ganno_bench.schedulers.registry import SchedulerEntry
+from ganno_bench.testing.synthetic import SyntheticRuns
+from ganno_bench.training.signals import OPTIONAL_SIGNALS, Controls, RunInfo, Signals
+
+__all__ = ["ContractError", "Played", "first_line", "play", "within"]
+
+
+class ContractError(AssertionError):
+    """A scheduler breaks the contract; one line says what was expected and what came, at which update and run."""
+
+
+@dataclass(frozen=True)
+class Played:
+    """What a scheduler decided in T updates.
+
+    Attributes:
+        controls: Shape (T, P, L + 2): the layers' learning rates, weight decay and momentum; NaN where left alone.
+        decided_at: Numbers of updates done at each decision.
+    """
+
+    controls: Tensor
+    decided_at: tuple[int, ...]
+
+
+def play(
+    entry: SchedulerEntry,
+    runs: SyntheticRuns,
+    config: Mapping[str, Any] | None = None,
+    *,
+    needs: Collection[str] = OPTIONAL_SIGNALS,
+    any_block: bool = False,
+    init: Callable[[RunInfo], State] | None = None,
+    step: Callable[[State, Signals], tuple[Controls, State]] | None = None,
+) -> Played:
+    """Let a scheduler decide until the horizon.
+
+    Args:
+        entry: The scheduler.
+        runs: What it sees.
+        config: Hyperparameters; the others keep their value.
+        needs: Optional signals that are not None.
+        any_block: Whether a block may have another length than the decision covers.
+        init: What to call instead of the scheduler's.
+        step: What to call instead of the scheduler's.
+
+    Raises:
+        ContractError: The scheduler raised, or returned something that cannot be controls.
+    """
+    scheduler = entry.build(config or {})
+    info, interval, total = runs.info(), entry.cls.interval, runs.total
+    state = within("init", partial(init or scheduler.init, info))
+    rows: list[Tensor] = []
+    decided_at: list[int] = []
+    lr = torch.full((info.n_runs, info.n_layers), torch.nan, dtype=torch.float64)
+    while (done := len(rows)) < total:
+        signals = runs.signals(done, decided_at[-1] if decided_at else 0, lr, needs)
+        alive = ~signals.diverged
+        controls, state = within(f"update {done}", partial(step or scheduler.step, state, signals))
+        _check_form(controls, info, alive, done)
+        left, block = total - done, controls.lr.dim() == 3
+        n = min(left, len(controls.lr) if block else interval or left)
+        if not any_block:
+            _check_block(controls.lr, interval, left, done)
+        extra = [
+            torch.full((info.n_runs, 1), torch.nan) if value is None else value[:, None]
+            for value in (controls.weight_decay, controls.momentum)
+        ]
+        block_lr = controls.lr[:n] if block else controls.lr.expand(n, -1, -1)
+        rows += [torch.cat([row, *extra], dim=1) for row in block_lr]
+        decided_at.append(done)
+        lr = block_lr[-1]
+    return Played(torch.stack(rows), tuple(decided_at))
+
+
+def _check_form(controls: Any, info: RunInfo, alive: Tensor, done: int) -> None:
+    if not isinstance(controls, Controls) or not isinstance(controls.lr, Tensor):
+        raise ContractError(f"update {done}: expected Controls with a tensor `lr`, got {type(controls).__name__}")
+    lr, shape = controls.lr, (info.n_runs, info.n_layers)
+    if lr.dtype != torch.float64 or lr.dim() not in (2, 3) or lr.shape[-2:] != shape or len(lr) == 0:
+        raise ContractError(
+            f"update {done}: expected float64 learning rates of shape {shape} or (n, {shape[0]}, {shape[1]}), "
+            f"got {str(lr.dtype).removeprefix('torch.')} of shape {tuple(lr.shape)}"
+        )
+    block = lr if lr.dim() == 3 else lr[None]
+    bad = ~(block.isfinite() & (block >= 0.0)) & alive[:, None]
+    if bad.any():
+        row, run, layer = bad.nonzero()[0].tolist()
+        raise ContractError(
+            f"update {done + row}, run {run}: expected a finite learning rate >= 0, got {block[row, run, layer]} "
+            f"for layer {layer}"
+        )
+    for name, limit in (("weight_decay", torch.inf), ("momentum", 1.0)):
+        value: Tensor | None = getattr(controls, name)
+        if value is None:
+            continue
+        if value.shape != shape[:1]:
+            raise ContractError(f"update {done}: expected {name} of shape {shape[:1]}, got {tuple(value.shape)}")
+        wrong = ~((value >= 0.0) & (value < limit)) & alive
+        if wrong.any():
+            run = int(wrong.nonzero()[0])
+            raise ContractError(f"update {done}, run {run}: expected {name} in [0, {limit}), got {value[run]}")
+
+
+def _check_block(lr: Tensor, interval: int | None, left: int, done: int) -> None:
+    if interval is None and (lr.dim() != 3 or len(lr) > left):
+        raise ContractError(
+            f"update {done}: expected a block (n, P, L) with n <= {left}, the updates that are left, as interval is "
+            f"None, got shape {tuple(lr.shape)}"
+        )
+    if interval is not None and lr.dim() == 3 and len(lr) != min(interval, left):
+        raise ContractError(
+            f"update {done}: expected a block of {min(interval, left)} updates until the next decision, got {len(lr)}"
+        )
+
+
+def within(where: str, function: Callable[[], Any]) -> Any:
+    """Call `function`; say where it was that it failed."""
+    try:
+        return function()
+    except ContractError as error:
+        raise ContractError(f"{where}: {error}") from error
+    except Exception as error:
+        raise ContractError(f"{where}: raised {type(error).__name__}: {first_line(error)}") from error
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message."""
+    return str(error).strip().partition("\n")[0]

@@ -1,0 +1,277 @@
+"""The contract of a scheduler, as tests that a third party runs on its own one.
+
+In pytest, a subclass names the scheduler and inherits the tests:
+
+    from ganno_bench.testing.scheduler_contract import SchedulerContract
+
+    class TestMine(SchedulerContract):
+        ref = "./mine.py:Mine"
+
+`check_scheduler` runs the same checks anywhere else.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, is_dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+import optuna
+import torch
+from torch import Tensor
+
+from ganno_bench.core.errors import PluginError
+from ganno_bench.schedulers.base import ClosedForm, State
+from ganno_bench.schedulers.registry import SchedulerEntry, load_scheduler
+from ganno_bench.testing.playing import ContractError, first_line, play, within
+from ganno_bench.testing.synthetic import SyntheticRuns, synthetic_runs
+from ganno_bench.training.signals import Controls, RunInfo, Signals
+
+__all__ = ["CHECKS", "CheckResult", "ContractError", "SchedulerContract", "check_scheduler"]
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What one check found.
+
+    Attributes:
+        name: Name of the check.
+        ok: Whether the scheduler passed.
+        message: What was expected and what came; empty if it passed.
+    """
+
+    name: str
+    ok: bool
+    message: str
+
+
+def check_learning_rates(entry: SchedulerEntry) -> None:
+    """Learning rates are float64, of shape (P, L) or (n, P, L), finite and not negative."""
+    play(entry, _ordinary(entry), any_block=True)
+
+
+def check_block_length(entry: SchedulerEntry) -> None:
+    """A block has as many updates as the decision covers."""
+    play(entry, _ordinary(entry))
+
+
+def check_deterministic(entry: SchedulerEntry) -> None:
+    """The same runs get the same learning rates twice, bit by bit."""
+    runs = _ordinary(entry)
+    _compare(play(entry, runs).controls, play(entry, runs).controls, "as the first time")
+
+
+def check_resumable(entry: SchedulerEntry) -> None:
+    """The state, saved and read back before every decision, is all that a fresh instance needs to go on."""
+
+    def step(state: State, signals: Signals) -> tuple[Controls, State]:
+        file = io.BytesIO()
+        try:
+            torch.save(state, file)
+            file.seek(0)
+            state = torch.load(file, weights_only=True)
+        except Exception as error:
+            raise ContractError(
+                f"expected a state of tensors and plain values that torch.load("
+                f"weights_only=True) reads back, got {type(error).__name__}: {first_line(error)}"
+            ) from error
+        return entry.build({}).step(state, signals)
+
+    runs = _ordinary(entry)
+    _compare(play(entry, runs).controls, play(entry, runs, step=step).controls, "as without saving and resuming")
+
+
+def check_short_horizons(entry: SchedulerEntry) -> None:
+    """Horizons of 1 and 2 updates work."""
+    for total in (1, 2):
+        within(f"horizon {total}", partial(play, entry, synthetic_runs(total)))
+
+
+def check_divergence(entry: SchedulerEntry) -> None:
+    """A run that diverges, and shows NaN from then on, makes no difference to the others."""
+    runs = _ordinary(entry)
+    expected, got = play(entry, runs), play(entry, runs.diverging(1, n_updates=1))
+    _compare(expected.controls, got.controls, "as if run 1 had not diverged", ignored=1)
+
+
+def check_inputs_unchanged(entry: SchedulerEntry) -> None:
+    """Neither RunInfo nor the state nor the signals are changed in place."""
+    scheduler = entry.build({})
+
+    def init(run: RunInfo) -> State:
+        before = copy.deepcopy(run)
+        state = scheduler.init(run)
+        _unchanged(before, run, "init changed run")
+        return state
+
+    def step(state: State, signals: Signals) -> tuple[Controls, State]:
+        before = copy.deepcopy((state, signals))
+        result = scheduler.step(state, signals)
+        _unchanged(before[0], state, "step changed state")
+        _unchanged(before[1], signals, "step changed signals")
+        return result
+
+    play(entry, _ordinary(entry), init=init, step=step)
+
+
+def check_needs(entry: SchedulerEntry) -> None:
+    """The signals that `needs` names are enough: the others are None."""
+    runs = _ordinary(entry)
+    reduced = within(
+        f"with needs = {sorted(entry.cls.needs)} and the other signals None",
+        partial(play, entry, runs, needs=entry.cls.needs),
+    )
+    _compare(play(entry, runs).controls, reduced.controls, "as with all signals")
+
+
+def check_independent_runs(entry: SchedulerEntry) -> None:
+    """A run gets the same learning rates at another place among the runs, and alone."""
+    runs = _ordinary(entry)
+    together = play(entry, runs).controls
+    for others in ([2, 0, 1], [0], [1], [2]):
+        expected = f"for runs {others} as for the same ones of [0, 1, 2]"
+        # Vectorised and scalar functions may differ in the last digit.
+        _compare(together[:, others], play(entry, runs.select(others)).controls, expected, rtol=1e-12)
+
+
+def check_search_space(entry: SchedulerEntry) -> None:
+    """Configurations out of the search space work, at short horizons too, and all decide after the same updates."""
+    for runs in (_ordinary(entry), synthetic_runs(1), synthetic_runs(2)):
+        decided_at = None
+        for config in _sample(entry):
+            got = within(f"{config}, horizon {runs.total}", partial(play, entry, runs, config)).decided_at
+            decided_at = decided_at or got
+            if got != decided_at:
+                raise ContractError(f"{config}: expected decisions after {decided_at} updates, got {got}")
+
+
+def check_scale(entry: SchedulerEntry) -> None:
+    """A closed form's learning rates are proportional to the base learning rate; other schedulers are free."""
+    if not issubclass(entry.cls, ClosedForm):
+        return
+    runs = _ordinary(entry)
+    doubled = SyntheticRuns(**{**vars(runs), "base_lr": 2.0 * runs.base_lr})
+    expected = play(entry, runs).controls
+    expected[..., :-2] *= 2.0
+    _compare(expected, play(entry, doubled).controls, "with the base learning rate doubled")
+
+
+_GATES = (check_learning_rates, check_block_length, check_deterministic)
+CHECKS: tuple[Callable[[SchedulerEntry], None], ...] = (
+    *_GATES,
+    check_resumable,
+    check_short_horizons,
+    check_divergence,
+    check_inputs_unchanged,
+    check_needs,
+    check_independent_runs,
+    check_search_space,
+    check_scale,
+)
+"""Every check takes an entry and raises `ContractError` if the scheduler fails it."""
+
+
+def check_scheduler(ref: str) -> list[CheckResult]:
+    """Check a scheduler against the whole contract.
+
+    The first check, `loads`, is `load_scheduler`: the class is a frozen dataclass, its defaults lie inside the search
+    space, and so on. Where it, the learning rates' form, the length of blocks or determinism fails, the others mean
+    nothing and are left out.
+
+    Args:
+        ref: A reference as `load_scheduler` takes it.
+
+    Raises:
+        UnknownNameError: No such scheduler.
+        ConfigError: The reference is malformed.
+    """
+    try:
+        entry = load_scheduler(ref)
+    except PluginError as error:
+        return [CheckResult("loads", False, str(error))]
+    results = [CheckResult("loads", True, "")]
+    for check in CHECKS:
+        message = ""
+        try:
+            check(entry)
+        except ContractError as error:
+            message = str(error)
+        except Exception as error:
+            message = f"raised {type(error).__name__}: {first_line(error)}"
+        results.append(CheckResult(check.__name__.removeprefix("check_"), not message, message))
+        if message and check in _GATES:
+            break
+    return results
+
+
+class SchedulerContract:
+    """The contract as pytest tests, one for each check. A subclass, called `Test...`, sets `ref`."""
+
+    ref: ClassVar[str]
+
+    def pytest_generate_tests(self, metafunc: Any) -> None:
+        """Make one test of each check."""
+        if "check" in metafunc.fixturenames:
+            metafunc.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
+
+    def test_contract(self, check: Callable[[SchedulerEntry], None]) -> None:
+        """The scheduler passes the check."""
+        check(load_scheduler(self.ref))
+
+
+def _compare(expected: Tensor, got: Tensor, what: str, *, rtol: float = 0.0, ignored: int | None = None) -> None:
+    """Raise at the first difference between two `Played.controls`; `ignored` is a run that doesn't count."""
+    different = ~torch.isclose(got, expected, rtol=rtol, atol=0.0, equal_nan=True)
+    if ignored is not None:
+        different[:, ignored] = False
+    if different.any():
+        update, run, column = different.nonzero()[0].tolist()
+        names = [f"learning rate of layer {layer}" for layer in range(expected.shape[2] - 2)]
+        name = [*names, "weight decay", "momentum"][column]
+        raise ContractError(
+            f"update {update}, run {run}: expected {name} {expected[update, run, column].item()!r} {what}, "
+            f"got {got[update, run, column].item()!r}"
+        )
+
+
+def _unchanged(before: Any, after: Any, what: str) -> None:
+    """Raise where two nested structures of tensors and plain values differ."""
+    if isinstance(before, Tensor):
+        same = isinstance(after, Tensor) and before.shape == after.shape
+        if not same or not torch.allclose(before, after, rtol=0.0, atol=0.0, equal_nan=True):
+            raise ContractError(f"{what}: expected {_short(before)}, got {_short(after)}")
+    elif is_dataclass(before):
+        for name, value in vars(before).items():
+            _unchanged(value, getattr(after, name), f"{what}.{name}")
+    elif isinstance(before, dict | list | tuple):
+        if len(before) != len(after):
+            raise ContractError(f"{what}: expected {len(before)} entries, got {len(after)}")
+        for key in before if isinstance(before, dict) else range(len(before)):
+            _unchanged(before[key], after[key], f"{what}[{key!r}]")
+    elif before != after and before == before:  # not NaN
+        raise ContractError(f"{what}: expected {_short(before)}, got {_short(after)}")
+
+
+def _ordinary(entry: SchedulerEntry) -> SyntheticRuns:
+    """Return runs that are long enough for several decisions, the last of which covers less than an interval."""
+    return synthetic_runs(max(61, 4 * (entry.cls.interval or 1) + 1))
+
+
+def _sample(entry: SchedulerEntry) -> list[dict[str, Any]]:
+    """Return 10 random configurations, the same at every call; none if nothing is tuned."""
+    if not entry.search_space:
+        return []
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+        return [study.ask(dict(entry.search_space)).params for _ in range(10)]
+    finally:
+        optuna.logging.set_verbosity(verbosity)
+
+
+def _short(value: Any) -> str:
+    return " ".join(str(value.tolist() if isinstance(value, Tensor) else value).split())[:80]

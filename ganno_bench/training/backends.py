@@ -1,0 +1,227 @@
+"""How the gradients of P networks are computed: all at once (`vmap`), or one network after another (`loop`).
+
+Everything else about training is shared, so the two differ in speed and in rounding only.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.func import functional_call, grad_and_value, vmap
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.nn import functional as F
+
+from ganno_bench.core.errors import ConfigError, did_you_mean
+from ganno_bench.training.layout import Layout
+
+__all__ = ["BACKENDS", "Backend", "Gradients", "make_backend", "missing_examples", "resolve_backend"]
+
+_IGNORED = -100
+
+Gradients = Callable[[Tensor, Tensor], Tensor]
+"""(inputs (P, B, ...), targets (P, B, ...)) -> loss of each run, shape (P,). Writes gradients where it was bound to."""
+
+
+class Backend(ABC):
+    """Computes gradients and predictions of P networks whose parameters are the rows of a matrix."""
+
+    name: str
+
+    def __init__(self, model: nn.Module, layout: Layout) -> None:
+        """Prepare.
+
+        Args:
+            model: A network of the architecture, on the device and in the dtype of the runs; its parameters' values
+                do not matter.
+            layout: How a row of the matrix is read.
+        """
+        self.model = model
+        self.layout = layout
+
+    def padded(self, n_runs: int) -> int:
+        """Return how many rows are computed for so many runs."""
+        return n_runs
+
+    @abstractmethod
+    def bind(self, parameters: Tensor, gradients: Tensor) -> Gradients:
+        """Return a function that reads `parameters`, shape (P, N), and overwrites `gradients`, shape (P, N)."""
+
+    @abstractmethod
+    def logits(self, parameters: Tensor, inputs: Tensor) -> Tensor:
+        """Return the predictions of every run for the same inputs.
+
+        Args:
+            parameters: Shape (P, N).
+            inputs: Shape (B, ...).
+
+        Returns:
+            Shape (P, B, ..., outputs).
+        """
+
+
+class VmapBackend(Backend):
+    """All networks in one pass.
+
+    The vectorised forward and backward pass is recorded once for each shape and replayed after that, which spares the
+    cost of vectorising it anew at each update: for small networks about half of the time.
+    """
+
+    name = "vmap"
+
+    def __init__(self, model: nn.Module, layout: Layout) -> None:
+        super().__init__(model, layout)
+        self._recorded: dict[tuple[Any, ...], fx.GraphModule] = {}
+
+    def padded(self, n_runs: int) -> int:
+        # A population of one would take other kernels than a larger one. The multiple of the threads is for grouped
+        # convolutions, which divide the runs among them.
+        multiple = max(2, torch.get_num_threads())
+        return -(-n_runs // multiple) * multiple
+
+    def bind(self, parameters: Tensor, gradients: Tensor) -> Gradients:
+        sources, sinks = self.layout.views(parameters), self.layout.views(gradients)
+
+        def one_run(values: Sequence[Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
+            return cross_entropy(self._call(values, inputs), targets)
+
+        def compute(inputs: Tensor, targets: Tensor) -> Tensor:
+            inputs, targets = _aligned(inputs, targets)
+            graph = self._record("gradients", vmap(grad_and_value(one_run)), sources, [inputs, targets])
+            grads, losses = graph(sources, [inputs, targets])
+            torch._foreach_copy_(sinks, list(grads))
+            run_losses: Tensor = losses
+            return run_losses
+
+        return compute
+
+    def logits(self, parameters: Tensor, inputs: Tensor) -> Tensor:
+        # Not `in_dims=None` for the inputs: the networks' first layers would be folded into one product, whose
+        # rounding depends on how many there are.
+        stacked = inputs.expand(parameters.shape[0], *inputs.shape)
+        values = self.layout.views(parameters)
+        logits: Tensor = self._record("logits", vmap(self._call), values, [stacked])(values, [stacked])
+        return logits
+
+    def _call(self, values: Sequence[Tensor], inputs: Tensor) -> Tensor:
+        output: Tensor = functional_call(self.model, dict(zip(self.layout.names, values, strict=True)), (inputs,))
+        return output
+
+    def _record(
+        self, kind: str, function: Callable[..., Any], values: list[Tensor], data: list[Tensor]
+    ) -> fx.GraphModule:
+        key = (kind, values[0].shape[0], *((tensor.shape, tensor.stride()) for tensor in data))
+        if key not in self._recorded:
+            # With fake tensors recording computes nothing; the model's buffers become constants.
+            record = make_fx(lambda v, d: function(v, *d), tracing_mode="fake", _allow_non_fake_inputs=True)
+            self._recorded[key] = record(values, data)
+        return self._recorded[key]
+
+
+class LoopBackend(Backend):
+    """One network after another, each a module whose parameters are views of its row."""
+
+    name = "loop"
+
+    def bind(self, parameters: Tensor, gradients: Tensor) -> Gradients:
+        networks = []
+        for values, grads in zip(self._rows(parameters), self._rows(gradients), strict=True):
+            network = copy.deepcopy(self.model)
+            named = dict(network.named_parameters())
+            for name, value, grad in zip(self.layout.names, values, grads, strict=True):
+                named[name].data, named[name].grad = value, grad
+            networks.append(network)
+
+        def compute(inputs: Tensor, targets: Tensor) -> Tensor:
+            gradients.zero_()  # the backward pass adds to it, in place
+            losses = []
+            with torch.enable_grad():
+                for network, batch, target in zip(networks, inputs, targets, strict=True):
+                    loss = cross_entropy(network(batch), target)
+                    loss.backward()  # type: ignore[no-untyped-call]
+                    losses.append(loss.detach())
+            return torch.stack(losses)
+
+        return compute
+
+    def logits(self, parameters: Tensor, inputs: Tensor) -> Tensor:
+        names = self.layout.names
+        return torch.stack(
+            [
+                functional_call(self.model, dict(zip(names, values, strict=True)), (inputs,))
+                for values in self._rows(parameters)
+            ]
+        )
+
+    def _rows(self, matrix: Tensor) -> list[list[Tensor]]:
+        views = self.layout.views(matrix)
+        return [[view[run] for view in views] for run in range(matrix.shape[0])]
+
+
+def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean cross-entropy, nats, of logits (..., outputs) and targets (...); targets of -100 don't count."""
+    return F.cross_entropy(logits.flatten(0, -2), targets.flatten(), ignore_index=_IGNORED)
+
+
+def _aligned(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Pad the batches so that the activations of every run begin at the same alignment in memory.
+
+    A matrix library's kernels may depend on the alignment, and so a run's last bits on its place in the population,
+    unless the size of every matrix is a multiple of a cache line: 16 numbers in float32. What is added counts nothing.
+    Batches of a multiple of 16 examples (tokens) stay as they are.
+    """
+    missing = missing_examples(targets[0].shape)
+    if not missing:
+        return inputs.contiguous(), targets.contiguous()
+    extra = targets[:, :1].expand(-1, missing, *targets.shape[2:])
+    inputs = torch.cat([inputs, inputs[:, :1].expand(-1, missing, *inputs.shape[2:])], dim=1)
+    return inputs, torch.cat([targets, torch.full_like(extra, _IGNORED)], dim=1)
+
+
+def missing_examples(shape: torch.Size) -> int:
+    """Return how many examples a batch lacks, whose targets have this shape, for a multiple of 16 predictions."""
+    multiple = 16 // math.gcd(16, math.prod(shape[1:]))
+    return -shape[0] % multiple
+
+
+BACKENDS: dict[str, type[Backend]] = {"vmap": VmapBackend, "loop": LoopBackend}
+
+
+def make_backend(name: str, model: nn.Module, layout: Layout) -> Backend:
+    """Return a backend by its name.
+
+    Raises:
+        ConfigError: There is none of that name, or it cannot keep its promise for such a network.
+    """
+    if name not in BACKENDS:
+        raise ConfigError(f"unknown backend {name!r}{did_you_mean(name, [*BACKENDS, 'auto'])}")
+    if name == "vmap" and (odd := _misaligned(model)):
+        raise ConfigError(
+            f"backend 'vmap' needs weight matrices of a multiple of 4 elements, {odd[0]!r} has another number; "
+            "use 'loop' or 'auto'"
+        )
+    return BACKENDS[name](model, layout)
+
+
+def _misaligned(model: nn.Module) -> list[str]:
+    """Return the weights whose gradients, side by side, begin at different alignments in memory; see `_aligned`."""
+    return [name for name, weight in model.named_parameters() if weight.dim() > 1 and weight.numel() % 4]
+
+
+def resolve_backend(name: str, model: nn.Module, device: torch.device) -> str:
+    """Return the backend that `auto` stands for, or `name` if it is another.
+
+    The rule (measurements in `benchmarks/README.md`): on a CPU, networks with a library's convolutions go one after
+    another, because a grouped convolution is slower there than separate ones; and so do networks of odd sizes, for
+    which a vectorised run would depend on its place among the others. All else is vectorised.
+    """
+    if name != "auto":
+        return name
+    convolutions = {nn.Conv1d, nn.Conv2d, nn.Conv3d}  # these very classes, not what is derived from them
+    grouped = any(type(module) in convolutions for module in model.modules())
+    return "loop" if (device.type == "cpu" and grouped) or _misaligned(model) else "vmap"

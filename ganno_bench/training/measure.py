@@ -1,0 +1,60 @@
+"""Measures the signals that are wanted, and only those, while a chunk of runs is trained."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ganno_bench.training.layout import Layout
+
+__all__ = ["Measurement"]
+
+_TINY = 1e-30
+
+
+class Measurement:
+    """Signals of one interval, per run and layer, from matrices of shape (P, N); see `Signals` for what they mean."""
+
+    def __init__(self, layout: Layout, needs: frozenset[str], like: Tensor) -> None:
+        self._layout = layout
+        self._needs = needs
+        self._values: dict[str, Tensor] = {}
+        self._n_gradients = 0
+        if "grad_snr" in needs:
+            self._gradient_sum = torch.zeros_like(like)
+            self._norm_sum = like.new_zeros(like.shape[0], layout.n_layers)
+
+    def gradient(self, gradients: Tensor, momentum: Tensor, last: bool) -> None:
+        """Take in a gradient, before the optimizer does."""
+        norms = None
+        if "grad_snr" in self._needs or (last and self._needs & {"grad_norm", "grad_cosine"}):
+            norms = self._layout.norms(gradients)
+        if norms is None:
+            return
+        if "grad_snr" in self._needs:
+            self._n_gradients += 1
+            self._gradient_sum += gradients
+            self._norm_sum += norms
+        if not last:
+            return
+        if "grad_norm" in self._needs:
+            self._values["grad_norm"] = norms
+        if "grad_cosine" in self._needs:
+            lengths = (norms * self._layout.norms(momentum)).clamp(min=_TINY)
+            self._values["grad_cosine"] = (self._layout.dots(gradients, momentum) / lengths).clamp(-1, 1)
+
+    def direction(self, direction: Tensor, lr: Tensor) -> None:
+        """Take in the last update's direction and its learning rates, shape (P, L)."""
+        if self._needs & {"direction_norm", "update_norm"}:
+            norms = self._layout.norms(direction)
+            self._values |= {"direction_norm": norms, "update_norm": norms * lr}
+
+    def finish(self, parameters: Tensor) -> dict[str, Tensor]:
+        """Return what was measured, each of shape (P, L), after the last update."""
+        if "param_norm" in self._needs:
+            self._values["param_norm"] = self._layout.norms(parameters)
+        if "grad_snr" in self._needs:
+            mean_norm = (self._norm_sum / self._n_gradients).clamp(min=_TINY)
+            snr = self._layout.norms(self._gradient_sum / self._n_gradients) / mean_norm
+            self._values["grad_snr"] = snr.clamp(max=1)
+        return {name: value for name, value in self._values.items() if name in self._needs}

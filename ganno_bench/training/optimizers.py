@@ -1,0 +1,122 @@
+"""Optimizers over a matrix of parameters, a row for each run, each run with its own weight decay and momentum.
+
+They follow `torch.optim.SGD`, `Adam` and `AdamW` update by update. What they return is the direction: the step before
+it is multiplied by the learning rate, so that the learning rate is applied in one place, per run and layer.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ganno_bench.core.errors import ConfigError
+from ganno_bench.workloads.suite import OptimizerSpec
+
+__all__ = ["OPTIMIZERS", "MatrixOptimizer", "OptimizerDefaults", "make_optimizer"]
+
+
+@dataclass(frozen=True)
+class OptimizerDefaults:
+    """Default and tuning range (log scale) of what belongs to every scheduler; fixed per optimizer."""
+
+    base_lr: float
+    base_lr_range: tuple[float, float]
+    weight_decay: float
+    weight_decay_range: tuple[float, float]
+
+
+OPTIMIZERS = {
+    "sgd": OptimizerDefaults(1e-2, (1e-4, 10.0), 1e-4, (1e-6, 1e-2)),
+    "adam": OptimizerDefaults(1e-3, (1e-5, 1e-1), 1e-4, (1e-6, 1e-2)),
+    "adamw": OptimizerDefaults(1e-3, (1e-5, 1e-1), 1e-2, (1e-4, 1.0)),
+}
+"""Optimizer -> what is tuned with it. Weight decay is an L2 penalty for `sgd` and `adam`, decoupled for `adamw`."""
+
+
+class MatrixOptimizer(ABC):
+    """State of P optimizers.
+
+    Attributes:
+        momentum: The moving average of gradients, shape (P, N).
+        n_steps: Number of steps taken.
+    """
+
+    def __init__(self, spec: OptimizerSpec, parameters: Tensor) -> None:
+        self.spec = spec
+        self.momentum = torch.zeros_like(parameters)
+        self.n_steps = 0
+
+    @abstractmethod
+    def direction(
+        self, parameters: Tensor, gradients: Tensor, weight_decay: Tensor | None, momentum: Tensor | None
+    ) -> Tensor:
+        """Take in a gradient and return the direction; `parameters -= lr * direction` is left to the caller.
+
+        Args:
+            parameters: Shape (P, N).
+            gradients: Shape (P, N); overwritten.
+            weight_decay: Shape (P, 1), or None for none.
+            momentum: SGD's momentum, Adam's beta1, shape (P, 1), or None for what the specification says.
+
+        Returns:
+            Shape (P, N), valid until the next call.
+        """
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the state's tensors, each of shape (P, N), by name."""
+        return {"momentum": self.momentum}
+
+
+class _SGD(MatrixOptimizer):
+    def direction(
+        self, parameters: Tensor, gradients: Tensor, weight_decay: Tensor | None, momentum: Tensor | None
+    ) -> Tensor:
+        self.n_steps += 1
+        factor = self.spec.momentum if momentum is None else momentum
+        if weight_decay is not None:
+            gradients.addcmul_(parameters, weight_decay)
+        self.momentum.mul_(factor).add_(gradients)
+        if not self.spec.nesterov:
+            return self.momentum
+        return gradients.add_(self.momentum * factor)
+
+
+class _Adam(MatrixOptimizer):
+    decoupled = False
+
+    def __init__(self, spec: OptimizerSpec, parameters: Tensor) -> None:
+        super().__init__(spec, parameters)
+        self.second_moment = torch.zeros_like(parameters)
+
+    def direction(
+        self, parameters: Tensor, gradients: Tensor, weight_decay: Tensor | None, momentum: Tensor | None
+    ) -> Tensor:
+        self.n_steps += 1
+        beta1, beta2 = self.spec.betas if momentum is None else (momentum, self.spec.betas[1])
+        if weight_decay is not None and not self.decoupled:
+            gradients.addcmul_(parameters, weight_decay)
+        self.momentum.mul_(beta1).add_(gradients * (1 - beta1))
+        self.second_moment.mul_(beta2).addcmul_(gradients, gradients, value=1 - beta2)
+        denominator = self.second_moment.sqrt().div_((1 - beta2**self.n_steps) ** 0.5).add_(self.spec.eps)
+        direction = torch.div(self.momentum, denominator, out=denominator).div_(1 - beta1**self.n_steps)
+        if weight_decay is not None and self.decoupled:
+            direction.addcmul_(parameters, weight_decay)
+        return direction
+
+    def tensors(self) -> dict[str, Tensor]:
+        return super().tensors() | {"second_moment": self.second_moment}
+
+
+class _AdamW(_Adam):
+    decoupled = True
+
+
+def make_optimizer(spec: OptimizerSpec, parameters: Tensor) -> MatrixOptimizer:
+    """Return the optimizer that a suite describes, for parameters of shape (P, N)."""
+    makers: dict[str, type[MatrixOptimizer]] = {"sgd": _SGD, "adam": _Adam, "adamw": _AdamW}
+    if spec.name not in makers:
+        raise ConfigError(f"unknown optimizer {spec.name!r}")
+    return makers[spec.name](spec, parameters)

@@ -1,0 +1,351 @@
+"""The training loop: P runs of one workload, side by side.
+
+Within one backend, device and number of threads, what a run computes does not depend on how many others there are, on
+where it stands among them, or on what becomes of them.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ganno_bench.core.errors import ConfigError
+from ganno_bench.core.seeding import stream_seed
+from ganno_bench.training.backends import make_backend, resolve_backend
+from ganno_bench.training.evaluate import Evaluation, evaluate
+from ganno_bench.training.layout import Layout
+from ganno_bench.training.measure import Measurement
+from ganno_bench.training.optimizers import make_optimizer
+from ganno_bench.training.signals import Controls, RunInfo, Signals
+from ganno_bench.workloads.data import Split
+from ganno_bench.workloads.workload import Workload
+
+__all__ = ["Engine", "Population"]
+
+# Runs are trained in chunks whose parameters, gradients and optimizer state stay in the processor's cache.
+_CHUNK_BYTES = {"cpu": 16 * 2**20, "cuda": 2 * 2**30}
+_MAX_CHUNK = {"cpu": 64, "cuda": 1024}
+
+
+class Engine:
+    """What all populations of one workload share: data on the device, backend, recorded passes.
+
+    Attributes:
+        backend: Computes gradients and predictions.
+        chunk: Most runs that are trained at a time.
+    """
+
+    def __init__(
+        self,
+        workload: Workload,
+        *,
+        backend: str = "auto",
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+        max_population: int | None = None,
+    ) -> None:
+        """Prepare a workload for training.
+
+        Args:
+            workload: What is trained.
+            backend: `vmap`, `loop`, or `auto` for the faster one by rule.
+            device: A PyTorch device.
+            dtype: Of parameters and images.
+            max_population: Most runs that are held at a time in one chunk; None for as many as fit the cache (on a
+                GPU: its memory, roughly).
+
+        Raises:
+            ConfigError: Unknown backend, or a device that is not there.
+        """
+        self.workload = workload
+        self.dtype = dtype
+        self.device = _device(device)
+        model = workload.build(0).to(self.device, dtype)
+        self.layout = Layout(model, workload.layers)
+        name = resolve_backend(backend, model, self.device)
+        self.backend = make_backend(name, model, self.layout)
+        self.train = workload.dataset.train.to(self.device, dtype)
+        self.validation = workload.dataset.validation.to(self.device, dtype)
+        bytes_per_run = 5 * self.layout.n_columns * dtype.itemsize
+        fitting = _CHUNK_BYTES.get(self.device.type, _CHUNK_BYTES["cuda"]) // bytes_per_run
+        fitting = max(2, min(fitting, _MAX_CHUNK.get(self.device.type, _MAX_CHUNK["cuda"])))
+        self.chunk = fitting if max_population is None else max_population
+
+    def population(
+        self, seeds: Sequence[int], weight_decay: Tensor | float = 0.0, needs: Iterable[str] = ()
+    ) -> Population:
+        """Return a fresh population; see `Population`."""
+        return Population(self, seeds, weight_decay, needs)
+
+    def run_info(self, base_lr: Tensor, weight_decay: Tensor) -> RunInfo:
+        """Return what a scheduler is told about runs with these base values, each of shape (P,)."""
+        return RunInfo(
+            layer_names=tuple(layer.name for layer in self.layout.layers),
+            layer_sizes=tuple(layer.size for layer in self.layout.layers),
+            base_lr=base_lr.to(self.device, torch.float64),
+            weight_decay=weight_decay.to(self.device, torch.float64),
+            total_updates=self.workload.spec.n_updates,
+            optimizer=self.workload.spec.optimizer.name,
+        )
+
+
+class Population:
+    """P training runs of one workload, in lockstep.
+
+    A run's seed decides its initialisation and the order of its data, and nothing else does: runs with the same seed
+    are paired. A run whose loss stops being finite has diverged: from then on it is frozen, its signals are NaN.
+
+    Attributes:
+        seeds: One for each run.
+        n_updates: Updates so far.
+        diverged_at: Index of the first update whose loss was not finite, or -1, shape (P,).
+        last_losses: Sum of the training losses over the updates of the last `advance`, nats, shape (P,).
+    """
+
+    def __init__(
+        self, engine: Engine, seeds: Sequence[int], weight_decay: Tensor | float = 0.0, needs: Iterable[str] = ()
+    ) -> None:
+        """Initialise the networks.
+
+        Args:
+            engine: The workload, ready to be trained.
+            seeds: One for each run.
+            weight_decay: Of all runs, or of each, shape (P,).
+            needs: Optional fields of `Signals` that are wanted.
+        """
+        self.engine = engine
+        self.seeds = tuple(seeds)
+        self.needs = frozenset(needs)
+        self.n_updates = 0
+        device = engine.device
+        self.diverged_at = torch.full((len(seeds),), -1, dtype=torch.int64, device=device)
+        self._weight_decay = torch.as_tensor(weight_decay, dtype=torch.float64, device=device).expand(len(seeds))
+        self._momentum: Tensor | None = None
+        self._last_lr = torch.full((self.n_runs, engine.layout.n_layers), torch.nan, dtype=torch.float64, device=device)
+        self.last_losses = torch.zeros(self.n_runs, dtype=torch.float64, device=device)
+        self._interval_loss: tuple[Tensor | float, int] = (0.0, 0)
+        size = -(-self.n_runs // -(-self.n_runs // engine.chunk))  # chunks of even size, none larger than allowed
+        self._chunks = [
+            _Chunk(engine, slice(first, min(first + size, self.n_runs)), self.seeds[first : first + size])
+            for first in range(0, self.n_runs, size)
+        ]
+
+    @property
+    def n_runs(self) -> int:
+        """P."""
+        return len(self.seeds)
+
+    @property
+    def diverged(self) -> Tensor:
+        """Whether each run has diverged, bool, shape (P,)."""
+        return self.diverged_at >= 0
+
+    @torch.no_grad()
+    def observe(self) -> Signals:
+        """Return the signals before the first update: only the parameters' norms can be measured yet."""
+        blank = torch.full_like(self._last_lr, torch.nan)
+        layers = dict.fromkeys(self.needs - {"val_loss"}, blank)
+        if "param_norm" in self.needs:
+            layers["param_norm"] = torch.cat([chunk.param_norm() for chunk in self._chunks])
+        return self._signals(blank[:, 0], layers)
+
+    @torch.no_grad()
+    def advance(self, controls: Controls, n_updates: int, *, same_interval: bool = False) -> Signals:
+        """Make `n_updates` updates under these controls.
+
+        Args:
+            controls: Learning rates of shape (P, L), for all of the updates, or (n_updates, P, L).
+            n_updates: At least 1.
+            same_interval: Whether the interval that the signals cover began with an earlier call, so that it can be
+                interrupted (to evaluate, say) without a trace.
+
+        Raises:
+            ConfigError: The controls have another shape, or go beyond the horizon.
+        """
+        lr = controls.lr.to(self.engine.device, torch.float64)
+        expected = (n_updates, *self._last_lr.shape)
+        if lr.shape == expected[1:]:
+            lr = lr.expand(expected)
+        if lr.shape != expected or n_updates < 1:
+            raise ConfigError(f"learning rates of shape {tuple(controls.lr.shape)} given where {expected} is expected")
+        if self.n_updates + n_updates > self.engine.workload.spec.n_updates:
+            raise ConfigError(f"{n_updates} updates after {self.n_updates} go beyond the horizon")
+        if controls.weight_decay is not None:
+            self._weight_decay = controls.weight_decay.to(self.engine.device, torch.float64)
+        if controls.momentum is not None:
+            self._momentum = controls.momentum.to(self.engine.device, torch.float64)
+        # A frozen run's parameters are 0 and stay so.
+        lr = torch.where(self.diverged[:, None], 0.0, lr)
+        parts = []
+        for chunk in self._chunks:
+            momentum = None if self._momentum is None else self._momentum[chunk.runs]
+            if not same_interval:
+                chunk.begin_interval(self.needs)
+            parts.append(chunk.advance(self.n_updates, lr[:, chunk.runs], self._weight_decay[chunk.runs], momentum))
+        losses = torch.cat([losses for losses, _ in parts], dim=1)
+        layers = {name: torch.cat([signals[name] for _, signals in parts]) for name in parts[0][1]}
+        self._last_lr = lr[-1].clone()
+        self._freeze(losses)
+        self.n_updates += n_updates
+        total, count = self._interval_loss if same_interval else (0.0, 0)
+        self.last_losses = losses.sum(0, dtype=torch.float64)
+        self._interval_loss = (total + self.last_losses, count + n_updates)
+        return self._signals(self._interval_loss[0] / self._interval_loss[1], layers)
+
+    def evaluate(self, split: Split) -> Evaluation:
+        """Return loss and error on a split that lies on the population's device; NaN for diverged runs."""
+        parts = [evaluate(self.engine.backend, chunk.parameters, split) for chunk in self._chunks]
+        values = []
+        for name in ("loss", "error"):
+            rows = [getattr(part, name)[: chunk.n_runs] for part, chunk in zip(parts, self._chunks, strict=True)]
+            values.append(torch.where(self.diverged, torch.nan, torch.cat(rows)))
+        return Evaluation(*values)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state between two intervals, as tensors, numbers and lists: enough to continue bit by bit."""
+        return copy.deepcopy(
+            {
+                "seeds": list(self.seeds),
+                "n_updates": self.n_updates,
+                "diverged_at": self.diverged_at,
+                "weight_decay": self._weight_decay,
+                "momentum": self._momentum,
+                "last_lr": self._last_lr,
+                "chunks": [chunk.tensors() for chunk in self._chunks],
+            }
+        )
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from what `state_dict` returned, for a population of the same engine and seeds.
+
+        Raises:
+            ConfigError: The state belongs to other seeds or was cut in other chunks.
+        """
+        shapes = [chunk["parameters"].shape for chunk in state["chunks"]]
+        if tuple(state["seeds"]) != self.seeds or shapes != [chunk.parameters.shape for chunk in self._chunks]:
+            raise ConfigError("the state belongs to a population of other seeds or size")
+        self.n_updates = state["n_updates"]
+        self.diverged_at = state["diverged_at"].clone()
+        self._weight_decay = state["weight_decay"].clone()
+        self._momentum = None if state["momentum"] is None else state["momentum"].clone()
+        self._last_lr = state["last_lr"].clone()
+        for chunk, tensors in zip(self._chunks, state["chunks"], strict=True):
+            chunk.optimizer.n_steps = self.n_updates
+            for name, tensor in chunk.tensors().items():
+                tensor.copy_(tensors[name])
+
+    def _freeze(self, losses: Tensor) -> None:
+        bad = ~losses.isfinite()
+        first = bad.to(torch.int8).argmax(0) + self.n_updates
+        newly = bad.any(0) & ~self.diverged
+        if newly.any():
+            self.diverged_at = torch.where(newly, first, self.diverged_at)
+            for chunk in self._chunks:
+                chunk.clear(newly[chunk.runs])
+
+    def _signals(self, train_loss: Tensor, layers: dict[str, Tensor]) -> Signals:
+        gone = self.diverged
+        fields = {name: torch.where(gone[:, None], torch.nan, value.double()) for name, value in layers.items()}
+        if "val_loss" in self.needs:
+            fields["val_loss"] = self.evaluate(self.engine.validation).loss
+        return Signals(
+            n_updates=self.n_updates,
+            total_updates=self.engine.workload.spec.n_updates,
+            diverged=gone.clone(),
+            lr=torch.where(gone[:, None], torch.nan, self._last_lr),
+            train_loss=torch.where(gone, torch.nan, train_loss),
+            **fields,
+        )
+
+
+class _Chunk:
+    """Some of the runs, computed together. Rows beyond `n_runs` repeat the last run and are thrown away."""
+
+    def __init__(self, engine: Engine, runs: slice, seeds: Sequence[int]) -> None:
+        self.engine = engine
+        self.runs = runs
+        self.n_runs = len(seeds)
+        self.n_rows = engine.backend.padded(self.n_runs)
+        row_seeds = [*seeds, *[seeds[-1]] * (self.n_rows - self.n_runs)]
+        distinct = list(dict.fromkeys(row_seeds))
+        rows = torch.tensor([distinct.index(seed) for seed in row_seeds], device=engine.device)
+        # One gather serves all runs with the same seed; where each row has its own there is nothing to repeat.
+        self._rows = None if len(distinct) == len(row_seeds) else rows
+        shape = (len(distinct), engine.layout.n_columns)
+        initial = torch.zeros(shape, dtype=engine.dtype)
+        for index, seed in enumerate(distinct):
+            engine.layout.write(initial, index, engine.workload.build(seed))
+        self.parameters = initial.to(engine.device)[rows].contiguous()
+        self.optimizer = make_optimizer(engine.workload.spec.optimizer, self.parameters)
+        spec = engine.workload.spec
+        orders = [
+            engine.train.order(_generator(seed, "data-order"), spec.n_updates, spec.batch_size) for seed in distinct
+        ]
+        self._order = torch.stack(orders, dim=1).to(engine.device)  # (n_updates, S, B)
+        self._gradient_rows = torch.zeros_like(self.parameters)
+        self._gradients = engine.backend.bind(self.parameters, self._gradient_rows)
+
+    def begin_interval(self, needs: frozenset[str]) -> None:
+        self._measurement = Measurement(self.engine.layout, needs, self.parameters)
+
+    def advance(
+        self, first: int, lr: Tensor, weight_decay: Tensor, momentum: Tensor | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Make lr.shape[0] updates; return losses, shape (n, P), and signals, each of shape (P, L)."""
+        n_updates = lr.shape[0]
+        parameters, gradients, optimizer = self.parameters, self._gradient_rows, self.optimizer
+        step_lr = self._pad(lr.transpose(0, 1)).transpose(0, 1).to(parameters.dtype).neg()
+        uniform = bool((lr == lr[..., :1]).all())
+        decay = self._pad(weight_decay).to(parameters.dtype)[:, None] if bool((weight_decay != 0).any()) else None
+        beta = None if momentum is None else self._pad(momentum).to(parameters.dtype)[:, None]
+        measurement = self._measurement
+        losses = []
+        for index in range(n_updates):
+            last = index == n_updates - 1
+            inputs, targets = self.engine.train.gather(self._order[first + index])
+            if self._rows is not None:
+                inputs, targets = inputs[self._rows], targets[self._rows]
+            losses.append(self._gradients(inputs, targets))
+            measurement.gradient(gradients, optimizer.momentum, last)
+            direction = optimizer.direction(parameters, gradients, decay, beta)
+            if last:
+                measurement.direction(direction, -step_lr[index])
+            if uniform:
+                parameters.addcmul_(direction, step_lr[index, :, :1])
+            else:
+                for layer, part in enumerate(self.engine.layout.layer_slices):
+                    parameters[:, part].addcmul_(direction[:, part], step_lr[index, :, layer, None])
+        measured = measurement.finish(parameters)
+        return torch.stack(losses)[:, : self.n_runs], {name: value[: self.n_runs] for name, value in measured.items()}
+
+    def param_norm(self) -> Tensor:
+        return self.engine.layout.norms(self.parameters)[: self.n_runs]
+
+    def clear(self, runs: Tensor) -> None:
+        rows = self._pad(runs)
+        for tensor in self.tensors().values():
+            tensor[rows] = 0.0
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"parameters": self.parameters} | self.optimizer.tensors()
+
+    def _pad(self, values: Tensor) -> Tensor:
+        """Repeat the last entry along the first axis, shape (n_runs, ...) to (n_rows, ...)."""
+        return torch.cat([values, values[-1:].expand(self.n_rows - self.n_runs, *values.shape[1:])])
+
+
+def _generator(seed: int, stream: str) -> torch.Generator:
+    return torch.Generator().manual_seed(stream_seed(seed, stream))
+
+
+def _device(device: str | torch.device) -> torch.device:
+    try:
+        resolved = torch.device(device)
+        torch.empty(0, device=resolved)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device {str(device)!r} cannot be used: {str(error).splitlines()[0]}") from None
+    return resolved

@@ -1,0 +1,208 @@
+"""Optuna studies that are asked for trials in batches and survive being killed.
+
+The records on disk are the truth, and a study follows them. Trials are asked, trained, recorded and then told, so a
+process that dies leaves trials in state RUNNING. When the study is opened again, those that were recorded are told from
+their records; the others are told as failed, and their batch is asked anew. The sampler is seeded by study and batch,
+and a failed trial doesn't count for it, so the same trials are asked.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import TPESampler
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from ganno_bench.core.errors import ConfigError
+from ganno_bench.core.seeding import stream_seed
+from ganno_bench.tuning.space import Config
+
+__all__ = ["BatchedStudy", "Outcome", "Pending", "open_storage"]
+
+_INDEX = "ganno_bench:trial"
+_VALUES = "ganno_bench:values"
+_MAX_INTERMEDIATE = 8
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A trial that was asked for and not told.
+
+    Attributes:
+        index: Its place among the trials that count, from 0.
+        config: What to train.
+    """
+
+    index: int
+    config: Config
+    trial: optuna.Trial
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a trial gave.
+
+    Attributes:
+        values: Objective for each tuning seed: final validation loss, nats, at worst chance.
+        curve: (updates, mean validation loss over the seeds) along the way.
+    """
+
+    config: Config
+    values: tuple[float, ...]
+    curve: tuple[tuple[int, float], ...]
+
+    @property
+    def value(self) -> float:
+        """What Optuna minimises: the mean over the tuning seeds."""
+        return sum(self.values) / len(self.values)
+
+
+def open_storage(url: str | None, journal: Path) -> BaseStorage:
+    """Open Optuna's storage.
+
+    Args:
+        url: An SQLAlchemy URL such as `sqlite:///studies.db`, or None for a journal file.
+        journal: The journal file; used by one process at a time.
+
+    Raises:
+        ConfigError: The storage cannot be opened.
+    """
+    if url is None:
+        _repair_journal(journal)
+        return JournalStorage(JournalFileBackend(str(journal)))
+    try:
+        return RDBStorage(url)
+    except Exception as error:
+        raise ConfigError(f"storage {url!r} cannot be opened: {type(error).__name__}: {str(error)[:200]}") from None
+
+
+class BatchedStudy:
+    """One tuning study: one scheduler on one workload."""
+
+    def __init__(
+        self,
+        storage: BaseStorage,
+        name: str,
+        *,
+        space: Mapping[str, BaseDistribution],
+        default: Config,
+        startup_trials: int,
+        seed: int,
+    ) -> None:
+        """Open a study, or create it.
+
+        Args:
+            storage: Where it lies.
+            name: Unique in the storage.
+            space: What is tuned.
+            default: The configuration that is tried first.
+            startup_trials: Trials before TPE replaces random search.
+            seed: Root of the sampler's seeds.
+        """
+        self._space = dict(space)
+        self._default = default
+        self._startup_trials = startup_trials
+        self._seed = seed
+        with _quiet():
+            self._study = optuna.create_study(storage=storage, study_name=name, load_if_exists=True)
+
+    def restore(self, outcomes: Mapping[int, Outcome]) -> None:
+        """Bring the study in line with the outcomes that are on record, by trial index."""
+        with _quiet():
+            told = set()
+            for trial in self._study.get_trials(deepcopy=False):
+                index = trial.user_attrs.get(_INDEX, -1)
+                if trial.state == TrialState.COMPLETE and index in outcomes:
+                    told.add(index)
+                elif trial.state == TrialState.RUNNING and index in outcomes:
+                    self._tell(trial.number, outcomes[index])
+                    told.add(index)
+                elif trial.state == TrialState.RUNNING:
+                    self._study.tell(trial.number, state=TrialState.FAIL)
+            for index, outcome in sorted(outcomes.items()):
+                if index not in told:
+                    self._study.add_trial(self._frozen(index, outcome))
+
+    def ask(self, batch: int, first: int, n_trials: int) -> list[Pending]:
+        """Ask for a batch of trials; the very first is the default configuration.
+
+        Args:
+            batch: Index of the batch, which seeds the sampler.
+            first: Index of its first trial.
+            n_trials: Its size.
+        """
+        with _quiet():
+            self._study.sampler = TPESampler(
+                seed=stream_seed(self._seed, "batch", batch) % 2**32,
+                n_startup_trials=self._startup_trials,
+                multivariate=False,
+                constant_liar=True,  # trials of one batch keep a distance from one another
+            )
+            waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+            if first == 0 and not waiting:
+                self._study.enqueue_trial({name: self._default[name] for name in self._space})
+            pending = []
+            for index in range(first, first + n_trials):
+                trial = self._study.ask(self._space)
+                trial.set_user_attr(_INDEX, index)
+                pending.append(Pending(index, {**self._default, **trial.params}, trial))
+        return pending
+
+    def tell(self, pending: Sequence[Pending], outcomes: Sequence[Outcome]) -> None:
+        """Tell a batch's outcomes."""
+        with _quiet():
+            for trial, outcome in zip(pending, outcomes, strict=True):
+                for step, value in _thinned(outcome.curve):
+                    trial.trial.report(value, step)
+                trial.trial.set_user_attr(_VALUES, list(outcome.values))
+                self._study.tell(trial.trial, outcome.value)
+
+    def _tell(self, number: int, outcome: Outcome) -> None:
+        self._study.tell(number, outcome.value)
+
+    def _frozen(self, index: int, outcome: Outcome) -> FrozenTrial:
+        return create_trial(
+            value=outcome.value,
+            params={name: outcome.config[name] for name in self._space},
+            distributions=self._space,
+            user_attrs={_INDEX: index, _VALUES: list(outcome.values)},
+            intermediate_values=dict(_thinned(outcome.curve)),
+        )
+
+
+def _thinned(curve: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+    step = -(-len(curve) // _MAX_INTERMEDIATE)
+    return list(curve[::-1][::step][::-1])
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence Optuna's log of every trial and its warnings about features that it calls experimental."""
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(verbosity)
+
+
+def _repair_journal(journal: Path) -> None:
+    """Remove what a killed process may have left: a torn last line, and a lock that nobody will release."""
+    for stale in journal.parent.glob(f"{journal.name}.lock*"):
+        stale.unlink()
+    if journal.exists():
+        content = journal.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            os.truncate(journal, whole)

@@ -1,0 +1,123 @@
+"""Columns of a dataset's splits -> checked, canonical values in the order of the file.
+
+Messages go on from the dataset's origin: "folder '/data/mnist' has no column 'imgae'; did you mean 'image'?"
+"""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Mapping
+from typing import Any
+
+from ganno_bench.core.errors import DatasetError, did_you_mean
+from ganno_bench.workloads.fingerprint import Pixels, canonical_pixels
+
+__all__ = ["read_images", "read_labels", "read_strings"]
+
+_BROKEN_IMAGE = (OSError, SyntaxError, ValueError)  # what Pillow raises
+
+
+def read_images(split: Any, role: str, column: str) -> list[Pixels]:
+    """Return a column of images, decoded.
+
+    Args:
+        split: A `datasets.Dataset`.
+        role: What it is used for, for messages: `train`.
+        column: Name of the column.
+
+    Raises:
+        DatasetError: There is no such column, it has no images, or one is missing or broken.
+    """
+    import datasets
+
+    feature = _feature(split, column)
+    if not isinstance(feature, datasets.Image):
+        raise DatasetError(f"has no images in column {column!r}, but {feature}")
+    images: list[Pixels] = []
+    try:
+        for batch in split.select_columns([column]).iter(batch_size=256):
+            if None in batch[column]:
+                row = len(images) + batch[column].index(None)
+                raise DatasetError(f"has no value in column {column!r} of row {row} for {role}")
+            images += map(canonical_pixels, batch[column])
+    except _BROKEN_IMAGE as error:
+        raise DatasetError(
+            f"has a broken image in column {column!r} near row {len(images)} for {role}: {error}"
+        ) from error
+    return images
+
+
+def read_strings(split: Any, role: str, column: str) -> list[str]:
+    """Return a column of texts as they are.
+
+    Args:
+        split: A `datasets.Dataset`.
+        role: What it is used for, for messages: `train`.
+        column: Name of the column.
+
+    Raises:
+        DatasetError: There is no such column, it has something else, or a text is missing.
+    """
+    feature = _feature(split, column)
+    if not _has_dtype(feature, "string", "large_string"):
+        raise DatasetError(f"has no texts in column {column!r}, but {feature}")
+    return _values(split, role, column)
+
+
+def read_labels(splits: Mapping[str, Any], column: str) -> tuple[dict[str, list[int]], int]:
+    """Return each split's labels as indices of classes, and the number of classes.
+
+    Where the column has class names, their order is the classes'. Elsewhere the classes are the training split's
+    labels (integers or strings), sorted.
+
+    Args:
+        splits: Role (one of them `train`) -> `datasets.Dataset`.
+        column: Name of the column.
+
+    Raises:
+        DatasetError: There is no such column, it has something else, a label is missing, hidden (-1) or not one of the
+            training split's, or there are fewer than 2 classes.
+    """
+    import datasets
+
+    feature = _feature(splits["train"], column)
+    named = isinstance(feature, datasets.ClassLabel)
+    if not named and not _has_dtype(feature, "int", "uint", "bool", "string", "large_string"):
+        raise DatasetError(f"has no class labels (names, integers or strings) in column {column!r}, but {feature}")
+    values = {}
+    for role, split in splits.items():
+        if _feature(split, column) != feature:
+            raise DatasetError(f"has labels in column {column!r} for {role} that are declared otherwise than for train")
+        values[role] = _values(split, role, column)
+    present = set(values["train"])
+    classes = range(feature.num_classes) if named else sorted(present)
+    for role, labels in values.items():
+        if unknown := set(labels).difference(classes):
+            hint = " (-1 stands for hidden labels: use another split)" if -1 in unknown else ""
+            raise DatasetError(
+                f"has no class for label {reprlib.repr(min(unknown))} in column {column!r} for {role}{hint}"
+            )
+    if len(present) < 2:
+        raise DatasetError(
+            f"has fewer than 2 classes in column {column!r}: every label is {reprlib.repr(present.pop())}"
+        )
+    index = {label: position for position, label in enumerate(classes)}
+    return {role: [index[label] for label in labels] for role, labels in values.items()}, len(classes)
+
+
+def _feature(split: Any, column: str) -> Any:
+    """Return the `datasets` feature, such as `Image` or `Value`, of a column."""
+    if column not in split.features:
+        raise DatasetError(f"has no column {column!r}{did_you_mean(column, split.features)}")
+    return split.features[column]
+
+
+def _has_dtype(feature: Any, *prefixes: str) -> bool:
+    return str(getattr(feature, "dtype", None)).startswith(prefixes)
+
+
+def _values(split: Any, role: str, column: str) -> list[Any]:
+    values: list[Any] = split.select_columns([column]).with_format("arrow")[:].column(column).to_pylist()
+    if None in values:
+        raise DatasetError(f"has no value in column {column!r} of row {values.index(None)} for {role}")
+    return values

@@ -1,0 +1,105 @@
+"""Datasets that a fresh machine already has: they come with scikit-learn and with Python itself.
+
+A dataset is a function without arguments that returns what `datasets.load_dataset` does: a mapping from split names to
+`datasets.Dataset`. The first line of its docstring describes it. From there on it goes the way of all other datasets.
+"""
+
+from __future__ import annotations
+
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ganno_bench.core.errors import DatasetError
+from ganno_bench.core.registry import Registry
+from ganno_bench.workloads.fingerprint import Rows
+
+__all__ = ["EMBEDDED", "STDLIB_MODULES", "digits", "stdlib_chars"]
+
+EMBEDDED = Registry(
+    "dataset",
+    {
+        "digits": "ganno_bench.workloads.embedded:digits",
+        "stdlib-chars": "ganno_bench.workloads.embedded:stdlib_chars",
+    },
+    group="ganno_bench.datasets",
+)
+"""Datasets by name: functions without arguments that return a mapping from split names to `datasets.Dataset`."""
+
+STDLIB_MODULES = {
+    "train": (
+        "_pydecimal",
+        "_pyio",
+        "argparse",
+        "difflib",
+        "enum",
+        "inspect",
+        "ipaddress",
+        "pickle",
+        "subprocess",
+        "tarfile",
+        "typing",
+    ),
+    "validation": ("configparser", "dataclasses"),
+    "test": ("shutil", "threading"),
+}
+"""Split -> modules of the standard library: large, pure Python, one file each, in every Python from 3.11 to 3.14."""
+
+_KEPT = frozenset(map(chr, range(32, 127))) | {"\n", "\t"}
+
+
+def digits() -> Any:
+    """8x8 images of handwritten digits, 10 classes: `image`, `label` (scikit-learn's copy of the UCI test set).
+
+    1,797 rows with 17 gray values, cut by their hashes: about 70 % train, 15 % validation, 15 % test.
+    """
+    import datasets
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    everything = Rows.of(list(bunch.images.astype(np.uint8)), bunch.target.tolist())
+    train_and_validation, test = everything.cut(0.15)
+    # A row that is left has a hash of at least 0.15, so the cut at 0.3 takes the next 15 % of all rows.
+    train, validation = train_and_validation.cut(0.30)
+    features = datasets.Features(
+        {"image": datasets.Image(), "label": datasets.ClassLabel(names=[str(digit) for digit in range(10)])}
+    )
+    return datasets.DatasetDict(
+        {
+            name: datasets.Dataset.from_dict(
+                {"image": [Image.fromarray(pixels) for pixels in rows.inputs], "label": rows.labels}, features
+            )
+            for name, rows in {"train": train, "validation": validation, "test": test}.items()
+        }
+    )
+
+
+def stdlib_chars() -> Any:
+    """Python source code, about 1 MB: `text` (the running Python's own standard library, one row per module).
+
+    The splits are whole modules (`STDLIB_MODULES`); characters other than printable ASCII, newline and tab are
+    dropped. The content, and with it the fingerprint, depends on the version of Python.
+
+    Raises:
+        DatasetError: This Python comes without its sources.
+    """
+    import datasets
+
+    folder = Path(sysconfig.get_path("stdlib"))
+    return datasets.DatasetDict(
+        {
+            split: datasets.Dataset.from_dict({"text": [_source(folder / f"{module}.py") for module in modules]})
+            for split, modules in STDLIB_MODULES.items()
+        }
+    )
+
+
+def _source(path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise DatasetError(f"this Python comes without the source of {path.stem!r}: {error}") from error
+    return "".join(character for character in text if character in _KEPT)

@@ -1,0 +1,60 @@
+"""How a network is cut into layers: the groups of parameters that get a learning rate of their own."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from torch import nn
+
+from ganno_bench.core.errors import PluginError
+
+__all__ = ["Layer", "partition"]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A group of parameters that share a learning rate.
+
+    Attributes:
+        name: Short name, unique in the network.
+        parameters: Names of its parameters, as in `named_parameters()`.
+        size: Number of scalars in them.
+    """
+
+    name: str
+    parameters: tuple[str, ...]
+    size: int
+
+
+def partition(model: nn.Module) -> tuple[Layer, ...]:
+    """Return the layers of a network, from input to output.
+
+    A model declares them by a method `layers() -> dict[str, Sequence[nn.Module | nn.Parameter]]`: layer name -> the
+    modules and parameters that belong to it. A model without that method has a layer for each child module that holds
+    parameters.
+
+    Raises:
+        PluginError: A trainable parameter belongs to no layer, or to more than one.
+    """
+    names = {id(parameter): name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    declared = getattr(model, "layers", None)
+    groups = declared() if callable(declared) else {name: [child] for name, child in model.named_children()}
+    layers = []
+    for name, members in groups.items():
+        parameters = [
+            names[id(parameter)]
+            for member in members
+            for parameter in ([member] if isinstance(member, nn.Parameter) else member.parameters())
+            if id(parameter) in names
+        ]
+        if parameters:
+            layers.append(Layer(name, tuple(parameters), sum(sizes[parameter] for parameter in parameters)))
+    owners = Counter(parameter for layer in layers for parameter in layer.parameters)
+    for parameter in names.values():
+        if owners[parameter] != 1:
+            raise PluginError(
+                f"model {type(model).__name__}: parameter {parameter!r} belongs to {owners[parameter]} layers, not to 1"
+            )
+    return tuple(layers)

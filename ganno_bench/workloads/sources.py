@@ -1,0 +1,248 @@
+"""Where a dataset is found: embedded, in a folder, or on the Hugging Face hub. Everything ends in `datasets`."""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import logging
+import os
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ganno_bench.core.errors import DatasetError, GannoBenchError, PluginError, did_you_mean
+from ganno_bench.workloads.embedded import EMBEDDED
+from ganno_bench.workloads.suite import DatasetSpec
+
+__all__ = ["Listed", "Source", "data_directories", "list_datasets", "open_source"]
+
+_HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+_HUB_TIMEOUT_SECONDS = 5
+
+
+def data_directories(options: Sequence[Path] = ()) -> tuple[Path, ...]:
+    """Return the folders in which datasets are looked up by name: those given, then those of GANNO_BENCH_DATA.
+
+    Args:
+        options: Values of `--data-dir`.
+
+    Raises:
+        DatasetError: One does not exist.
+    """
+    variable = os.environ.get("GANNO_BENCH_DATA", "").split(os.pathsep)
+    given = [("--data-dir", _expand(path)) for path in options]
+    given += [("GANNO_BENCH_DATA", _expand(path)) for path in variable if path]
+    for origin, path in given:
+        if not path.is_dir():
+            raise DatasetError(f"{origin}: data folder {str(path)!r} does not exist")
+    return tuple(path for _, path in given)
+
+
+class Listed(NamedTuple):
+    """A dataset that can be named as a suite's `source`, and is on this machine."""
+
+    name: str
+    where: str
+    description: str
+
+
+def list_datasets(options: Sequence[Path] = ()) -> list[Listed]:
+    """Return the embedded datasets and the folders in the data folders.
+
+    Args:
+        options: Values of `--data-dir`.
+
+    Raises:
+        DatasetError: A data folder does not exist.
+    """
+    rows = [Listed(name, entry.source, _describe(name)) for name, entry in EMBEDDED.entries().items()]
+    for base in data_directories(options):
+        rows += [Listed(name, str(base), "folder in hub layout") for name in _folder_names(base)]
+    return rows
+
+
+@dataclass(frozen=True)
+class Source:
+    """A dataset as it was found.
+
+    Attributes:
+        origin: What it is and where it lies, for messages.
+        splits: Name -> `datasets.Dataset`.
+        registered: Whether its function made the splits, so that one called `validation` is meant to be it.
+    """
+
+    origin: str
+    splits: Mapping[str, Any]
+    registered: bool = False
+
+
+def open_source(spec: DatasetSpec, data_dirs: Sequence[Path], suite_dir: Path | None) -> Source:
+    """Find a dataset: registered, a folder by its path, a folder by its name, or on the hub, in this order.
+
+    Args:
+        spec: Says what to look for.
+        data_dirs: Folders to look in for a name; of a hub id, `owner/name` and `name` are looked for, with `-` and
+            `_` taken as the same.
+        suite_dir: What a relative path may be relative to, beside the current directory.
+
+    Raises:
+        DatasetError: It is nowhere, or cannot be read.
+        PluginError: A registered dataset's function raised, or returned something else.
+    """
+    source = spec.source
+    if source in EMBEDDED.entries() or ".py:" in source:
+        return Source(f"embedded dataset {source!r}", _call(source), registered=True)
+    folder = _find_folder(source, data_dirs, suite_dir)
+    if folder is not None:
+        return Source(f"folder {str(folder)!r}", _read_folder(folder, spec.config))
+    path = _expand(source)
+    if path.is_absolute():
+        beside = _folder_names(path.parent) if path.parent.is_dir() else []
+        raise DatasetError(f"folder {source!r} does not exist{did_you_mean(path.name, beside)}")
+    known = {*EMBEDDED.entries(), *(name for base in data_dirs for name in _folder_names(base))}
+    nearest = did_you_mean(source.rpartition("/")[2], known)
+    places = ["the current directory", *(repr(str(base)) for base in (suite_dir, *data_dirs) if base is not None)]
+    missing = f"{source!r} is no embedded dataset and in no data folder (looked in {', '.join(places)})"
+    if _HUB_ID.fullmatch(source):
+        return Source(f"hub dataset {source!r}", _read_hub(spec, missing, nearest))
+    raise DatasetError(f"{missing}, and no hub id (owner/name){nearest}")
+
+
+def _describe(name: str) -> str:
+    try:
+        return (inspect.getdoc(EMBEDDED.load(name)) or "").partition("\n")[0]
+    except PluginError as error:
+        return str(error)
+
+
+def _expand(path: str | Path) -> Path:
+    # Unlike Path.expanduser, this leaves the home of an unknown user as it is.
+    return Path(os.path.expanduser(path))
+
+
+def _folder_names(base: Path) -> list[str]:
+    return sorted(path.name for path in base.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _call(source: str) -> Mapping[str, Any]:
+    function = EMBEDDED.load(source)
+    try:
+        splits = function()
+    except GannoBenchError:
+        raise
+    except Exception as error:
+        raise PluginError(f"dataset {source!r} raised {_one_line(error)}") from error
+    if not isinstance(splits, Mapping):
+        raise PluginError(f"dataset {source!r} returned {type(splits).__name__}, not a mapping of splits")
+    return splits
+
+
+def _find_folder(source: str, data_dirs: Sequence[Path], suite_dir: Path | None) -> Path | None:
+    path = _expand(source)
+    candidates = [path] if suite_dir is None else [path, suite_dir / path]
+    is_name = path.name == source or _HUB_ID.fullmatch(source)
+    for base in data_dirs if is_name else ():
+        candidates.append(base / path)
+        name = path.name.replace("-", "_")
+        candidates += sorted(folder for folder in base.iterdir() if folder.name.replace("-", "_") == name)
+    return next((folder for folder in candidates if folder.is_dir()), None)
+
+
+def _read_folder(folder: Path, config: str | None) -> Mapping[str, Any]:
+    import datasets
+
+    def read() -> Any:
+        # A copy of one configuration of a hub dataset need not call it by the same name.
+        known = config is not None and config in datasets.get_dataset_config_names(str(folder))
+        return datasets.load_dataset(str(folder), name=config if known else None)
+
+    return _read(read, lambda error: f"folder {str(folder)!r} cannot be read: {_one_line(error)}")
+
+
+def _read_hub(spec: DatasetSpec, missing: str, nearest: str) -> Mapping[str, Any]:
+    import datasets
+
+    copy = f"put a copy in hub layout, a folder {spec.source.rpartition('/')[2]!r}, under --data-dir"
+
+    def read() -> Any:
+        with _offline_if_unreachable():
+            return datasets.load_dataset(spec.source, name=spec.config, revision=spec.revision)
+
+    def explain(error: Exception) -> str:
+        if isinstance(error, ConnectionError):
+            return f"{missing}, and the Hugging Face hub cannot be reached: {copy}{nearest}"
+        if isinstance(error, datasets.exceptions.DatasetNotFoundError):
+            return f"{missing}, nor on the Hugging Face hub: {_one_line(error)}{nearest}"
+        if "scripts are no longer supported" in str(error):
+            return (
+                f"hub dataset {spec.source!r} needs a loading script, which `datasets` no longer runs: give a revision "
+                f"that has data files, such as 'refs/convert/parquet', or {copy}"
+            )
+        return f"hub dataset {spec.source!r} cannot be read: {_one_line(error)}"
+
+    return _read(read, explain)
+
+
+def _read(read: Callable[[], Any], explain: Callable[[Exception], str]) -> Mapping[str, Any]:
+    with _quiet():
+        try:
+            splits: Mapping[str, Any] = read()
+            return splits
+        except Exception as error:  # whatever `datasets` and the readers below it raise about a user's files
+            message = explain(error)
+    # A Parquet file that was read in part aborts the interpreter if it lives until the end (apache/arrow#45214), so
+    # neither this exception nor the garbage may keep it.
+    gc.collect()
+    raise DatasetError(message)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep `datasets` from showing progress bars, and from logging and warning of what an error says anyway."""
+    import datasets
+
+    loggers = [logging.getLogger(name) for name in ("datasets", "huggingface_hub")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        had_bars = not datasets.are_progress_bars_disabled()
+        datasets.disable_progress_bars()
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+            if had_bars:
+                datasets.enable_progress_bars()
+
+
+@contextmanager
+def _offline_if_unreachable() -> Iterator[None]:
+    """Have `datasets` go straight to its cache where the hub doesn't answer: it would retry for half a minute."""
+    import datasets
+    from huggingface_hub import get_session
+
+    was_offline = datasets.config.HF_HUB_OFFLINE
+    try:
+        if not was_offline:
+            get_session().head(datasets.config.HF_ENDPOINT, timeout=_HUB_TIMEOUT_SECONDS)
+    except Exception:  # its type depends on the HTTP library, which depends on the version
+        datasets.config.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        datasets.config.HF_HUB_OFFLINE = was_offline
+
+
+def _one_line(error: Exception) -> str:
+    """Return the type and the message of an error and of what caused it, on one line of bearable length."""
+    while error.__cause__ is not None and isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:200]}{'...' if len(text) > 200 else ''}"

@@ -1,0 +1,63 @@
+"""A workload that is ready to be trained: its specification, its data, its network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from torch import nn
+
+from ganno_bench.core.seeding import stream_seed
+from ganno_bench.workloads.data import Dataset
+from ganno_bench.workloads.datasets import load_dataset
+from ganno_bench.workloads.layers import Layer, partition
+from ganno_bench.workloads.models import build_model, check_model
+from ganno_bench.workloads.suite import Suite, WorkloadSpec
+
+__all__ = ["Workload", "load_workloads"]
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One rung of a suite with its data loaded."""
+
+    spec: WorkloadSpec
+    dataset: Dataset
+
+    @property
+    def id(self) -> str:
+        """Name of the workload in its suite."""
+        return self.spec.id
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """What gets a learning rate of its own, from input to output."""
+        return partition(self.build(0))
+
+    def build(self, seed: int) -> nn.Module:
+        """Return the network with the initialisation of a run's seed."""
+        return build_model(self.spec.model, self.dataset.shape, stream_seed(seed, "initialisation"))
+
+
+def load_workloads(suite: Suite, source: Path, data_dirs: Sequence[Path]) -> list[Workload]:
+    """Load every workload of a suite; a dataset that several use is read once.
+
+    Args:
+        suite: The suite.
+        source: Its file, for messages and for dataset paths that are relative to it.
+        data_dirs: Folders in which datasets are looked up by name.
+
+    Raises:
+        DatasetError: A dataset is missing, or not as declared.
+        ConfigError: A model's arguments are wrong, or it does not take such data.
+    """
+    for index, spec in enumerate(suite.workload):
+        check_model(spec.model, f"{source}: key 'workload[{index}].model'")
+    used = {spec.dataset for spec in suite.workload}
+    loaded = {name: load_dataset(name, suite.dataset[name], data_dirs, source.parent) for name in sorted(used)}
+    workloads = [Workload(spec, loaded[spec.dataset]) for spec in suite.workload]
+    for workload in workloads:
+        assert workload.layers  # built once, so that what does not fit is known before anything runs
+    return workloads

@@ -1,0 +1,6 @@
+"""The fake records of the scoring tests are rendered here."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "scoring"))

@@ -1,0 +1,107 @@
+import json
+import random
+
+import pytest
+from fake_records import fake_benchmark, make_record
+
+from ganno_bench.core.errors import ConfigError, RecordError
+from ganno_bench.scoring.checks import check_records
+from ganno_bench.scoring.reference import read_reference, reference_losses
+
+REFUSED = {
+    "custom": (
+        [make_record(custom=True), make_record(scheduler="wsd")],
+        "custom runs cannot be mixed with runs at the suite's own settings: cosine (tuned) on 'mlp' is custom, "
+        "wsd (tuned) on 'mlp' is not",
+    ),
+    "suite": (
+        [make_record(), make_record(scheduler="wsd", suite_hash="beef")],
+        "records of two suites cannot be compared: ladder@5f1e (cosine (tuned) on 'mlp') and "
+        "ladder@beef (wsd (tuned) on 'mlp')",
+    ),
+    "dataset": (
+        [make_record(), make_record(scheduler="wsd", dataset_fingerprint="0dd")],
+        "workload 'mlp' was run on two datasets: fingerprint 'da7a' (cosine (tuned) on 'mlp') and '0dd' "
+        "(wsd (tuned) on 'mlp')",
+    ),
+    "code": (
+        [make_record(), make_record(seed=1, code_hash="new")],
+        "scheduler 'cosine' was run with two versions of its code: c0de and new",
+    ),
+    "winner": (
+        [make_record(config={"base_lr": 0.1}), make_record(seed=1, trial=9, config={"base_lr": 0.2})],
+        "cosine (tuned) on 'mlp' has report runs of two configurations in study 0: trial 3 {'base_lr': 0.1} and "
+        "trial 9 {'base_lr': 0.2}",
+    ),
+    "zero-shot": (
+        [
+            make_record(ruleset="zero-shot", config={"base_lr": 0.1, "power": 1.0}),
+            make_record(ruleset="zero-shot", config={"base_lr": 0.2, "power": 2.0}, workload="other"),
+        ],
+        "zero-shot entry 'cosine' has two configurations: {'power': 1.0} on 'mlp' and {'power': 2.0} on 'other'",
+    ),
+    "duplicate": (
+        [make_record(test_loss=0.5), make_record(test_loss=0.6)],
+        "there are two different results of one run: cosine (tuned) on 'mlp', report study 0, trial 3, seed 0",
+    ),
+}
+
+
+@pytest.mark.parametrize(("records", "message"), REFUSED.values(), ids=REFUSED)
+def test_records_that_cannot_be_compared_are_refused(records, message):
+    with pytest.raises(RecordError) as error:
+        check_records(records)
+    assert str(error.value) == message
+
+
+def test_the_same_run_from_two_directories_counts_once():
+    records = [make_record(seed=0), make_record(seed=1)]
+    assert check_records(records + records) == records
+
+
+def test_zero_shot_learning_rates_may_follow_the_optimizer():
+    check_records(
+        make_record(ruleset="zero-shot", workload=name, config={"base_lr": lr, "weight_decay": 0.0, "power": 1.0})
+        for name, lr in (("sgd", 0.01), ("adam", 0.001))
+    )
+
+
+def test_the_order_of_records_is_canonical():
+    records = fake_benchmark(["mlp-depth-2"], n_seeds=2, n_trials=2)
+    shuffled = random.Random(0).sample(records, len(records))
+    assert check_records(shuffled) == check_records(records)
+
+
+def test_the_reference_is_the_median_of_tuned_cosines_report_runs():
+    records = [make_record(seed=seed, test_loss=loss) for seed, loss in enumerate((0.1, 0.4, None))]
+    records += [make_record(role="tuning", test_loss=0.001), make_record(ruleset="zero-shot", test_loss=0.001)]
+    assert reference_losses(records, {}) == {"mlp": 0.4}
+
+
+def test_the_committed_reference_comes_first():
+    assert reference_losses([make_record(test_loss=0.1)], {"mlp": 0.3}) == {"mlp": 0.3}
+
+
+def test_a_workload_without_reference_is_an_error():
+    with pytest.raises(RecordError) as error:
+        reference_losses([make_record(scheduler="wsd")], {"other": 1.0})
+    assert str(error.value) == (
+        "workload 'mlp' of ladder@5f1e has no reference to score against: none is committed, and there are no report "
+        "runs of tuned 'cosine' among the records"
+    )
+
+
+def test_committed_losses_are_read_by_the_suites_hash(tmp_path):
+    path = tmp_path / "reference.json"
+    assert read_reference("5f1e", path) == {}
+    path.write_text(json.dumps({"5f1e": {"mlp": 0.25}}))
+    assert read_reference("5f1e", path) == {"mlp": 0.25}
+    assert read_reference("beef", path) == {}
+
+
+@pytest.mark.parametrize("text", ["[1]", "{", '{"5f1e": {"mlp": null}}', '{"5f1e": {"mlp": -1}}', '{"5f1e": 3}'])
+def test_a_broken_reference_file_is_named(tmp_path, text):
+    path = tmp_path / "reference.json"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"reference\.json: "):
+        read_reference("5f1e", path)

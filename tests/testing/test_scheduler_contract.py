@@ -1,0 +1,229 @@
+"""A check that cannot fail is worthless: each one is failed by a scheduler that breaks exactly it."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import optuna
+import pytest
+
+from ganno_bench.core.errors import ConfigError, UnknownNameError
+from ganno_bench.testing.scheduler_contract import CHECKS, ContractError, SchedulerContract, check_scheduler
+
+NAMES = ["loads", *(check.__name__.removeprefix("check_") for check in CHECKS)]
+
+FACTOR = "self.share ** (1.0 / (1.0 + loss[:, None]))"
+GOOD = """
+import random
+from dataclasses import dataclass
+from typing import ClassVar
+import torch
+from optuna.distributions import FloatDistribution
+from ganno_bench.schedulers import ClosedForm, Controls, Scheduler
+
+@dataclass(frozen=True)
+class Mine(Scheduler):
+    '''Lowers the learning rate every 7 updates, the more so the lower the validation loss.'''
+    needs: ClassVar = frozenset({'val_loss'})
+    interval: ClassVar = 7
+    share: float = 0.5
+
+    @classmethod
+    def search_space(cls):
+        return {"share": FloatDistribution(0.1, 0.9)}
+
+    def init(self, run): return {'lr': run.base_lr[:, None].repeat(1, run.n_layers), 'n': 0}
+
+    def step(self, state, signals):
+        lr = state['lr']
+        loss = signals.val_loss
+        lr = lr * FACTOR
+        return Controls(lr), {'lr': lr, 'n': state['n'] + 1}
+""".replace("FACTOR", FACTOR)
+
+
+def scheduler(tmp_path: Path, edits: dict[str, str]) -> str:
+    source = GOOD
+    for old, new in edits.items():
+        assert GOOD.count(old) == 1
+        source = source.replace(old, new)
+    path = tmp_path / "mine.py"
+    path.write_text(source)
+    return f"{path}:Mine"
+
+
+def test_the_good_one_passes_every_check(tmp_path: Path) -> None:
+    results = check_scheduler(scheduler(tmp_path, {}))
+    assert [result.name for result in results] == NAMES
+    assert [result.message for result in results if not result.ok] == []
+
+
+def returning(controls: str) -> dict[str, str]:
+    return {"Controls(lr)": controls}
+
+
+def computing(lr: str) -> dict[str, str]:
+    return {"lr = lr * FACTOR": f"lr = {lr}"}
+
+
+# The check that fails, how the good scheduler is broken, and what the message says.
+BROKEN: list[tuple[str, dict[str, str], str]] = [
+    ("loads", {"share: float = 0.5": "share: float = 0.95"}, "default of 'share', 0.95, is outside of its Float"),
+    ("loads", {"@dataclass(frozen=True)": ""}, "is not a dataclass"),
+    ("learning_rates", returning("Controls(-lr)"), "update 0, run 0: expected a finite learning rate >= 0, got -"),
+    ("learning_rates", returning("Controls(lr / 0)"), "update 0, run 0: .* >= 0, got inf for layer 0"),
+    ("learning_rates", returning("Controls(lr * signals.train_loss[:, None])"), "update 0, run 0: .* got nan"),
+    ("learning_rates", returning("Controls(lr.float())"), "update 0: expected float64 .* got float32 of shape"),
+    ("learning_rates", returning("Controls(lr[:, 0])"), r"of shape \(3, 4\) or \(n, 3, 4\), got .* of shape \(3,\)"),
+    ("learning_rates", returning("Controls(lr[None][:0])"), r"got float64 of shape \(0, 3, 4\)"),
+    ("learning_rates", returning("lr"), "update 0: expected Controls with a tensor `lr`, got Tensor"),
+    ("learning_rates", returning("Controls(lr, momentum=lr[:, 0] + 1)"), r"run 0: expected momentum in \[0, 1.0\)"),
+    ("learning_rates", returning("Controls(lr, weight_decay=lr)"), r"expected weight_decay of shape \(3,\), got"),
+    ("learning_rates", computing("1 / 0"), "update 0: raised ZeroDivisionError: division by zero"),
+    (
+        "learning_rates",
+        {"def init(self, run): return": "def init(self, run): 1 / 0; return"},
+        "init: raised ZeroDivision",
+    ),
+    ("learning_rates", {", {'lr': lr, 'n': state['n'] + 1}": ""}, "raised TypeError: cannot unpack"),
+    ("block_length", returning("Controls(lr.repeat(6, 1, 1))"), "update 0: expected a block of 7 updates .*, got 6"),
+    ("block_length", returning("Controls(lr.repeat(7, 1, 1))"), "update 56: expected a block of 5 updates .*, got 7"),
+    ("block_length", {"interval: ClassVar = 7": "interval: ClassVar = None"}, r"a block \(n, P, L\) .* shape \(3, 4\)"),
+    ("deterministic", computing("lr * random.uniform(0.9, 1.0)"), "update 0, run 0: .* as the first time, got"),
+    (
+        "resumable",
+        {"lr = lr * FACTOR": "object.__setattr__(self, 'n', getattr(self, 'n', 0) + 1); lr = lr / self.n"},
+        "update 7, run 0: expected learning rate of layer 0 .* as without saving and resuming, got",
+    ),
+    (
+        "resumable",
+        {"'n': 0": "'n': 0, 'self': self"},
+        "update 0: expected a state of tensors and plain",
+    ),
+    (
+        "short_horizons",
+        computing("lr * (1 / (signals.total_updates - 1) if self.share == 0.5 else 1)"),
+        "horizon 1: update 0: raised ZeroDivisionError",
+    ),
+    (
+        "short_horizons",
+        computing("lr / (signals.total_updates - 2 if self.share == 0.5 else 1)"),
+        "horizon 1: update 0, run 0: expected a finite",
+    ),
+    (
+        "divergence",
+        computing("lr * FACTOR * (0.5 if signals.diverged.any() else 1.0)"),
+        "update 7, run 0: .* as if run 1 had not diverged, got",
+    ),
+    ("divergence", computing("lr * FACTOR; assert lr.isfinite().all(), 'NaN'"), "update 7: raised AssertionError: NaN"),
+    ("inputs_unchanged", {"lr = state['lr']": "lr = state['lr'].mul_(0.9)"}, r"update 0: step changed state\['lr'\]"),
+    ("inputs_unchanged", {"loss = signals.val_loss": "loss = signals.val_loss.mul_(2)"}, "changed signals.val_loss: "),
+    ("inputs_unchanged", {"loss = ": "state['new'] = 1; loss = "}, "step changed state: expected 2 entries, got 3"),
+    (
+        "inputs_unchanged",
+        {"def init(self, run): return": "def init(self, run): run.weight_decay.add_(1); return"},
+        "init: init changed run.weight_decay: expected",
+    ),
+    ("needs", {"frozenset({'val_loss'})": "frozenset()"}, r"with needs = \[\] .* None: update 0: raised TypeError"),
+    (
+        "needs",
+        computing("lr * FACTOR * (1.0 if signals.grad_norm is None else 0.5)"),
+        "update 0, run 0: expected learning rate .* as with all signals, got",
+    ),
+    ("independent_runs", computing("lr.mean(0, keepdim=True).repeat(len(lr), 1) * self.share"), "for runs .*, got"),
+    ("independent_runs", computing("lr * FACTOR * torch.arange(1, len(lr) + 1)[:, None]"), r"for runs \[2, 0, 1\] as"),
+    ("independent_runs", computing("lr * FACTOR / len(lr)"), r"run 0: .* for runs \[0\] as for the same ones"),
+    (
+        "search_space",
+        computing("lr * FACTOR * (1 if self.share < 0.8 else -1)"),
+        r"\{'share': 0.8.*\}, horizon 61: update 0, run 0: expected a finite",
+    ),
+    (
+        "search_space",
+        computing("lr * FACTOR * (1 / (signals.total_updates - 1) if self.share != 0.5 else 1)"),
+        r"\{'share': .*\}, horizon 1: update 0: raised ZeroDivisionError",
+    ),
+    (
+        "search_space",
+        {
+            "interval: ClassVar = 7": "interval: ClassVar = None",
+            "loss = ": "n = min(int(9 * self.share), signals.total_updates - signals.n_updates); loss = ",
+            "Controls(lr)": "Controls(lr.repeat(n, 1, 1))",
+        },
+        r"\{'share': .*\}: expected decisions after \(0, .*\) updates, got \(0,",
+    ),
+    (
+        "scale",
+        {
+            "class Mine(Scheduler)": "class Mine(ClosedForm)",
+            "    def step": """
+    def factor(self, update, total): return 1.0
+    def init(self, run): return super().init(run).clamp(max=0.1)
+class Other:
+    def step""",
+            "interval: ClassVar = 7": "interval: ClassVar = None",
+        },
+        r"update 0, run 1: expected learning rate of layer 0 0.2 with the base learning rate doubled, got 0.1$",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "edits", "message"), BROKEN)
+def test_a_broken_scheduler_fails_exactly_its_check(
+    tmp_path: Path, name: str, edits: dict[str, str], message: str
+) -> None:
+    edits = {old.replace("FACTOR", FACTOR): new.replace("FACTOR", FACTOR) for old, new in edits.items()}
+    failed = [result for result in check_scheduler(scheduler(tmp_path, edits)) if not result.ok]
+    assert [result.name for result in failed] == [name], failed
+    assert re.search(message, failed[0].message), failed[0].message
+    assert "\n" not in failed[0].message
+
+
+def test_every_check_is_broken_by_something() -> None:
+    assert {name for name, _, _ in BROKEN} == set(NAMES)
+
+
+def test_an_unexpected_error_is_a_failed_check_and_no_crash(tmp_path: Path) -> None:
+    ref = scheduler(tmp_path, {"'n': 0": "'n': (i for i in [])", "state['n'] + 1": "state['n']"})
+    results = {result.name: result.message for result in check_scheduler(ref)}
+    assert "TypeError: cannot pickle 'generator' object" in results["inputs_unchanged"]
+
+
+def test_nothing_is_checked_of_what_cannot_be_found(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'cosine'"):
+        check_scheduler("cosin")
+    with pytest.raises(ConfigError, match="not of the form"):
+        check_scheduler("cosine(")
+
+
+def test_optunas_logging_is_left_as_it_was(capsys: pytest.CaptureFixture[str]) -> None:
+    before = optuna.logging.get_verbosity()
+    assert all(result.ok for result in check_scheduler("cosine"))
+    assert optuna.logging.get_verbosity() == before
+    assert capsys.readouterr() == ("", "")
+
+
+def test_every_check_says_what_it_checks() -> None:
+    assert all(inspect.getdoc(check) for check in CHECKS)
+
+
+class TestCosineWithAFinalFactor(SchedulerContract):
+    ref = "cosine(final_factor=0.1)"
+
+
+def test_the_pytest_class_fails_where_the_function_does(tmp_path: Path) -> None:
+    class Broken(SchedulerContract):
+        ref = scheduler(tmp_path, returning("Controls(-lr)"))
+
+    with pytest.raises(ContractError, match="expected a finite learning rate >= 0"):
+        Broken().test_contract(CHECKS[0])
+
+
+def test_the_contract_does_not_need_pytest() -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, ganno_bench.testing.scheduler_contract; assert 'pytest' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,69 @@
+"""Small workloads of each model family, on data drawn from a fixed seed: no files, and odd sizes on purpose."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from ganno_bench.workloads.data import Dataset, Examples, TaskShape, TokenStream
+from ganno_bench.workloads.suite import OptimizerSpec, WorkloadSpec
+from ganno_bench.workloads.workload import Workload
+
+SGD = OptimizerSpec(name="sgd", momentum=0.9)
+NESTEROV = OptimizerSpec(name="sgd", momentum=0.8, nesterov=True)
+PLAIN_SGD = OptimizerSpec(name="sgd", momentum=0.0)
+ADAM = OptimizerSpec(name="adam")
+ADAMW = OptimizerSpec(name="adamw")
+
+MODELS = {
+    "mlp": {"family": "mlp", "depth": 3, "width": 24},
+    "cnn": {"family": "cnn", "depth": 3, "width": 4},
+    "cnn-unnormalised": {"family": "cnn", "depth": 2, "width": 6, "group_norm": False},
+    "decoder": {"family": "transformer", "depth": 2, "width": 16, "heads": 2},
+    "encoder": {"family": "transformer", "depth": 1, "width": 12, "heads": 3},
+}
+
+
+def images() -> Dataset:
+    generator = torch.Generator().manual_seed(1)
+    inputs = torch.randn(150, 2, 8, 8, generator=generator, dtype=torch.float64)
+    targets = torch.randint(0, 5, (150,), generator=generator)
+    inputs[torch.arange(150), 0, targets, targets] += 2.0  # something to learn
+    parts = [Examples(inputs[a:b], targets[a:b]) for a, b in ((0, 90), (90, 120), (120, 150))]
+    shape = TaskShape("image", (2, 8, 8), None, 5, False)
+    return Dataset("images", "image-classification", "0" * 64, shape, *parts, math.log(5))
+
+
+def texts() -> Dataset:
+    generator = torch.Generator().manual_seed(2)
+    inputs = torch.randint(1, 11, (100, 7), generator=generator)
+    inputs[::3, 5:] = 0  # padding
+    targets = (inputs[:, 0] > 5).long()
+    parts = [Examples(inputs[a:b], targets[a:b]) for a, b in ((0, 60), (60, 80), (80, 100))]
+    shape = TaskShape("tokens", (7,), 11, 2, False)
+    return Dataset("texts", "text-classification", "1" * 64, shape, *parts, math.log(2))
+
+
+def stream() -> Dataset:
+    generator = torch.Generator().manual_seed(3)
+    tokens = torch.randint(0, 13, (600,), generator=generator).cumsum(0) % 13
+    parts = [TokenStream(tokens[a:b], 9) for a, b in ((0, 400), (400, 500), (500, 600))]
+    shape = TaskShape("tokens", (9,), 13, 13, True)
+    return Dataset("stream", "language-modelling", "2" * 64, shape, *parts, math.log(13))
+
+
+def make_workload(
+    model: str, optimizer: OptimizerSpec = SGD, n_updates: int = 100, batch_size: int = 10, n_evaluations: int = 4
+) -> Workload:
+    data = {"decoder": stream, "encoder": texts}.get(model, images)()
+    spec = WorkloadSpec(
+        id=model,
+        dataset=data.name,
+        model=MODELS[model],
+        optimizer=optimizer,
+        batch_size=batch_size,
+        n_updates=n_updates,
+        n_evaluations=n_evaluations,
+    )
+    return Workload(spec, data)
