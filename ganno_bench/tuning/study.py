@@ -30,7 +30,7 @@ __all__ = ["BatchedStudy", "Outcome", "Pending", "open_storage"]
 
 _INDEX = "ganno_bench:trial"
 _VALUES = "ganno_bench:values"
-_MAX_INTERMEDIATE = 8
+_MAX_INTERMEDIATE = 4
 
 
 @dataclass(frozen=True)
