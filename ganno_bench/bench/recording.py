@@ -69,7 +69,7 @@ class Recorder:
             diverged = diverged_at[run] >= 0 or not math.isfinite(val[-1][run])
             at = diverged_at[run] if diverged_at[run] >= 0 else result.eval_updates[-1]
             metrics = Metrics(
-                train_loss=_finite(train[-1][run]),
+                train_loss=None if diverged else train[-1][run],
                 val_loss=_finite(val[-1][run]),
                 val_error=None if diverged else val_error[run],
                 test_loss=None if diverged else _finite(test_loss[run]),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -20,7 +21,7 @@ from ganno_bench.core.errors import ConfigError, PluginError
 from ganno_bench.core.records import RunRecord
 from ganno_bench.core.seeding import stream_seed
 from ganno_bench.schedulers.drive import drive
-from ganno_bench.schedulers.registry import SchedulerEntry, load_scheduler, parse_reference
+from ganno_bench.schedulers.registry import SchedulerEntry, load_scheduler
 from ganno_bench.training.population import Engine
 from ganno_bench.tuning.space import Config, contestant, default_config, search_space
 from ganno_bench.tuning.study import BatchedStudy, Outcome, open_storage
@@ -98,9 +99,11 @@ def run_suite(settings: Settings, progress: Progress | None = None) -> RunResult
         ResumeError: The run directory belongs to a run with other settings.
     """
     progress = progress or Progress()
+    _check_numbers(settings)
     suite = load_suite(settings.suite)
     source = find_suite(settings.suite)
-    budget = suite.budget.model_copy(update=_given(settings, "trials", "tuning_seeds", "report_seeds"))
+    given = {name: getattr(settings, name) for name in ("trials", "tuning_seeds", "report_seeds")}
+    budget = suite.budget.model_copy(update={name: value for name, value in given.items() if value is not None})
     entries, broken = _load_entries(settings.schedulers or suite.schedulers)
     threads = _set_threads(settings.threads)
     workloads = load_workloads(suite, source, data_directories(settings.data_dirs))
@@ -154,7 +157,7 @@ class _Run:
             for workload in engines
             for entry in entries
         }
-        self._drop_torn_population([job for several in jobs.values() for job in several])
+        self._drop_torn_population(engines)
         costs = {name: _cost_per_run(engine) for name, engine in engines.items()}
         recorded = {key: self._recorded(*key) for key in jobs}
         total = sum(costs[job.workload] * job.n_runs for several in jobs.values() for job in several)
@@ -182,7 +185,7 @@ class _Run:
         study_seed = stream_seed("study", self.config.study, self.suite.hash, spec.id, entry.name)
         study = BatchedStudy(
             storage,
-            f"{self.suite.name}/{spec.id}/{entry.name}/{self.config.study}@{self.config.run_id}",
+            f"{self.suite.name}/{spec.id}/{entry.name}/{self.config.study}@{self.config.run_id}.{entry.code_hash[:8]}",
             space=search_space(entry, spec.optimizer.name),
             default=default_config(entry, spec.optimizer.name),
             startup_trials=self.suite.budget.startup_trials,
@@ -226,10 +229,13 @@ class _Run:
     def _recorded(self, workload: str, entry: str) -> list[RunRecord]:
         return [r for r in self.directory.records if r.workload == workload and r.scheduler == entry]
 
-    def _drop_torn_population(self, jobs: Sequence[Job]) -> None:
-        """Remove the records of a population of which the last ones were never written."""
-        if self.directory.records:
-            for job in jobs:
+    def _drop_torn_population(self, workloads: Iterable[str]) -> None:
+        """Remove the records of a population of which the last ones were never written.
+
+        It may belong to a scheduler that takes no part this time.
+        """
+        for workload, entry in product(workloads, self.config.entries if self.directory.records else ()):
+            for job in jobs_of(workload, entry.name, self.suite.budget):
                 if job.covers(self.directory.records[-1]):
                     covered = sum(job.covers(record) for record in self.directory.records)
                     self.directory.drop_tail(covered if covered < job.n_runs else 0)
@@ -255,14 +261,14 @@ def _outcomes(records: Sequence[RunRecord]) -> dict[int, Outcome]:
 
 
 def _load_entries(refs: Sequence[str]) -> tuple[list[SchedulerEntry], dict[str, str]]:
-    """Load schedulers; return those that work, and the errors of those that don't, by their names."""
+    """Load schedulers; return those that work, and the errors of those that don't, by reference."""
     entries: dict[str, SchedulerEntry] = {}
     broken: dict[str, str] = {}
     for ref in refs:
         try:
             entry = load_scheduler(ref)
         except PluginError as error:
-            broken[parse_reference(ref).name] = str(error)
+            broken[ref] = str(error)
             continue
         if entry.name in entries and entries[entry.name] != entry:
             raise ConfigError(f"two schedulers go by the name {entry.name!r}: {entries[entry.name].ref!r} and {ref!r}")
@@ -288,9 +294,8 @@ def _cost_per_run(engine: Engine) -> float:
     return spec.n_updates * (6.0 * engine.layout.n_columns * tokens + 1e6)
 
 
-def _given(settings: Settings, *names: str) -> dict[str, int]:
-    values = {name: getattr(settings, name) for name in names if getattr(settings, name) is not None}
-    for name, value in values.items():
-        if value < 1:
-            raise ConfigError(f"option --{name.replace('_', '-')}: is less than 1 (value: {value})")
-    return values
+def _check_numbers(settings: Settings) -> None:
+    least = {"trials": 1, "tuning_seeds": 1, "report_seeds": 1, "threads": 1, "max_population": 1, "study": 0}
+    for name, smallest in least.items():
+        if (value := getattr(settings, name)) is not None and value < smallest:
+            raise ConfigError(f"option --{name.replace('_', '-')}: is less than {smallest} (value: {value})")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any, Self
 
@@ -72,7 +72,7 @@ class RunDirectory:
 
         Raises:
             ResumeError: Another process is at work in it, or it cannot be made.
-            RecordError: A line of its records is corrupt (a torn last line is repaired instead).
+            RecordError: A line of its records is corrupt (a torn last line is removed by `pin` instead).
         """
         self.path = path
         try:
@@ -84,6 +84,8 @@ class RunDirectory:
             self._lock.acquire()
         except Timeout:
             raise ResumeError(f"{path}: another process is at work in this run directory") from None
+        except OSError as error:
+            raise ResumeError(f"{path}: cannot be used as a run directory: {error.strerror}") from None
         try:
             self.records = self._read()
         except BaseException:
@@ -104,21 +106,26 @@ class RunDirectory:
     def pin(self, config: RunConfig, suite_text: str) -> RunConfig:
         """Fix the settings, or check them against the ones that were fixed; entries may be added.
 
+        A scheduler's code may change as long as nothing was recorded for it. Only after this may records be added.
+
         Returns:
             The settings that are in force: the first call's, with new entries.
 
         Raises:
-            ResumeError: A setting differs; the message has both values.
+            ResumeError: A setting differs; the message has both values. Nothing was changed.
         """
         file = self.path / "config.toml"
-        if file.exists():
-            pinned = parse_config(RunConfig, read_toml(file), str(file))
-            config = _continued(file, pinned, config)
-            if config == pinned:
-                return pinned
+        pinned = parse_config(RunConfig, read_toml(file), str(file)) if file.exists() else None
+        if pinned is not None:
+            config = _continued(file, pinned, config, {record.scheduler for record in self.records})
+        elif self.records:
+            raise ResumeError(f"{self.path}: there are records but no config.toml; give another --out")
         else:
             _replace(self.path / "suite.toml", suite_text)
-        _replace(file, tomli_w.dumps(config.model_dump(mode="json")))
+        if config != pinned:
+            _replace(file, tomli_w.dumps(config.model_dump(mode="json")))
+        if self._n_bytes is not None:
+            os.truncate(self.path / "records.jsonl", self._n_bytes)
         return config
 
     def append(self, records: Sequence[RunRecord]) -> None:
@@ -143,19 +150,18 @@ class RunDirectory:
 
     def _read(self) -> list[RunRecord]:
         file = self.path / "records.jsonl"
+        self._n_bytes: int | None = None  # of whole lines
         if not file.exists():
             return []
         content = file.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        records = [parse_record(line, f"{file}:{i}") for i, line in enumerate(content[:whole].splitlines(), 1)]
-        if whole < len(content):
-            os.truncate(file, whole)
-        return records
+        self._n_bytes = content.rfind(b"\n") + 1
+        lines = content[: self._n_bytes].splitlines()
+        return [parse_record(line, f"{file}:{number}") for number, line in enumerate(lines, 1)]
 
 
-def _continued(file: Path, pinned: RunConfig, wanted: RunConfig) -> RunConfig:
+def _continued(file: Path, pinned: RunConfig, wanted: RunConfig, recorded: Set[str]) -> RunConfig:
     for name in RunConfig.model_fields:
-        if name in ("run_id", "entries"):
+        if name in ("run_id", "custom", "entries"):  # `custom` follows from the budget, which says more
             continue
         before, now = getattr(pinned, name), getattr(wanted, name)
         if before != now:
@@ -167,8 +173,10 @@ def _continued(file: Path, pinned: RunConfig, wanted: RunConfig) -> RunConfig:
             )
     entries = {entry.name: entry for entry in pinned.entries}
     for entry in wanted.entries:
-        known = entries.setdefault(entry.name, entry)
-        if known.code_hash != entry.code_hash:
+        known = entries.get(entry.name)
+        if known is None or entry.name not in recorded:
+            entries[entry.name] = entry
+        elif known.code_hash != entry.code_hash:
             raise ResumeError(f"{file}: the code of scheduler {entry.name!r} has changed since; give another --out")
     return pinned.model_copy(update={"entries": tuple(entries.values())})
 

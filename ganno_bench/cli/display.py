@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from ganno_bench.api import Report
 from ganno_bench.bench.plan import Job
 from ganno_bench.bench.progress import Progress as RunProgress
+from ganno_bench.cli.console import wide_console
 
 __all__ = ["RunDisplay", "report"]
 
@@ -68,7 +69,7 @@ class RunDisplay(RunProgress):
 
 def report(result: Report) -> None:
     """Print the standings, and where everything lies."""
-    console = Console()
+    console = wide_console()
     if result.standings is not None:
         from ganno_bench.leaderboard.formats import to_rich
 

@@ -27,15 +27,14 @@ def table(
     format_: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.rich,
 ) -> None:
     """Print the standings of one or several runs of a suite."""
-    from rich.console import Console
-
+    from ganno_bench.cli.console import wide_console
     from ganno_bench.core.records import read_records
     from ganno_bench.leaderboard import formats
     from ganno_bench.scoring.standings import standings
 
     result = standings(read_records(run_dirs))
     if format_ is Format.rich:
-        Console().print(formats.to_rich(result))
+        wide_console().print(formats.to_rich(result))
         return
     render = {Format.markdown: formats.to_markdown, Format.csv: formats.to_csv, Format.latex: formats.to_latex}
     typer.echo(render[format_](result), nl=False)

@@ -52,7 +52,8 @@ def parse_config(model: type[C], data: dict[str, Any], source: str) -> C:
         # JSON mode, because it is the one in which a strict model still takes an array for a tuple.
         return model.model_validate_json(json.dumps(data, default=str))
     except ValidationError as error:
-        first = error.errors()[0]
+        # A misspelt key is unknown and leaves another one missing; the former says more.
+        first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
         loc = first["loc"]
         key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".")
         if first["type"] == "extra_forbidden":
@@ -72,14 +73,13 @@ def content_hash(data: Any) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-def _fields_at(model: Any, loc: tuple[int | str, ...]) -> list[str]:
+def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
     """Return the field names of the model that lies at `loc` below `model`."""
     for part in loc:
-        if isinstance(part, int) or not (isinstance(model, type) and issubclass(model, BaseModel)):
-            continue
-        field = model.model_fields.get(part)
-        model = _innermost_model(field.annotation) if field else None
-    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+        # What is no field is an index, or a key of a table whose keys are free.
+        if isinstance(part, str) and (field := model.model_fields.get(part)) is not None:
+            model = _innermost_model(field.annotation) or model
+    return list(model.model_fields)
 
 
 def _innermost_model(annotation: Any) -> Any:

@@ -15,6 +15,7 @@ __all__ = [
     "UnknownNameError",
     "UserError",
     "did_you_mean",
+    "one_line",
 ]
 
 
@@ -61,3 +62,8 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     if near:
         return f"; did you mean {near[0]!r}?"
     return f"; valid: {', '.join(choices)}" if choices else ""
+
+
+def one_line(error: BaseException) -> str:
+    """Return type and message of an error that others raised, on one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

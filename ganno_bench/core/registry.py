@@ -10,14 +10,15 @@ import hashlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ganno_bench.core.errors import PluginError, UnknownNameError, did_you_mean
+from ganno_bench.core.errors import PluginError, UnknownNameError, did_you_mean, one_line
 
 __all__ = ["Entry", "Registry"]
 
@@ -57,7 +58,7 @@ class Registry:
     def entries(self) -> dict[str, Entry]:
         """Return every name with its entry, sorted; names that two sources claim carry an error."""
         found = {name: Entry(name, target, "built-in") for name, target in self._builtin.items()}
-        for point in self._entry_points():
+        for point in _installed(entry_points, self._group) if self._group else ():
             source = f"{point.dist.name} {point.dist.version}" if point.dist else "entry point"
             entry = Entry(point.name, point.value, source)
             other = found.get(point.name)
@@ -80,6 +81,8 @@ class Registry:
         if ".py:" in ref:
             path, _, attribute = ref.rpartition(":")
             return self._attribute(ref, _import_file(Path(path), self.kind), attribute)
+        if ref.endswith(".py"):
+            raise UnknownNameError(f"{self.kind} {ref!r} is a file: say what to take from it, {ref}:NAME")
         entry = self.entries().get(ref)
         if entry is None:
             raise UnknownNameError(f"unknown {self.kind} {ref!r}{did_you_mean(ref, self.entries())}")
@@ -89,16 +92,8 @@ class Registry:
         try:
             imported = importlib.import_module(module)
         except Exception as error:
-            raise PluginError(
-                f"{self.kind} {ref!r} ({entry.source}) cannot be imported: {type(error).__name__}: {error}"
-            ) from error
+            raise PluginError(f"{self.kind} {ref!r} ({entry.source}) cannot be imported: {one_line(error)}") from error
         return self._attribute(ref, imported, attribute)
-
-    def _entry_points(self) -> list[EntryPoint]:
-        if self._group is None:
-            return []
-        unique = {(point.name, point.value): point for point in entry_points(group=self._group)}
-        return sorted(unique.values(), key=lambda point: (point.name, point.value))
 
     def _attribute(self, ref: str, module: ModuleType, attribute: str) -> Any:
         try:
@@ -108,6 +103,12 @@ class Registry:
             raise PluginError(
                 f"{self.kind} {ref!r}: {module.__file__} has no {attribute!r}{did_you_mean(attribute, public)}"
             ) from None
+
+
+@cache  # looking through everything that is installed takes milliseconds, and each network that is built asks
+def _installed(find: Callable[..., Iterable[EntryPoint]], group: str) -> tuple[EntryPoint, ...]:
+    unique = {(point.name, point.value): point for point in find(group=group)}
+    return tuple(sorted(unique.values(), key=lambda point: (point.name, point.value)))
 
 
 def _import_file(path: Path, kind: str) -> ModuleType:
@@ -128,5 +129,5 @@ def _import_file(path: Path, kind: str) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
-        raise PluginError(f"{kind} file {str(path)!r} cannot be imported: {type(error).__name__}: {error}") from error
+        raise PluginError(f"{kind} file {str(path)!r} cannot be imported: {one_line(error)}") from error
     return module

@@ -14,7 +14,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ganno_bench.leaderboard.tables import TextTable, footer, header, main_table, workload_table
+from ganno_bench.leaderboard.tables import Column, TextTable, footer, header, main_table, workload_table
 from ganno_bench.scoring.results import Row, Standings
 
 __all__ = ["rich_table", "to_csv", "to_latex", "to_markdown", "to_rich", "write_tables"]
@@ -40,10 +40,29 @@ def to_rich(standings: Standings, *, per_workload: bool = True) -> Group:
         parts.append(Padding(rich_table(main_table(standings, ruleset)), (1, 0, 0, 0)))
     if per_workload:
         for ruleset in standings.tables:
-            parts.append(Padding(rich_table(workload_table(standings, ruleset)), (1, 0, 0, 0)))
+            parts.append(Padding(rich_table(_grouped(workload_table(standings, ruleset))), (1, 0, 0, 0)))
     parts.append(Text(""))
     parts += [Text(line, style="dim") for line in footer(standings)]
     return Group(*parts)
+
+
+def _grouped(table: TextTable) -> TextTable:
+    """Return a table whose first column has become a line of its own above each group: it fits 80 columns."""
+    rows: list[tuple[str, ...]] = []
+    places = {}
+    for index, (group, entry, *cells) in enumerate(table.rows):
+        if group:
+            rows.append((group, *[""] * len(cells)))
+        places[index] = len(rows)
+        rows.append((f"  {entry}", *cells))
+    rules = frozenset(places[index] - 1 for index in table.rules)
+    best = frozenset((places[index], column - 1) for index, column in table.best)
+    faint = frozenset(places[index] for index in table.faint)
+    columns = (
+        Column(f"{table.columns[0].title} / {table.columns[1].title.lower()}", numeric=False),
+        *table.columns[2:],
+    )
+    return TextTable(table.title, columns, tuple(rows), best, faint, rules)
 
 
 def rich_table(table: TextTable) -> Table:
@@ -57,7 +76,7 @@ def rich_table(table: TextTable) -> Table:
         padding=(0, 1, 0, 0),
     )
     for column in table.columns:
-        title = "\n".join(column.title.rsplit(" ", 1))
+        title = "\n".join(column.title.rsplit(" ", 1)) if column.numeric else column.title
         result.add_column(title, justify="right" if column.numeric else "left", no_wrap=column.numeric, overflow="fold")
     for index, row in enumerate(table.rows):
         if index and index in table.rules:

@@ -8,11 +8,13 @@ and a failed trial doesn't count for it, so the same trials are asked.
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import optuna
@@ -22,7 +24,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from ganno_bench.core.errors import ConfigError
+from ganno_bench.core.errors import ConfigError, one_line
 from ganno_bench.core.seeding import stream_seed
 from ganno_bench.tuning.space import Config
 
@@ -82,7 +84,7 @@ def open_storage(url: str | None, journal: Path) -> BaseStorage:
     try:
         return RDBStorage(url)
     except Exception as error:
-        raise ConfigError(f"storage {url!r} cannot be opened: {type(error).__name__}: {str(error)[:200]}") from None
+        raise ConfigError(f"storage {url!r} cannot be opened: {one_line(error)[:200]}") from None
 
 
 class BatchedStudy:
@@ -112,19 +114,25 @@ class BatchedStudy:
         self._default = default
         self._startup_trials = startup_trials
         self._seed = seed
+        self._storage = storage
         with _quiet():
             self._study = optuna.create_study(storage=storage, study_name=name, load_if_exists=True)
 
     def restore(self, outcomes: Mapping[int, Outcome]) -> None:
         """Bring the study in line with the outcomes that are on record, by trial index."""
         with _quiet():
+            trials = self._study.get_trials(deepcopy=False)
+            if any(self._contradicts(trial, outcomes) for trial in trials):
+                optuna.delete_study(study_name=self._study.study_name, storage=self._storage)
+                self._study = optuna.create_study(storage=self._storage, study_name=self._study.study_name)
+                trials = []
             told = set()
-            for trial in self._study.get_trials(deepcopy=False):
+            for trial in trials:
                 index = trial.user_attrs.get(_INDEX, -1)
                 if trial.state == TrialState.COMPLETE and index in outcomes:
                     told.add(index)
                 elif trial.state == TrialState.RUNNING and index in outcomes:
-                    self._tell(trial.number, outcomes[index])
+                    self._study.tell(trial.number, outcomes[index].value)
                     told.add(index)
                 elif trial.state == TrialState.RUNNING:
                     self._study.tell(trial.number, state=TrialState.FAIL)
@@ -166,8 +174,12 @@ class BatchedStudy:
                 trial.trial.set_user_attr(_VALUES, list(outcome.values))
                 self._study.tell(trial.trial, outcome.value)
 
-    def _tell(self, number: int, outcome: Outcome) -> None:
-        self._study.tell(number, outcome.value)
+    @staticmethod
+    def _contradicts(trial: FrozenTrial, outcomes: Mapping[int, Outcome]) -> bool:
+        """Whether a trial was told of what is not on record, or waits for a study that is past it."""
+        if trial.state == TrialState.COMPLETE:
+            return trial.user_attrs.get(_INDEX) not in outcomes
+        return trial.state == TrialState.WAITING and bool(outcomes)
 
     def _frozen(self, index: int, outcome: Outcome) -> FrozenTrial:
         return create_trial(
@@ -198,11 +210,17 @@ def _quiet() -> Iterator[None]:
 
 
 def _repair_journal(journal: Path) -> None:
-    """Remove what a killed process may have left: a torn last line, and a lock that nobody will release."""
+    """Remove what a killed process may have left: a torn line with all after it, a lock that nobody will release."""
     for stale in journal.parent.glob(f"{journal.name}.lock*"):
         stale.unlink()
     if journal.exists():
-        content = journal.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            os.truncate(journal, whole)
+        lines = journal.read_bytes().splitlines(keepends=True)
+        os.truncate(journal, sum(len(line) for line in takewhile(_is_whole, lines)))
+
+
+def _is_whole(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return line.endswith(b"\n")

@@ -49,8 +49,9 @@ class Transformer(nn.Module):
     For language modelling a causal decoder that predicts the next token at each position; for classification an
     encoder whose outputs are averaged over the tokens that are no padding (id 0).
 
-    Weights are drawn from N(0, 0.02^2), those of residual projections from N(0, 0.02^2 / (2 depth)), as in GPT-2
-    (Radford et al. 2019); biases start at 0.
+    Weights are drawn from N(0, 1 / fan_in), embeddings from N(0, 1 / width), and residual projections are smaller by
+    sqrt(2 depth), so that the sum over all blocks keeps its scale (as in GPT-2, Radford et al. 2019, whose fixed 0.02
+    suits wider networks); biases start at 0.
 
     Layers: the embeddings, one for each block, and the output layer with its normalisation.
     """
@@ -78,13 +79,14 @@ class Transformer(nn.Module):
         self._causal = shape.next_token
         causal = torch.full((length, length), -math.inf).triu(1) if shape.next_token else torch.zeros(1, 1)
         self.register_buffer("mask", causal, persistent=False)
-        nn.init.normal_(self.positions, std=0.02)
+        nn.init.normal_(self.positions, std=width**-0.5)
+        nn.init.normal_(self.tokens.weight, std=width**-0.5)
         for name, module in self.named_modules():
-            if isinstance(module, nn.Linear | nn.Embedding):
+            if isinstance(module, nn.Linear):
                 residual = name.endswith(("projection", "contract"))
-                nn.init.normal_(module.weight, std=0.02 / math.sqrt(2 * depth) if residual else 0.02)
-            if isinstance(module, nn.Linear) and module.bias is not None:
-                nn.init.zeros_(module.bias)
+                nn.init.normal_(module.weight, std=(module.in_features * (2 * depth if residual else 1)) ** -0.5)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return logits for token ids, shape (batch, positions).

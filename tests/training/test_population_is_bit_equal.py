@@ -1,0 +1,144 @@
+"""Within a backend and a number of threads, a run's bits do not depend on who else is trained, how many, or where."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from functools import cache
+
+import pytest
+import torch
+from torch import Tensor
+from torch_loop import parameters
+from workload_cases import ADAMW, MODELS, SGD, make_workload
+
+from ganno_bench.training.population import Engine, Population
+from ganno_bench.training.signals import OPTIONAL_SIGNALS, Controls, Signals
+
+ALL = (1, 2, 3, 5, 8, 16, 17, 33, 64)
+SOME = (1, 3, 8, 17, 64)
+# Model, backend, threads, sizes. Each size takes a recording, which is most of the time that this test needs.
+CASES = [
+    *((model, "vmap", 1, ALL if model in ("mlp", "cnn", "decoder") else SOME) for model in MODELS),
+    *((model, "vmap", 2, (3, 17)) for model in MODELS),
+    *((model, "loop", 1, ALL if model == "mlp" else (1, 2, 5, 17)) for model in MODELS),
+    ("mlp", "loop", 2, (3, 17, 64)),
+]
+UPDATES = 5
+
+
+@dataclass(frozen=True)
+class Run:
+    seed: int
+    weight_decay: float
+    lr: tuple[float, ...]  # of each layer, times the update's number
+
+
+@cache
+def engine(model: str, backend: str) -> Engine:
+    optimizer = ADAMW if model in ("decoder", "cnn-unnormalised") else SGD
+    return Engine(make_workload(model, optimizer, n_updates=UPDATES), backend=backend)
+
+
+@contextmanager
+def on_threads(n: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def layerwise(n_layers: int, scale: float = 0.01) -> tuple[float, ...]:
+    return tuple(scale * (1 + layer) for layer in range(n_layers))
+
+
+def probes(n_layers: int) -> list[Run]:
+    return [Run(11, 1e-3, layerwise(n_layers)), Run(12, 0.0, (0.02,) * n_layers)]
+
+
+def neighbours(n: int, n_layers: int, generator: torch.Generator) -> list[Run]:
+    """Return runs of all kinds, some of which share the probes' seeds."""
+    runs = []
+    for _ in range(n):
+        seed, decay, uniform = torch.randint(1 << 20, (3,), generator=generator).tolist()
+        scale = float(torch.rand((), generator=generator)) / 10
+        lr = (scale,) * n_layers if uniform % 2 else layerwise(n_layers, scale / n_layers)
+        runs.append(Run(9 + seed % 6, (0.0, 1e-4, 1e-1)[decay % 3], lr))
+    return runs
+
+
+def train(prepared: Engine, runs: Sequence[Run]) -> tuple[Population, Signals]:
+    decay = torch.tensor([run.weight_decay for run in runs], dtype=torch.float64)
+    population = prepared.population([run.seed for run in runs], decay, OPTIONAL_SIGNALS)
+    lr = torch.tensor([run.lr for run in runs], dtype=torch.float64)
+    block = lr * torch.arange(1, UPDATES + 1)[:, None, None]
+    population.advance(Controls(block[:2]), 2)
+    return population, population.advance(Controls(block[2:]), UPDATES - 2)
+
+
+def results(trained: tuple[Population, Signals], run: int) -> dict[str, Tensor]:
+    population, signals = trained
+    own = signals.runs(slice(run, run + 1))
+    tensors = {field.name: getattr(own, field.name) for field in fields(own)}
+    assert all(tensors[name] is not None for name in OPTIONAL_SIGNALS)
+    return {name: value for name, value in tensors.items() if isinstance(value, Tensor)} | {
+        "parameters": parameters(population)[run]
+    }
+
+
+def differing(got: dict[str, Tensor], expected: dict[str, Tensor]) -> list[str]:
+    assert got.keys() == expected.keys()
+    return [name for name in got if not torch.equal(got[name], expected[name])]
+
+
+def what_others_change(prepared: Engine, expected: Sequence[dict[str, Tensor]], size: int) -> list[str]:
+    """Return which results of the probes differ in a population of this size, full of others."""
+    n_layers = prepared.layout.n_layers
+    generator = torch.Generator().manual_seed(size)
+    runs = neighbours(size, n_layers, generator)
+    places = torch.randperm(size, generator=generator)[:2].tolist()
+    for place, probe in zip(places, probes(n_layers), strict=False):
+        runs[place] = probe
+    trained = train(prepared, runs)
+    return [
+        name
+        for place, result in zip(places, expected, strict=False)
+        for name in differing(results(trained, place), result)
+    ]
+
+
+def among_copies(prepared: Engine) -> list[dict[str, Tensor]]:
+    """Return the results of each probe beside a copy of itself: the same data, perhaps one rate and no decay for all.
+
+    That is another path through the engine than beside others.
+    """
+    return [results(train(prepared, [probe, probe]), 1) for probe in probes(prepared.layout.n_layers)]
+
+
+@pytest.mark.parametrize(("model", "backend", "threads", "sizes"), sorted(CASES), ids=str)
+def test_a_run_is_the_same_in_a_population_of_any_size(
+    model: str, backend: str, threads: int, sizes: Sequence[int]
+) -> None:
+    with on_threads(threads):
+        prepared = engine(model, backend)
+        expected = among_copies(prepared)
+        changed = {size: what_others_change(prepared, expected, size) for size in sizes}
+    assert changed == {size: [] for size in sizes}
+
+
+@pytest.mark.parametrize("backend", ["vmap", "loop"])
+def test_a_run_is_the_same_in_whichever_chunk_it_is_trained(backend: str) -> None:
+    prepared = copy.copy(engine("mlp", backend))
+    expected = among_copies(prepared)
+    for prepared.chunk in (1, 2, 3, 7):
+        assert what_others_change(prepared, expected, size=8) == []
+
+
+def test_the_comparison_notices_a_last_bit() -> None:
+    expected = among_copies(engine("mlp", "loop"))[0]
+    changed = expected | {"parameters": expected["parameters"] * (1 + 2**-23)}
+    assert differing(changed, expected) == ["parameters"]
