@@ -52,6 +52,10 @@ def run(suite: str, **settings: Any) -> Report:
     Raises:
         UserError: Something in the settings, the suite or the data is wrong.
     """
+    if settings.get("out") is not None:
+        settings["out"] = Path(settings["out"])
+    if "data_dirs" in settings:
+        settings["data_dirs"] = [Path(folder) for folder in settings["data_dirs"]]
     return run_with_settings(Settings(suite, **settings))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import traceback
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from ganno_bench.bench.plan import Job, jobs_of, run_seeds
 from ganno_bench.bench.progress import Progress
 from ganno_bench.bench.recording import Recorder
 from ganno_bench.bench.store import EntryConfig, RunConfig, RunDirectory
-from ganno_bench.core.errors import ConfigError, PluginError
+from ganno_bench.core.errors import ConfigError, PluginError, one_line
 from ganno_bench.core.records import RunRecord
 from ganno_bench.core.seeding import stream_seed
 from ganno_bench.schedulers.drive import drive
@@ -168,13 +169,14 @@ class _Run:
                 try:
                     self._contest(engine, entry, jobs[workload, entry.name], storage)
                 except PluginError as error:
-                    self.fail(workload, entry.name, str(error))
+                    self.fail(workload, entry.name, error)
         self.progress.finished()
 
-    def fail(self, workload: str, scheduler: str, error: str) -> None:
-        self.failures.append(Failure(workload, scheduler, error))
-        self.directory.fail(workload=workload, scheduler=scheduler, error=error)
-        self.progress.failed(workload, scheduler, error)
+    def fail(self, workload: str, scheduler: str, error: PluginError) -> None:
+        self.failures.append(Failure(workload, scheduler, str(error)))
+        trace = "".join(traceback.format_exception(error))
+        self.directory.fail(workload=workload, scheduler=scheduler, error=str(error), traceback=trace)
+        self.progress.failed(workload, scheduler, str(error))
 
     def _contest(self, engine: Engine, entry: SchedulerEntry, jobs: Sequence[Job], storage: BaseStorage) -> None:
         """Tune one scheduler on one workload and report the winner."""
@@ -212,7 +214,12 @@ class _Run:
         cost = _cost_per_run(engine) * job.n_runs / engine.workload.spec.n_updates
         seeds = run_seeds(job.role, self.config.study, job.n_seeds)
         contestants = [contestant(entry, config) for _, config in configs]
-        result = drive(engine, contestants, seeds, lambda updates: self.progress.advanced(updates * cost))
+        try:
+            result = drive(engine, contestants, seeds, lambda updates: self.progress.advanced(updates * cost))
+        except PluginError:
+            raise
+        except Exception as error:  # there is no end to what the engine can be given
+            raise PluginError(f"scheduler {entry.name!r} cannot be run: {one_line(error)}") from error
         report = job.role == "report"
         # The only place where test data is read, after the last update.
         test = None
@@ -260,21 +267,21 @@ def _outcomes(records: Sequence[RunRecord]) -> dict[int, Outcome]:
     }
 
 
-def _load_entries(refs: Sequence[str]) -> tuple[list[SchedulerEntry], dict[str, str]]:
+def _load_entries(refs: Sequence[str]) -> tuple[list[SchedulerEntry], dict[str, PluginError]]:
     """Load schedulers; return those that work, and the errors of those that don't, by reference."""
     entries: dict[str, SchedulerEntry] = {}
-    broken: dict[str, str] = {}
+    broken: dict[str, PluginError] = {}
     for ref in refs:
         try:
             entry = load_scheduler(ref)
         except PluginError as error:
-            broken[ref] = str(error)
+            broken[ref] = error
             continue
         if entry.name in entries and entries[entry.name] != entry:
             raise ConfigError(f"two schedulers go by the name {entry.name!r}: {entries[entry.name].ref!r} and {ref!r}")
         entries[entry.name] = entry
     if not entries:
-        raise PluginError("; ".join(broken.values()))
+        raise PluginError("; ".join(map(str, broken.values())))
     return list(entries.values()), broken
 
 

@@ -19,7 +19,7 @@ class Kind(StrEnum):
     datasets = "datasets"
 
 
-def list_(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
+def list_(kind: Annotated[Kind, typer.Argument(help="What to list: suites, workloads, schedulers or datasets.", metavar="KIND")]) -> None:
     """List what can be named on the command line and in suites."""
     header, rows = {
         Kind.suites: _suites,
@@ -30,7 +30,7 @@ def list_(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
     _print_table(header, rows)
 
 
-def show(name: Annotated[str, typer.Argument(help="A suite, workload, scheduler or dataset.")]) -> None:
+def show(name: Annotated[str, typer.Argument(help="A suite, workload, scheduler or dataset.", metavar="NAME")]) -> None:
     """Show one suite, workload, scheduler or dataset in full."""
     from ganno_bench.core.errors import UnknownNameError, did_you_mean
     from ganno_bench.schedulers.registry import SCHEDULERS

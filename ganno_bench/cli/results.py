@@ -10,7 +10,7 @@ import typer
 
 __all__ = ["plot", "table"]
 
-_RunDirs = Annotated[list[Path], typer.Argument(help="Run directories, or record files.", metavar="RUN_DIR...")]
+_RunDirs = Annotated[list[Path], typer.Argument(help="Run directories, or record files.", metavar="RUN_DIR")]
 
 
 class Format(StrEnum):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,9 @@ __all__ = ["check", "run"]
 
 
 def run(
-    suite: Annotated[str, typer.Argument(help="Name of a suite (see: list suites), or path to a TOML file.")],
+    suite: Annotated[
+        str, typer.Argument(help="Name of a suite (see: list suites), or path to a TOML file.", metavar="SUITE")
+    ],
     scheduler: Annotated[
         list[str] | None,
         typer.Option(
@@ -46,6 +49,9 @@ def run(
     The same command again goes on where the last one stopped. Anything but the suite's own trials and seeds marks the
     run as custom.
     """
+    # Read by OpenMP when torch is loaded. By default its threads wait for one another in busy loops, which makes an
+    # update up to a hundred times slower as soon as any other process wants one of the cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from ganno_bench.api import run_with_settings
     from ganno_bench.bench.runner import Settings
     from ganno_bench.cli.display import RunDisplay, report

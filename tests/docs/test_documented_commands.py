@@ -1,0 +1,106 @@
+"""Every command in the documentation is executed, with the arguments that it is documented with."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = ("README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/protocol.md", "benchmarks/README.md")
+SLOW = ("ganno-bench run quickstart --scheduler ./examples", "python benchmarks/")
+TINY = ["--trials", "2", "--tuning-seeds", "1", "--report-seeds", "2", "--threads", "1"]
+
+
+def blocks(language: str) -> Iterator[tuple[str, str]]:
+    for page in PAGES:
+        text = (ROOT / page).read_text(encoding="utf-8")
+        for block in re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+            yield page, block
+
+
+def commands() -> list[str]:
+    found = [line for _, block in blocks("bash") for line in block.splitlines() if line and not line.startswith("#")]
+    return list(dict.fromkeys(found))
+
+
+def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900)
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that looks like a checkout in which `make quickstart` has run, with a tiny budget."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for name in ("examples", "Makefile", "pyproject.toml", "benchmarks"):
+        (folder / name).symlink_to(ROOT / name)
+    done = run(["ganno-bench", "run", "quickstart", "--out", "runs/quickstart", "--scheduler", "cosine", *TINY], folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.parametrize("command", [c for c in commands() if c.startswith("make ")])
+def test_documented_make_targets_exist(command: str, checkout: Path) -> None:
+    done = run([*shlex.split(command), "--dry-run"], checkout)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", [c for c in commands() if not c.startswith(("make ", *SLOW))])
+def test_documented_commands_work(command: str, checkout: Path) -> None:
+    done = run(shlex.split(command), checkout)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+@pytest.mark.slow
+def test_the_quickstart_and_a_plugin_in_its_table(tmp_path: Path) -> None:
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    quickstart = re.search(r"ganno-bench run quickstart.*", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    assert quickstart
+    assert run(shlex.split(quickstart[0]), tmp_path).returncode == 0
+    (plugin,) = [c for c in commands() if c.startswith("ganno-bench run quickstart --scheduler ./examples")]
+    done = run(shlex.split(plugin), tmp_path)
+    assert done.returncode == 0, done.stderr
+    for entry in ("constant", "step", "cosine", "linear", "wsd", "inverse-sqrt"):
+        assert re.search(rf"^\s*\d+=?\s+{entry}\s", done.stdout, re.MULTILINE), f"{entry} is not ranked"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [c for c in commands() if c.startswith("python benchmarks/")])
+def test_documented_benchmarks_work(command: str, checkout: Path) -> None:
+    done = run([*shlex.split(command), "--quick"], checkout)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("page", "block"), [case for case in blocks("python") if "import ganno_bench\n" in case[1]])
+def test_documented_python_runs(page: str, block: str, checkout: Path) -> None:
+    done = run([sys.executable, "-c", block], checkout)
+    assert done.returncode == 0, f"{page}: {done.stderr}"
+    assert "digits-mlp-8" in done.stdout
+
+
+def test_the_documented_plugin_is_the_example(tmp_path: Path) -> None:
+    (block,) = [block for _, block in blocks("python") if "class InverseSqrt" in block]
+    (tmp_path / "plugin.py").write_text(block, encoding="utf-8")
+    assert len([line for line in block.splitlines() if line.strip()]) <= 15
+    from ganno_bench.schedulers.registry import load_scheduler
+    from ganno_bench.testing.scheduler_contract import check_scheduler
+
+    assert all(result.ok for result in check_scheduler(f"{tmp_path / 'plugin.py'}:InverseSqrt"))
+    mine = load_scheduler(f"{tmp_path / 'plugin.py'}:InverseSqrt").build({})
+    example = load_scheduler(f"{ROOT / 'examples' / 'inverse_sqrt.py'}:InverseSqrt").build({})
+    assert [mine.factor(i, 40) for i in range(40)] == [example.factor(i, 40) for i in range(40)]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("page", [*PAGES, "CHANGELOG.md"])
+def test_links_lead_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (ROOT / page).parent.joinpath(target).exists(), f"{page} links to {target}, which is not there"
