@@ -277,7 +277,7 @@ def _load_entries(refs: Sequence[str]) -> tuple[list[SchedulerEntry], dict[str, 
         except PluginError as error:
             broken[ref] = error
             continue
-        if entry.name in entries and entries[entry.name] != entry:
+        if entry.name in entries and entries[entry.name].cls is not entry.cls:
             raise ConfigError(f"two schedulers go by the name {entry.name!r}: {entries[entry.name].ref!r} and {ref!r}")
         entries[entry.name] = entry
     if not entries:

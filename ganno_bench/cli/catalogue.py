@@ -19,7 +19,11 @@ class Kind(StrEnum):
     datasets = "datasets"
 
 
-def list_(kind: Annotated[Kind, typer.Argument(help="What to list: suites, workloads, schedulers or datasets.", metavar="KIND")]) -> None:
+def list_(
+    kind: Annotated[
+        Kind, typer.Argument(help="What to list: suites, workloads, schedulers or datasets.", metavar="KIND")
+    ],
+) -> None:
     """List what can be named on the command line and in suites."""
     header, rows = {
         Kind.suites: _suites,
