@@ -106,7 +106,8 @@ class RunDirectory:
     def pin(self, config: RunConfig, suite_text: str) -> RunConfig:
         """Fix the settings, or check them against the ones that were fixed; entries may be added.
 
-        A scheduler's code may change as long as nothing was recorded for it. Only after this may records be added.
+        Settings, and a scheduler's code, may change as long as nothing was recorded with them. Only after this may
+        records be added.
 
         Returns:
             The settings that are in force: the first call's, with new entries.
@@ -116,11 +117,16 @@ class RunDirectory:
         """
         file = self.path / "config.toml"
         pinned = parse_config(RunConfig, read_toml(file), str(file)) if file.exists() else None
-        if pinned is not None:
-            config = _continued(file, pinned, config, {record.scheduler for record in self.records})
-        elif self.records:
+        if self.records and pinned is None:
             raise ResumeError(f"{self.path}: there are records but no config.toml; give another --out")
-        else:
+        try:
+            if pinned is not None:
+                config = _continued(file, pinned, config, {record.scheduler for record in self.records})
+        except ResumeError:
+            if self.records:
+                raise
+            pinned = None
+        if pinned is None:
             _replace(self.path / "suite.toml", suite_text)
         if config != pinned:
             _replace(file, tomli_w.dumps(config.model_dump(mode="json")))

@@ -52,7 +52,7 @@ def show(name: Annotated[str, typer.Argument(help="A suite, workload, scheduler 
                 _print_fields({"suite": suite.name, **workload.model_dump(mode="json")})
                 _print_fields({f"dataset {workload.dataset}": _given(suite.dataset[workload.dataset])})
                 return
-    if name in SCHEDULERS.entries() or ".py:" in name or name.startswith("torch:"):
+    if name.partition("(")[0] in SCHEDULERS.entries() or ".py:" in name or name.startswith("torch:"):
         _show_scheduler(name)
         return
     datasets = {row[0]: row for row in _datasets()[1]}

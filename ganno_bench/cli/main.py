@@ -49,8 +49,5 @@ def main() -> None:
     except GannoBenchError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("interrupted; what was finished is kept, and the same command goes on from there", err=True)
-        sys.exit(130)
     except BrokenPipeError:
         sys.exit(0)

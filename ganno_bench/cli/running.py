@@ -71,8 +71,12 @@ def run(
         storage=storage,
         study=study,
     )
-    with RunDisplay() as display:
-        result = run_with_settings(settings, display)
+    try:
+        with RunDisplay() as display:
+            result = run_with_settings(settings, display)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; what was finished is kept, and the same command goes on from there", err=True)
+        raise typer.Exit(130) from None
     report(result)
     if result.failures:
         raise typer.Exit(1)

@@ -147,10 +147,12 @@ class _Group:
 
     def decide(self, signals: Signals) -> None:
         own = signals.runs(self.runs)
-        self._controls, self._state = self._call(lambda: self.scheduler.step(self._state, own), "step")
-        lr = self._controls.lr
+        self._controls, self._state = self._call(lambda: _pair(self.scheduler.step(self._state, own)), "step")
+        lr = getattr(self._controls, "lr", None)
+        if not isinstance(lr, Tensor):
+            raise PluginError(f"{self._name}: step did not return Controls with a tensor of learning rates")
         block = lr.dim() == 3
-        if not isinstance(lr, Tensor) or tuple(lr.shape[-2:]) != self._shape or not (block or lr.dim() == 2):
+        if tuple(lr.shape[-2:]) != self._shape or not (block or lr.dim() == 2) or len(lr) == 0:
             raise PluginError(
                 f"{self._name}: learning rates of shape {tuple(lr.shape)}, "
                 f"expected {self._shape} or (n, {self._shape[0]}, {self._shape[1]})"
@@ -158,6 +160,14 @@ class _Group:
         alive = lr[..., ~own.diverged, :]
         if not bool(((alive >= 0) & alive.isfinite()).all()):
             raise PluginError(f"{self._name}: a learning rate is negative or not finite at update {signals.n_updates}")
+        for name, limit in (("weight_decay", torch.inf), ("momentum", 1.0)):
+            value = getattr(self._controls, name)
+            if value is None:
+                continue
+            if not isinstance(value, Tensor) or tuple(value.shape) != self._shape[:1]:
+                raise PluginError(f"{self._name}: {name} is no tensor of shape {self._shape[:1]}")
+            if not bool(((value >= 0) & (value < limit))[~own.diverged].all()):
+                raise PluginError(f"{self._name}: {name} is outside of [0, {limit}) at update {signals.n_updates}")
         left = signals.total_updates - signals.n_updates
         self.remaining = min(left, lr.shape[0] if block else self.scheduler.interval or left)
         self._used = 0
@@ -179,6 +189,11 @@ class _Group:
             return function()
         except Exception as error:
             raise PluginError(f"{self._name}: {what} raised {type(error).__name__}: {error}") from error
+
+
+def _pair(decision: tuple[Controls, State]) -> tuple[Controls, State]:
+    controls, state = decision
+    return controls, state
 
 
 def _merge(parts: Sequence[Controls]) -> Controls:

@@ -56,8 +56,9 @@ def check_model(model: Mapping[str, Any], where: str) -> None:
         if name not in allowed:
             raise ConfigError(f"{where}: model family {family!r} has no {name!r}{did_you_mean(name, allowed)}")
         wanted = hints.get(name, object)
-        # bool is an int to Python, but not to whoever reads a suite.
-        if isinstance(wanted, type) and (not isinstance(value, wanted) or isinstance(value, bool) != (wanted is bool)):
+        # A whole number is a float, too. A bool is an int to Python, but not to whoever reads a suite.
+        kinds = (int, float) if wanted is float else wanted
+        if isinstance(wanted, type) and (not isinstance(value, kinds) or isinstance(value, bool) != (wanted is bool)):
             raise ConfigError(f"{where}.{name}: is no {wanted.__name__} (value: {value!r})")
         if wanted is int and not isinstance(value, bool) and value < 1:
             raise ConfigError(f"{where}.{name}: is less than 1 (value: {value!r})")

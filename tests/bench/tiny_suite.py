@@ -12,8 +12,8 @@ from unittest import mock
 from ganno_bench.bench.progress import Progress
 from ganno_bench.bench.runner import RunResult, Settings, run_suite
 from ganno_bench.core.records import RunRecord
-from ganno_bench.workloads import workload
 from ganno_bench.workloads.data import Dataset
+from ganno_bench.workloads.datasets import load_dataset
 from ganno_bench.workloads.suite import DatasetSpec
 
 SUITE = """
@@ -60,7 +60,7 @@ POPULATIONS = 12
 """Of a whole run: for each of the 2 workloads and 2 schedulers two batches of trials and a report."""
 RECORDS = 60
 
-SMALL = {"trials": 2, "tuning_seeds": 1, "report_seeds": 2}
+SMALL: dict[str, Any] = {"trials": 2, "tuning_seeds": 1, "report_seeds": 2}
 """Settings of a custom run: a batch of two trials and a report."""
 
 PLUGIN = """
@@ -101,7 +101,8 @@ def _write(path: Path, text: str, edits: tuple[tuple[str, str], ...]) -> Path:
 
 
 def run_tiny(suite: Path, out: Path, progress: Progress | None = None, **settings: Any) -> RunResult:
-    return run_suite(Settings(**{"suite": str(suite), "out": out, "threads": 1} | settings), progress)
+    common: dict[str, Any] = {"suite": str(suite), "out": out, "threads": 1}
+    return run_suite(Settings(**common | settings), progress)
 
 
 class Started(Progress):
@@ -140,16 +141,20 @@ def populations(records: list[RunRecord]) -> list[tuple[str, str, str, int]]:
 _loaded: dict[str, Dataset] = {}
 
 
+def forget_datasets() -> None:
+    """Have them read again."""
+    _loaded.clear()
+
+
 @contextmanager
 def datasets_read_once() -> Iterator[None]:
     """Read a dataset that is declared in the same words only once."""
-    load = workload.load_dataset
 
     def load_once(name: str, spec: DatasetSpec, *places: Any) -> Dataset:
         key = f"{name} {spec.model_dump_json()} {places}"
         if key not in _loaded:
-            _loaded[key] = load(name, spec, *places)
+            _loaded[key] = load_dataset(name, spec, *places)
         return _loaded[key]
 
-    with mock.patch.object(workload, "load_dataset", load_once):
+    with mock.patch("ganno_bench.workloads.workload.load_dataset", load_once):
         yield

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from functools import cache
 
 import torch
 
+from ganno_bench.training.population import Engine
 from ganno_bench.workloads.data import Dataset, Examples, TaskShape, TokenStream
 from ganno_bench.workloads.suite import OptimizerSpec, WorkloadSpec
 from ganno_bench.workloads.workload import Workload
@@ -24,15 +27,23 @@ MODELS = {
     "encoder": {"family": "transformer", "depth": 1, "width": 12, "heads": 3},
 }
 
+# Families and their variants are in MODELS. What a library convolves, where images are larger, is tested by itself.
+LARGE_IMAGES = "cnn-large-images"
+_ALL_MODELS = MODELS | {LARGE_IMAGES: {"family": "cnn", "depth": 2, "width": 4}}
 
-def images() -> Dataset:
+
+def images(size: int = 8) -> Dataset:
     generator = torch.Generator().manual_seed(1)
-    inputs = torch.randn(150, 2, 8, 8, generator=generator, dtype=torch.float64)
+    inputs = torch.randn(150, 2, size, size, generator=generator, dtype=torch.float64)
     targets = torch.randint(0, 5, (150,), generator=generator)
     inputs[torch.arange(150), 0, targets, targets] += 2.0  # something to learn
     parts = [Examples(inputs[a:b], targets[a:b]) for a, b in ((0, 90), (90, 120), (120, 150))]
-    shape = TaskShape("image", (2, 8, 8), None, 5, False)
+    shape = TaskShape("image", (2, size, size), None, 5, False)
     return Dataset("images", "image-classification", "0" * 64, shape, *parts, math.log(5))
+
+
+def large_images() -> Dataset:
+    return images(14)
 
 
 def texts() -> Dataset:
@@ -56,14 +67,26 @@ def stream() -> Dataset:
 def make_workload(
     model: str, optimizer: OptimizerSpec = SGD, n_updates: int = 100, batch_size: int = 10, n_evaluations: int = 4
 ) -> Workload:
-    data = {"decoder": stream, "encoder": texts}.get(model, images)()
+    data = {"decoder": stream, "encoder": texts, LARGE_IMAGES: large_images}.get(model, images)()
     spec = WorkloadSpec(
         id=model,
         dataset=data.name,
-        model=MODELS[model],
+        model=_ALL_MODELS[model],
         optimizer=optimizer,
         batch_size=batch_size,
         n_updates=n_updates,
         n_evaluations=n_evaluations,
     )
     return Workload(spec, data)
+
+
+@cache
+def _recorded(model: str, backend: str, dtype: torch.dtype) -> Engine:
+    return Engine(make_workload(model), backend=backend, dtype=dtype)
+
+
+def make_engine(workload: Workload, backend: str, dtype: torch.dtype = torch.float32) -> Engine:
+    """Return an engine that shares what was recorded for the model with all its optimizers, horizons, batch sizes."""
+    engine = copy.copy(_recorded(workload.id, backend, dtype))
+    engine.workload = workload
+    return engine

@@ -1,0 +1,130 @@
+"""A scheduler that fails takes down its own runs and nothing else."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from tiny_suite import SMALL, WORKLOADS, results, run_tiny, write_plugin
+
+from ganno_bench.bench.progress import Progress
+from ganno_bench.bench.runner import Failure
+from ganno_bench.core.errors import PluginError, UnknownNameError
+from ganno_bench.core.records import read_records
+
+RETURN = "return Controls(lr), state"
+BROKEN = {  # class -> what is changed in the plugin, and what is said of it
+    "RaisesInInit": (
+        ("        return run.base_lr\n", "        raise OSError('out of luck')\n"),
+        "init raised OSError: out of luck",
+    ),
+    "RaisesInStep": (
+        ("        lr = ", "        assert signals.n_updates < 4, 'too far'\n        lr = "),
+        "step raised AssertionError: too far",
+    ),
+    "GivesNaN": (
+        (RETURN, "return Controls(lr * (float('nan') if signals.n_updates == 2 else 1)), state"),
+        "a learning rate is negative or not finite at update 2",
+    ),
+    "GivesNegative": ((RETURN, "return Controls(-lr), state"), "a learning rate is negative or not finite at update 0"),
+    "GivesOtherShape": ((RETURN, "return Controls(lr[:, :1]), state"), "learning rates of shape (2, 1)"),
+    "GivesNumber": ((RETURN, "return Controls(0.1), state"), ""),
+    "GivesNoControls": ((RETURN, "return lr, state"), ""),
+    "GivesNoState": ((RETURN, "return Controls(lr)"), ""),
+    "GivesNothing": ((RETURN, "pass"), ""),
+    "GivesNoUpdates": ((RETURN, "return Controls(lr.expand(0, *lr.shape)), state"), ""),
+    "GivesDecayAsNumber": ((RETURN, "return Controls(lr, 0.1), state"), ""),
+}
+
+
+def test_the_others_are_complete(suite: Path, tmp_path: Path, unbroken: Path) -> None:
+    out = tmp_path / "out"
+    refs = {
+        name: write_plugin(tmp_path, edit, ("class Mine", f"class {name}"), name=f"{name}.py").replace(
+            ":Mine", f":{name}"
+        )
+        for name, (edit, _) in BROKEN.items()
+    }
+    done = run_tiny(suite, out, schedulers=["cosine", *refs.values(), "wsd"])
+    assert results(out) == results(unbroken)
+    assert len(done.failures) == len(BROKEN) * len(WORKLOADS)
+    for failure, (name, (_, reason)) in zip(done.failures, 2 * [*BROKEN.items()], strict=True):
+        assert failure.scheduler.replace("-", "") == name.lower()
+        assert reason in failure.error
+        assert "\n" not in failure.error
+        assert name in failure.error or failure.scheduler in failure.error
+    assert [failure.workload for failure in done.failures] == [w for w in WORKLOADS for _ in BROKEN]
+    written = [json.loads(line) for line in (out / "failures.jsonl").read_text().splitlines()]
+    traces = [line.pop("traceback") for line in written]
+    assert [Failure(**line) for line in written] == done.failures
+    assert re.search(r'/RaisesInStep.py", line \d+, in step\n', traces[1])
+
+
+def test_it_may_fail_on_one_workload_only(suite: Path, tmp_path: Path) -> None:
+    picky = ("        return run.base_lr\n", "        assert run.optimizer == 'adam'\n        return run.base_lr\n")
+    done = run_tiny(suite, tmp_path / "out", schedulers=[write_plugin(tmp_path, picky)], **SMALL)
+    assert [failure.workload for failure in done.failures] == ["sgd-mlp"]
+    assert [(r.workload, r.role) for r in done.records] == [("adam-mlp", "tuning")] * 2 + [("adam-mlp", "report")] * 2
+
+
+def test_what_it_did_before_it_failed_is_kept(suite: Path, tmp_path: Path) -> None:
+    # The first batch has 6 runs in configurations of 2, the report has 3.
+    late = ("        return run.base_lr\n", "        assert run.n_runs == 2, 'no report'\n        return run.base_lr\n")
+    out = tmp_path / "out"
+    ref = write_plugin(tmp_path, late)
+    for _ in range(2):  # the same call again tries again, and fails again
+        done = run_tiny(suite, out, schedulers=[ref, "cosine"])
+        own = [r for r in done.records if r.scheduler == "mine"]
+        assert len(own) == 24
+        assert {r.role for r in own} == {"tuning"}
+        assert len(done.failures) == 2
+    assert len((out / "failures.jsonl").read_text().splitlines()) == 4
+
+
+class Told(Progress):
+    def __init__(self) -> None:
+        self.failures: list[tuple[str, str, str]] = []
+
+    def failed(self, workload: str, entry: str, error: str) -> None:
+        self.failures.append((workload, entry, error))
+
+
+@pytest.mark.parametrize(
+    ("edit", "reason"),
+    [
+        (("import torch\n", "import torhc\n"), "cannot be imported: ModuleNotFoundError: No module named 'torhc'"),
+        (("import torch\n", "raise ValueError('a\\nb')\n"), "cannot be imported: ValueError: a b"),
+        (("class Mine(", "class Mine:\n  pass\nclass Other("), "is not a subclass of ganno_bench.schedulers.Scheduler"),
+        (("@dataclass(frozen=True)", ""), "is not a dataclass"),
+    ],
+)
+def test_a_broken_file_among_good_ones(suite: Path, tmp_path: Path, edit: tuple[str, str], reason: str) -> None:
+    told = Told()
+    ref = write_plugin(tmp_path, edit)
+    done = run_tiny(suite, tmp_path / "out", told, schedulers=["cosine", ref], **SMALL)
+    assert [(w, s) for w, s, _ in told.failures] == [(w, ref) for w in WORKLOADS]
+    assert all(reason in error and "\n" not in error for _, _, error in told.failures)
+    assert [Failure(*failure) for failure in told.failures] == done.failures
+    assert {(r.workload, r.scheduler) for r in read_records([tmp_path / "out"])} == {(w, "cosine") for w in WORKLOADS}
+
+
+def test_two_pinned_variants_of_a_broken_file_are_two_failures(suite: Path, tmp_path: Path) -> None:
+    ref = write_plugin(tmp_path, ("import torch\n", "import torhc\n"))
+    done = run_tiny(suite, tmp_path / "out", schedulers=["cosine", f"{ref}(a=1)", f"{ref}(a=2)"], **SMALL)
+    assert {failure.scheduler for failure in done.failures} == {f"{ref}(a=1)", f"{ref}(a=2)"}
+
+
+def test_with_nothing_but_broken_files_there_is_nothing_to_run(suite: Path, tmp_path: Path) -> None:
+    ref = write_plugin(tmp_path, ("import torch\n", "import torhc\n"))
+    with pytest.raises(PluginError, match="cannot be imported: ModuleNotFoundError: No module named 'torhc'") as caught:
+        run_tiny(suite, tmp_path / "out", schedulers=[ref])
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_misspelt_name_among_good_ones_stops_everything_before_it_begins(suite: Path, tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="unknown scheduler 'cosin'; did you mean 'cosine'"):
+        run_tiny(suite, tmp_path / "out", schedulers=["wsd", "cosin"])
+    assert not (tmp_path / "out").exists()

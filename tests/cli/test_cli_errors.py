@@ -1,0 +1,131 @@
+"""What a user can get wrong: one line on standard error that says it, exit code 2, nothing done."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+from command_line import Call
+from tiny_suite import write_plugin, write_suite
+
+from ganno_bench import api
+from ganno_bench.bench.runner import Settings
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["run", "quickstrat"], "unknown suite 'quickstrat'; did you mean 'quickstart'?"),
+        (["run", "./mine.toml"], "suite file './mine.toml' does not exist"),
+        (["run", "SUITE", "--scheduler", "cosin"], "unknown scheduler 'cosin'; did you mean 'cosine'?"),
+        (["run", "SUITE", "--scheduler", "cosine(x=1)"], "scheduler 'cosine' has no hyperparameter 'x'; valid: "),
+        (["run", "SUITE", "--scheduler", "cosine("], "scheduler reference 'cosine(' is not of the form NAME or NAME(k"),
+        (["run", "SUITE", "--scheduler", "./no.py:Mine"], "scheduler file 'no.py' does not exist"),
+        (
+            ["run", "SUITE", "--scheduler", "./no.py"],
+            "scheduler './no.py' is a file: say what to take from it, ./no.py",
+        ),
+        (["run", "SUITE", "--scheduler", "torch:CosineAnealingLR"], ""),
+        (["run", "SUITE", "--trials", "0"], "option --trials: is less than 1 (value: 0)"),
+        (["run", "SUITE", "--threads", "0"], "option --threads: is less than 1 (value: 0)"),
+        (["run", "SUITE", "--backend", "vamp"], "unknown backend 'vamp'; did you mean 'vmap'?"),
+        (["run", "SUITE", "--device", "gpu"], "device 'gpu' cannot be used: "),
+        (["run", "SUITE", "--device", "cuda:99"], "device 'cuda:99' cannot be used: "),
+        (["run", "SUITE", "--data-dir", "./nowhere"], "--data-dir: data folder 'nowhere' does not exist"),
+        (
+            ["run", "SUITE", "--storage", "sqlite:////no/such/folder/a.db"],
+            "storage 'sqlite:////no/such/folder/a.db' can",
+        ),
+        (["run", "SUITE", "--out", "SUITE"], "SUITE: cannot be used as a run directory: File exists"),
+        (["check", "cosin"], "unknown scheduler 'cosin'; did you mean 'cosine'?"),
+        (["check", "./no.py:Mine"], "scheduler file 'no.py' does not exist"),
+        (["show", "cosin"], "nothing is called 'cosin'; did you mean 'cosine'?"),
+        (["show", "quickstrat"], "nothing is called 'quickstrat'; did you mean 'quickstart'?"),
+        (["show", "digits-mlp-3"], "nothing is called 'digits-mlp-3'; did you mean 'digits-mlp-"),
+        (["show", "digit"], "nothing is called 'digit'; did you mean 'digits'?"),
+        (["table", "no/run"], "no/run: cannot be read: No such file or directory"),
+        (["plot", "no/run"], "no/run: cannot be read: No such file or directory"),
+    ],
+)
+def test_one_line_says_it(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    suite = str(write_suite(tmp_path))
+    options = ["--threads", "1"] if words[0] == "run" and "--threads" not in words else []
+    said = call(*(suite if word == "SUITE" else word for word in words), *options)
+    assert said.code == 2
+    assert said.out == ""
+    assert said.err.startswith("error: " + message.replace("SUITE", suite))
+    assert said.err.count("\n") == 1
+    assert not list(tmp_path.rglob("records.jsonl"))
+
+
+def test_a_dataset_that_is_missing(call: Call, tmp_path: Path) -> None:
+    suite = write_suite(tmp_path, ('source = "digits"', 'source = "digts"'))
+    said = call("run", str(suite), "--out", str(tmp_path / "out"), "--threads", "1")
+    assert said.code == 2
+    assert said.err.startswith(
+        "error: dataset 'digits': 'digts' is no embedded dataset and in no data folder (looked in"
+    )
+    assert said.err.endswith("; did you mean 'digits'?\n")
+    assert said.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["table", "plot"])
+def test_a_corrupt_record_file(call: Call, tmp_path: Path, command: str) -> None:
+    (tmp_path / "records.jsonl").write_text('{"schema_version": 1, \n')
+    said = call(command, str(tmp_path))
+    assert said.code == 2
+    assert said.err.startswith(f"error: {tmp_path}/records.jsonl:1: is not valid JSON: ")
+    assert said.err.count("\n") == 1
+
+
+def test_a_run_with_corrupt_records(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "records.jsonl").write_text("rubbish\n")
+    said = call("run", str(write_suite(tmp_path)), "--out", str(tmp_path / "out"), "--threads", "1")
+    assert said.code == 2
+    assert said.err.startswith(f"error: {tmp_path}/out/records.jsonl:1: is not valid JSON: ")
+    assert (tmp_path / "out" / "records.jsonl").read_text() == "rubbish\n"
+
+
+def test_a_broken_plugin_that_is_alone(call: Call, tmp_path: Path) -> None:
+    ref = write_plugin(tmp_path, ("import torch\n", "import torhc\n"))
+    said = call("run", str(write_suite(tmp_path)), "--scheduler", ref, "--out", str(tmp_path / "out"), "--threads", "1")
+    assert said.code == 2
+    assert said.err.endswith("mine.py' cannot be imported: ModuleNotFoundError: No module named 'torhc'\n")
+    assert said.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "culprit"),
+    [
+        (["run"], "suite"),
+        (["run", "quickstart", "--trials", "many"], "--trials"),
+        (["run", "quickstart", "--trails", "3"], "--trails"),
+        (["run", "quickstart", "--study"], "--study"),
+        (["run", "quickstart", "cosine"], "cosine"),
+        (["table"], "RUN_DIR"),
+        (["table", "x", "--format", "html"], "--format"),
+        (["list", "suite"], "suite"),
+        (["lsit"], "lsit"),
+    ],
+)
+def test_a_command_that_is_none(call: Call, words: list[str], culprit: str) -> None:
+    said = call(*words)
+    assert said.code == 2
+    assert said.out == ""
+    assert culprit.lower() in said.err.lower()
+    assert "Traceback" not in said.err
+
+
+def test_an_interrupt_says_how_to_go_on(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(settings: Settings, progress: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(api, "run_with_settings", interrupted)
+    said = call("run", "quickstart")
+    assert said.code == 130
+    assert said.err == "interrupted; what was finished is kept, and the same command goes on from there\n"

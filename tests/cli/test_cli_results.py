@@ -1,0 +1,127 @@
+"""`run`, `table` and `plot`, from a suite to what people look at."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+
+import pytest
+from command_line import Call
+from fake_records import ENTRIES, fake_benchmark
+from tiny_suite import SMALL, write_plugin, write_suite
+
+from ganno_bench.api import load_records
+from ganno_bench.core.records import dump_record
+
+OPTIONS = [word for name, value in SMALL.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """A run directory with made-up records: two workloads, three schedulers."""
+    entries = {name: ENTRIES[name] for name in ("constant", "cosine", "wsd")}
+    records = fake_benchmark(["mlp-depth-2", "mlp-depth-8"], entries, n_seeds=3, n_trials=4)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "records.jsonl").write_text("".join(dump_record(record) + "\n" for record in records))
+    return tmp_path / "out"
+
+
+def test_a_run_ends_with_the_standings_and_where_everything_lies(call: Call, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    suite = str(write_suite(tmp_path))
+    broken = write_plugin(tmp_path, ("return Controls(lr), state", "raise RuntimeError('out of order')"))
+    words = [
+        "run",
+        suite,
+        *OPTIONS,
+        "--out",
+        str(out),
+        "--threads",
+        "1",
+        "--scheduler",
+        "cosine",
+        "--scheduler",
+        broken,
+    ]
+    said = call(*words)
+    assert said.code == 1  # the others went on
+    assert re.search(r"^ *1 +cosine", said.out, re.MULTILINE)
+    for path in (out / "records.jsonl", out / "standings.md", out / "plots"):
+        assert str(path) in said.out
+        assert path.exists()
+    assert f"2 failed; see {out / 'failures.jsonl'}" in said.out.replace("\n", "")
+    assert "workload sgd-mlp" in said.err
+    reason = "failed: mine on adam-mlp: scheduler Mine: step raised RuntimeError: out of order"
+    assert reason in " ".join(said.err.split())
+    assert len(json.loads((out / "failures.jsonl").read_text().splitlines()[0])["traceback"].splitlines()) > 5
+    frame = load_records(out)
+    assert list(frame.groupby(["workload", "role"], sort=False).size()) == [2, 2, 2, 2]
+    assert frame["config"][0]["base_lr"] == 0.01
+    assert frame["metrics.test_loss"].notna().sum() == 4
+
+
+def test_a_run_without_a_reference_says_so(call: Call, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    suite = write_suite(tmp_path)
+    said = call("run", str(suite), *OPTIONS, "--out", str(out), "--threads", "1", "--scheduler", "constant")
+    assert said.code == 0
+    note = "no standings: workload 'adam-mlp' of tiny@a76109be236c71c1 has no reference to score against"
+    assert said.out.startswith(note)
+    assert (out / "records.jsonl").exists()
+
+
+def test_a_table_for_people(call: Call, out: Path) -> None:
+    said = call("table", str(out))
+    assert said.code == 0
+    for name in ("constant", "cosine", "wsd", "mlp-depth-8"):
+        assert name in said.out
+
+
+def test_a_table_in_markdown(call: Call, out: Path) -> None:
+    said = call("table", str(out), "--format", "markdown")
+    rows = [line.split("|")[1:-1] for line in said.out.splitlines() if line.startswith("|")]
+    assert {"constant", "cosine", "wsd"} <= {cell.strip(" *") for row in rows for cell in row}
+    assert re.search(r"^\|[ :|-]+\|$", said.out, re.MULTILINE)
+
+
+def test_a_table_for_other_programs(call: Call, out: Path) -> None:
+    said = call("table", str(out), "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(said.out)))
+    assert {"constant", "cosine", "wsd"} <= {row["entry"] for row in rows}
+    assert all(None not in row and None not in row.values() for row in rows)
+
+
+def test_a_table_for_a_paper(call: Call, out: Path) -> None:
+    said = call("table", str(out), "--format", "latex")
+    assert said.code == 0
+    assert said.out.count(r"\begin{tabular}") == said.out.count(r"\end{tabular}") >= 1
+    assert said.out.endswith("\n")
+
+
+def test_plots_are_written_and_named(call: Call, out: Path, tmp_path: Path) -> None:
+    said = call("plot", str(out), "--out", str(tmp_path / "pictures"))
+    assert said.code == 0
+    written = sorted(path for path in (tmp_path / "pictures").rglob("*") if path.is_file())
+    assert sorted(map(Path, said.out.split())) == written
+    assert {path.suffix for path in written} == {".png", ".svg"}
+    assert all(path.stat().st_size > 1000 for path in written)
+
+
+def test_several_runs_make_one_table(call: Call, out: Path, tmp_path: Path) -> None:
+    lines = (out / "records.jsonl").read_text().splitlines(keepends=True)
+    for name in ("constant", "cosine", "wsd"):
+        (tmp_path / f"{name}.jsonl").write_text("".join(line for line in lines if f'"scheduler":"{name}"' in line))
+    files = [str(tmp_path / f"{name}.jsonl") for name in ("wsd", "constant", "cosine")]
+    assert call("table", *files, "--format", "csv").out == call("table", str(out), "--format", "csv").out
+
+
+def test_custom_runs_are_not_mixed_in(call: Call, out: Path, tmp_path: Path) -> None:
+    custom = (out / "records.jsonl").read_text().replace('"custom":false', '"custom":true').replace("wsd", "mine")
+    (tmp_path / "custom.jsonl").write_text(custom)
+    said = call("table", str(out), str(tmp_path / "custom.jsonl"))
+    assert said.code == 2
+    assert said.err.startswith("error: custom runs cannot be mixed with runs at the suite's own settings: ")
+    assert said.err.count("\n") == 1

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from ganno_bench.core.errors import RecordError
+from ganno_bench.core.records import (
+    Cost,
+    Curve,
+    LrTrace,
+    Metrics,
+    Provenance,
+    RunRecord,
+    dump_record,
+    parse_record,
+    read_records,
+)
+
+NOTHING = Metrics(train_loss=None, val_loss=None, val_error=None, test_loss=None, test_error=None)
+
+
+def record(**changes: Any) -> RunRecord:
+    fields: dict[str, Any] = {
+        "suite": "ladder",
+        "suite_hash": "5f1e",
+        "custom": False,
+        "workload": "mlp",
+        "dataset_fingerprint": "da7a",
+        "task": "image-classification",
+        "scheduler": "wsd(shape='linear')",
+        "code_hash": "c0de",
+        "ruleset": "tuned",
+        "study": 0,
+        "role": "report",
+        "trial": 3,
+        "seed": 1,
+        "config": {"base_lr": 0.1, "n_drops": 2, "shape": "linear", "nesterov": True, "scale": 2.0},
+        "status": "completed",
+        "diverged_at": None,
+        "chance_loss": math.log(10),
+        "metrics": Metrics(train_loss=0.1, val_loss=0.2, val_error=0.0, test_loss=0.3, test_error=0.05),
+        "curve": Curve(updates=(5, 10), train_loss=(1.5, None), val_loss=(1.25, 1e-17)),
+        "lr_trace": LrTrace(updates=(0, 9), layers=("in", "out"), lr=((0.1, 1e-9), (0.0, 1e22))),
+        "cost": Cost(updates=10, tuning_updates=640, wall_seconds=0.5),
+        "provenance": Provenance(
+            timestamp="2026-01-01T00:00:00+00:00",
+            host="höst",
+            platform="linux",
+            device="cpu",
+            backend="vmap",
+            threads=1,
+            versions={"torch": "2.9.0"},
+        ),
+    }
+    return RunRecord(**(fields | changes))
+
+
+def test_a_record_survives_being_written() -> None:
+    line = dump_record(record())
+    assert "\n" not in line
+    assert parse_record(line, "f:1") == record()
+    assert parse_record(line.encode(), "f:1") == record()
+    assert dump_record(parse_record(line, "f:1")) == line
+    config = parse_record(line, "f:1").config
+    assert {key: type(value) for key, value in config.items()} == {
+        "base_lr": float,
+        "n_drops": int,
+        "shape": str,
+        "nesterov": bool,
+        "scale": float,
+    }
+
+
+@settings(deadline=None, derandomize=True, database=None)
+@given(st.floats(allow_nan=False, allow_infinity=False), st.text(), st.integers())
+def test_any_value_survives_being_written(number: float, text: str, whole: int) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair is no text
+        return
+    written = record(config={"base_lr": number, "x": text, "y": whole}, chance_loss=number)
+    line = dump_record(written)
+    assert "\n" not in line
+    assert "\r" not in line
+    assert parse_record(line, "f:1") == written
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        lambda value: {"chance_loss": value},
+        lambda value: {"config": {"base_lr": value}},
+        lambda value: {"metrics": {**NOTHING.model_dump(), "val_loss": value}},
+        lambda value: {"curve": {"updates": (1,), "train_loss": (value,), "val_loss": (1.0,)}},
+        lambda value: {"lr_trace": {"updates": (0,), "layers": ("a",), "lr": ((value,),)}},
+    ],
+    ids=["chance", "config", "metrics", "curve", "trace"],
+)
+def test_what_is_not_finite_cannot_be_recorded(changes: Any, value: float) -> None:
+    with pytest.raises(ValidationError, match="finite"):
+        record(**changes(value))
+    # Nor can it be written past the check.
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        dump_record(record().model_copy(update={"chance_loss": value}))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schema_version": 2}, "f:3: has schema version 2; this version of ganno-bench reads 1"),
+        ({"schema_version": None}, "f:3: has schema version None; this version"),
+        ({"seed": -1}, "f:3: key 'seed': Input should be greater than or equal to 0 (value: -1)"),
+        ({"seed": "1"}, "f:3: key 'seed': Input should be a valid integer (value: '1')"),
+        ({"status": "crashed"}, "f:3: key 'status': Input should be 'completed' or 'diverged' (value: 'crashed')"),
+        ({"color": "red"}, "f:3: key 'color': Extra inputs are not permitted (value: 'red')"),
+        ({"cost": {"updates": 10, "wall_seconds": 1.0}}, "f:3: key 'cost.tuning_updates': Field required"),
+    ],
+)
+def test_what_is_no_record_is_named(change: dict[str, Any], message: str) -> None:
+    data = json.loads(dump_record(record())) | change
+    with pytest.raises(RecordError) as caught:
+        parse_record(json.dumps(data), "f:3")
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize("line", ["", "{", "nonsense", b"\xff", '{"schema_version": 1', "\0\0\0"])
+def test_what_is_no_json_is_named(line: str | bytes) -> None:
+    with pytest.raises(RecordError, match=r"^f:3: is not valid JSON: "):
+        parse_record(line, "f:3")
+
+
+@pytest.mark.parametrize("line", ["[]", "3", "null", '"record"', "{}"])
+def test_what_is_json_and_no_record(line: str) -> None:
+    with pytest.raises(RecordError, match=r"^f:3: has schema version None; this version of ganno-bench reads 1"):
+        parse_record(line, "f:3")
+
+
+@pytest.mark.parametrize(("loss", "objective"), [(0.5, 0.5), (2.0, 1.0), (None, 1.0), (1.0, 1.0)])
+def test_an_objective_is_at_worst_chance(loss: float | None, objective: float) -> None:
+    metrics = NOTHING.model_copy(update={"val_loss": loss})
+    assert record(chance_loss=1.0, metrics=metrics).objective == objective
+
+
+def test_files_and_run_directories_are_read(tmp_path: Path) -> None:
+    lines = [dump_record(record(seed=seed)) + "\n" for seed in range(3)]
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "records.jsonl").write_text(lines[0] + lines[1])
+    (tmp_path / "more.jsonl").write_text("\n" + lines[2])
+    assert [r.seed for r in read_records([tmp_path / "more.jsonl", tmp_path / "run"])] == [2, 0, 1]
+    assert read_records([]) == []
+
+
+def test_the_file_and_line_of_a_corrupt_record_are_named(tmp_path: Path) -> None:
+    line = dump_record(record()) + "\n"
+    path = tmp_path / "records.jsonl"
+    path.write_text(line + "\n" + line[:50] + "\n" + line)
+    with pytest.raises(RecordError) as caught:
+        read_records([tmp_path])
+    assert str(caught.value).startswith(f"{path}:3: is not valid JSON: ")
+
+
+@pytest.mark.parametrize("name", ["nothing", "empty"])
+def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RecordError, match=rf"{name}\S*: cannot be read: No such file or directory$"):
+        read_records([tmp_path / name])

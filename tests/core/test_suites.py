@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ganno_bench.core.errors import ConfigError, UnknownNameError
+from ganno_bench.workloads.models import check_model
+from ganno_bench.workloads.suite import Suite, find_suite, load_suite, suite_names
+
+SUITE = """
+name = "mine"
+description = "Two rungs."
+schedulers = ["cosine"]
+
+[budget]
+trials = 4
+
+[dataset.pictures]
+source = "digits"
+task = "image-classification"
+input = "image"
+target = "label"
+
+[dataset.prose]
+source = "stdlib-chars"
+task = "language-modelling"
+input = "text"
+
+[[workload]]
+id = "small"
+dataset = "pictures"
+model = { family = "mlp", depth = 2 }
+optimizer = { name = "sgd" }
+batch_size = 8
+n_updates = 10
+
+[[workload]]
+id = "large"
+dataset = "prose"
+model = { family = "transformer", depth = 1 }
+optimizer = { name = "adamw" }
+batch_size = 8
+n_updates = 10
+"""
+
+
+def load(tmp_path: Path, old: str = "", new: str = "") -> Suite:
+    assert old in SUITE
+    path = tmp_path / "mine.toml"
+    path.write_text(SUITE.replace(old, new) if old else SUITE)
+    return load_suite(str(path))
+
+
+def test_what_is_not_said_has_its_default(tmp_path: Path) -> None:
+    suite = load(tmp_path)
+    assert suite.budget.model_dump() == {
+        "trials": 4,
+        "tuning_seeds": 2,
+        "report_seeds": 10,
+        "batch": 8,
+        "startup_trials": 8,
+    }
+    assert suite.find_workload("small").n_evaluations == 16
+    assert suite.find_workload("small").optimizer.momentum == 0.9
+    assert suite.dataset["prose"].validation_fraction == 0.1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("trials = 4", "trails = 4", "unknown key 'budget.trails'; did you mean 'trials'?"),
+        ("trials = 4", "trials = 4.0", "key 'budget.trials': Input should be a valid integer (value: 4.0)"),
+        ("trials = 4", "trials = 0", "key 'budget.trials': Input should be greater than or equal to 1 (value: 0)"),
+        ('input = "image"', 'inptu = "image"', "unknown key 'dataset.pictures.inptu'; did you mean 'input'?"),
+        ('input = "text"', "", "key 'dataset.prose.input' is missing"),
+        ('"language-modelling"', '"modelling"', "key 'dataset.prose.task': Input should be 'image-classification', "),
+        ('target = "label"', "", "key 'dataset.pictures.target': image-classification needs the name of the label"),
+        ('input = "text"', 'input = "text"\ntarget = "x"', "key 'dataset.prose.target': language-modelling has no lab"),
+        ('dataset = "prose"', 'dataset = "prse"', "key 'workload[1].dataset': no dataset 'prse' is declared; did you"),
+        ('id = "large"', 'id = "small"', "key 'workload': id 'small' is given 2 times"),
+        ('family = "transformer", ', "", "key 'workload[1].model.family' is missing or no string"),
+        ('family = "transformer"', "family = 3", "key 'workload[1].model.family' is missing or no string"),
+        ('name = "adamw"', 'name = "adamv"', "key 'workload[1].optimizer.name': Input should be 'sgd', 'adam' or 'ad"),
+        (
+            '"adamw" }',
+            '"adamw", beta = [0.9, 0.9] }',
+            "unknown key 'workload[1].optimizer.beta'; did you mean 'betas'?",
+        ),
+        (
+            '"adamw" }',
+            '"adamw", betas = [0.9, 1.0] }',
+            "key 'workload[1].optimizer.betas[1]': Input should be less than",
+        ),
+        ('"sgd" }', '"sgd", momentum = 1.0 }', "key 'workload[0].optimizer.momentum': Input should be less than 1"),
+        ("batch_size = 8", "batchsize = 8", "unknown key 'workload[0].batchsize'; did you mean 'batch_size'?"),
+        ("n_updates = 10", "n_updates = '10'", "key 'workload[0].n_updates': Input should be a valid integer"),
+        ("[[workload]]", "[[workloads]]", "unknown key 'workloads'; did you mean 'workload'?"),
+        ('["cosine"]', "[]", "key 'schedulers': Tuple should have at least 1 item"),
+        ('name = "mine"', 'name = "My Suite"', "key 'name': String should match pattern"),
+        ('name = "mine"', "name = mine", "is not valid TOML: "),
+    ],
+)
+def test_what_is_wrong_with_a_suite(tmp_path: Path, old: str, new: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, old, new)
+    assert str(caught.value).startswith(f"{tmp_path / 'mine.toml'}: {message}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "error", "message"),
+    [
+        ({"family": "mpl", "depth": 1}, UnknownNameError, "unknown model 'mpl'; did you mean 'mlp'?"),
+        ({"family": "mlp"}, ConfigError, "f: model family 'mlp' needs 'depth'"),
+        ({"family": "mlp", "depht": 1}, ConfigError, "f: model family 'mlp' has no 'depht'; did you mean 'depth'?"),
+        ({"family": "mlp", "depth": "1"}, ConfigError, "f.depth: is no int (value: '1')"),
+        ({"family": "mlp", "depth": True}, ConfigError, "f.depth: is no int (value: True)"),
+        ({"family": "mlp", "depth": 0}, ConfigError, "f.depth: is less than 1 (value: 0)"),
+        ({"family": "cnn", "depth": 1, "group_norm": 1}, ConfigError, "f.group_norm: is no bool (value: 1)"),
+    ],
+)
+def test_what_is_wrong_with_a_model(model: dict[str, object], error: type[Exception], message: str) -> None:
+    with pytest.raises(error) as caught:
+        check_model(model, "f")
+    assert str(caught.value) == message
+
+
+def test_the_hash_covers_what_affects_results_and_nothing_else(tmp_path: Path) -> None:
+    suite = load(tmp_path)
+    assert len(suite.hash) == 16
+    for old, new in (
+        ("Two rungs.", "Two steps."),
+        ('["cosine"]', '["cosine", "step"]'),
+        ("trials = 4", "trials = 4 #"),
+    ):
+        assert load(tmp_path, old, new).hash == suite.hash
+    assert load(tmp_path, "trials = 4", "trials = 4\nreport_seeds = 10").hash == suite.hash  # the default, in words
+    hashes = {suite.hash}
+    for old, new in (
+        ('name = "mine"', 'name = "mine-v2"'),
+        ("trials = 4", "trials = 5"),
+        ("n_updates = 10", "n_updates = 11"),
+        ("depth = 2", "depth = 3"),
+        ('"sgd"', '"sgd", momentum = 0.8'),
+        ('input = "text"', 'input = "text"\nmax_train = 9'),
+        ("small", "tiny"),
+    ):
+        hashes.add(load(tmp_path, old, new).hash)
+    assert len(hashes) == 8
+
+
+def test_the_projects_own_suites_are_valid() -> None:
+    assert "quickstart" in suite_names()
+    for name in suite_names():
+        suite = load_suite(name)
+        assert suite.name == name == find_suite(name).stem
+        for workload in suite.workload:
+            check_model(workload.model, name)
+    hashes = {load_suite(name).hash for name in suite_names()}
+    assert len(hashes) == len(suite_names())
+
+
+@pytest.mark.parametrize(
+    ("ref", "message"),
+    [
+        ("quickstrat", "unknown suite 'quickstrat'; did you mean 'quickstart'?"),
+        ("no/such.toml", "suite file 'no/such.toml' does not exist"),
+        ("quick.toml", "suite file 'quick.toml' does not exist"),
+    ],
+)
+def test_an_unknown_suite(ref: str, message: str) -> None:
+    with pytest.raises(UnknownNameError) as caught:
+        load_suite(ref)
+    assert str(caught.value) == message
+
+
+def test_an_unknown_workload(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="suite 'mine' has no workload 'smal'; did you mean 'small'"):
+        load(tmp_path).find_workload("smal")

@@ -1,0 +1,93 @@
+"""What an engine accepts, how it chooses a backend, and what it says when something is wrong."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+from workload_cases import LARGE_IMAGES, SGD, make_engine, make_workload
+
+from ganno_bench.core.errors import ConfigError
+from ganno_bench.training.backends import resolve_backend
+from ganno_bench.training.population import Engine
+from ganno_bench.training.signals import Controls
+from ganno_bench.workloads.workload import Workload
+
+
+def with_model(**changes: object) -> Workload:
+    workload = make_workload("mlp")
+    return replace(workload, spec=workload.spec.model_copy(update={"model": {"family": "mlp", "depth": 1, **changes}}))
+
+
+@pytest.mark.parametrize("shape", [(2,), (2, 3), (3, 4), (5, 2, 4), (4, 2, 3), (1, 2, 4), (4, 1, 2, 4)])
+def test_learning_rates_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
+    population = make_engine(make_workload("mlp"), "loop").population([1, 2])
+    message = f"learning rates of shape {shape} given where (4, 2, 4) is expected"
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        population.advance(Controls(torch.zeros(shape)), 4)
+    assert population.n_updates == 0
+
+
+def test_no_updates_are_no_call() -> None:
+    population = make_engine(make_workload("mlp"), "loop").population([1, 2])
+    with pytest.raises(ConfigError, match="is expected"):
+        population.advance(Controls(torch.zeros(2, 4)), 0)
+
+
+def test_a_run_ends_at_the_horizon() -> None:
+    population = make_engine(make_workload("mlp", SGD, n_updates=5), "loop").population([1, 2])
+    lr = Controls(torch.full((2, 4), 0.01))
+    population.advance(lr, 3)
+    with pytest.raises(ConfigError, match="3 updates after 3 go beyond the horizon"):
+        population.advance(lr, 3)
+    assert population.advance(lr, 2).progress == 1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("vmpa", "did you mean 'vmap'?"), ("lop", "did you mean 'loop'?"), ("x", "auto, loop, vmap")]
+)
+def test_an_unknown_backend_is_refused_with_the_nearest_name(name: str, hint: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"unknown backend {name!r}") + ".*" + re.escape(hint)):
+        Engine(make_workload("mlp"), backend=name)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "cpuu"])
+def test_a_device_that_is_not_there_is_refused(device: str) -> None:
+    with pytest.raises(ConfigError, match=f"device '{device}' cannot be used: ."):
+        Engine(make_workload("mlp"), device=device)
+
+
+def test_weights_that_cannot_lie_side_by_side_are_left_to_the_loop() -> None:
+    workload = with_model(width=9)  # 9 x 5 weights in the output layer
+    message = "backend 'vmap' needs weight matrices of a multiple of 4 elements, 'output.weight' has another number"
+    with pytest.raises(ConfigError, match=re.escape(message) + "; use 'loop' or 'auto'"):
+        Engine(workload, backend="vmap")
+    assert Engine(workload).backend.name == "loop"
+    assert Engine(with_model(width=8)).backend.name == "vmap"
+
+
+def test_a_librarys_convolutions_go_one_after_another_on_a_cpu_only() -> None:
+    workload = make_workload(LARGE_IMAGES)
+    assert Engine(workload).backend.name == "loop"
+    assert Engine(workload, backend="vmap").backend.name == "vmap"
+    assert resolve_backend("auto", workload.build(0), torch.device("cuda")) == "vmap"
+    assert Engine(make_workload("cnn")).backend.name == "vmap"
+
+
+def test_chunks_are_as_large_as_allowed_and_of_even_size() -> None:
+    engine = make_engine(make_workload("mlp"), "loop")
+    engine.chunk = 4
+    assert [chunk.n_runs for chunk in engine.population(range(9))._chunks] == [3, 3, 3]
+    assert [chunk.n_runs for chunk in engine.population(range(7))._chunks] == [4, 3]
+    assert Engine(make_workload("mlp"), max_population=5).chunk == 5
+
+
+def test_what_a_scheduler_is_told_about_the_runs() -> None:
+    workload = make_workload("mlp", SGD, n_updates=7)
+    run = make_engine(workload, "loop").run_info(torch.tensor([0.1, 0.2]), torch.tensor([0.0, 1e-3]))
+    assert run.layer_names == ("hidden0", "hidden1", "hidden2", "output")
+    assert run.layer_sizes == (128 * 24 + 24, 24 * 24 + 24, 24 * 24 + 24, 24 * 5 + 5)
+    assert (run.n_runs, run.n_layers, run.total_updates, run.optimizer) == (2, 4, 7, "sgd")
+    assert run.base_lr.dtype == run.weight_decay.dtype == torch.float64

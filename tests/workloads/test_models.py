@@ -1,0 +1,316 @@
+"""Model families: their arguments, their layers, their initialisation, and what their networks compute."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ganno_bench.core.errors import ConfigError, PluginError, UnknownNameError
+from ganno_bench.workloads.data import TaskShape
+from ganno_bench.workloads.layers import partition
+from ganno_bench.workloads.models import MODELS, build_model, check_model
+from ganno_bench.workloads.vision import MLP, SMALL_IMAGE, MatrixConv2d
+
+IMAGE = TaskShape("image", (2, 8, 8), None, 5, False)
+LARGE_IMAGE = TaskShape("image", (3, 16, 14), None, 5, False)
+STREAM = TaskShape("tokens", (9,), 13, 13, True)
+TEXT = TaskShape("tokens", (7,), 11, 2, False)
+
+CASES: dict[str, tuple[dict[str, Any], TaskShape]] = {
+    "mlp": ({"family": "mlp", "depth": 3}, IMAGE),
+    "mlp-wide": ({"family": "mlp", "depth": 1, "width": 100, "gain": 1.4}, LARGE_IMAGE),
+    "cnn": ({"family": "cnn", "depth": 3}, IMAGE),
+    "cnn-one-layer": ({"family": "cnn", "depth": 1}, IMAGE),
+    "cnn-unnormalised": ({"family": "cnn", "depth": 2, "width": 6, "group_norm": False}, IMAGE),
+    "cnn-large-images": ({"family": "cnn", "depth": 7, "width": 8}, LARGE_IMAGE),
+    "decoder": ({"family": "transformer", "depth": 2}, STREAM),
+    "encoder": ({"family": "transformer", "depth": 1, "width": 12, "heads": 3}, TEXT),
+}
+every_model = pytest.mark.parametrize(("model", "shape"), CASES.values(), ids=CASES)
+
+
+def example(shape: TaskShape, n: int = 4) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    if shape.vocab_size is None:
+        return torch.randn(n, *shape.input_shape, generator=generator)
+    return torch.randint(1, shape.vocab_size, (n, *shape.input_shape), generator=generator)
+
+
+def test_every_registered_family_is_tested() -> None:
+    assert {model["family"] for model, _ in CASES.values()} == set(MODELS.entries())
+
+
+# Layers.
+
+
+@every_model
+def test_the_layers_cover_every_parameter_once(model: Mapping[str, Any], shape: TaskShape) -> None:
+    network = build_model(model, shape, 0)
+    layers = partition(network)
+    sizes = {name: parameter.numel() for name, parameter in network.named_parameters()}
+    assert Counter(name for layer in layers for name in layer.parameters) == dict.fromkeys(sizes, 1)
+    assert [layer.size for layer in layers] == [sum(sizes[name] for name in layer.parameters) for layer in layers]
+    assert len({layer.name for layer in layers}) == len(layers)
+
+
+@every_model
+def test_a_deeper_network_has_as_many_more_layers(model: Mapping[str, Any], shape: TaskShape) -> None:
+    n_layers = [len(partition(build_model({**model, "depth": depth}, shape, 0))) for depth in (1, 2, 5)]
+    assert [n - n_layers[0] for n in n_layers] == [0, 1, 4]
+
+
+@every_model
+def test_layers_stand_in_the_order_of_the_forward_pass(model: Mapping[str, Any], shape: TaskShape) -> None:
+    network = build_model(model, shape, 0)
+    layer_of = {name: layer.name for layer in partition(network) for name in layer.parameters}
+    called: list[str] = []
+    for prefix, module in network.named_modules():
+        own = [f"{prefix}.{name}".lstrip(".") for name, _ in module.named_parameters(recurse=False)]
+        if own and prefix:  # the network itself, which may hold parameters too, is around everything
+            module.register_forward_hook(lambda *_, name=layer_of[own[0]]: called.append(name))
+    network(example(shape))
+    order = [layer.name for layer in partition(network)]
+    assert called == sorted(called, key=order.index)
+    assert set(called) == set(order)
+
+
+class Declared(nn.Module):
+    def __init__(self, groups: Mapping[str, Sequence[str]]) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(2, 2), nn.Linear(2, 2)
+        self.scale = nn.Parameter(torch.ones(()))
+        self._groups = groups
+
+    def layers(self) -> Mapping[str, Sequence[nn.Module | nn.Parameter]]:
+        return {name: [getattr(self, member) for member in members] for name, members in self._groups.items()}
+
+
+def test_a_declared_partition_is_used_and_layers_without_parameters_are_none() -> None:
+    layers = partition(Declared({"all": ["scale", "second", "first"], "nothing": []}))
+    assert [(layer.name, layer.size) for layer in layers] == [("all", 13)]
+    assert layers[0].parameters[0] == "scale"
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ({"a": ["first", "second"]}, "parameter 'scale' belongs to 0 layers, not to 1"),
+        ({"a": ["first", "scale"], "b": ["first", "second"]}, "parameter 'first.weight' belongs to 2 layers, not to 1"),
+    ],
+)
+def test_a_parameter_in_no_layer_or_in_two_is_refused(groups: Mapping[str, Sequence[str]], message: str) -> None:
+    with pytest.raises(PluginError, match=re.escape(f"model Declared: {message}")):
+        partition(Declared(groups))
+
+
+def test_without_a_declaration_each_child_with_parameters_is_a_layer() -> None:
+    network = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
+    assert [(layer.name, layer.size) for layer in partition(network)] == [("0", 9), ("2", 4)]
+
+
+def test_what_is_not_trained_needs_no_layer() -> None:
+    network = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+    network[0].requires_grad_(False)
+    assert [layer.name for layer in partition(network)] == ["1"]
+
+
+# Arguments.
+
+
+@every_model
+def test_a_right_description_passes(model: Mapping[str, Any], shape: TaskShape) -> None:
+    check_model(model, "suite.toml")
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({"family": "mlp", "depth": 2, "widht": 8}, "here: model family 'mlp' has no 'widht'; did you mean 'width'?"),
+        ({"family": "mlp", "depth": 2, "shape": 8}, "here: model family 'mlp' has no 'shape'; valid: depth, gain, "),
+        ({"family": "mlp", "width": 8}, "here: model family 'mlp' needs 'depth'"),
+        ({"family": "mlp", "depth": "2"}, "here.depth: is no int (value: '2')"),
+        ({"family": "mlp", "depth": 2.0}, "here.depth: is no int (value: 2.0)"),
+        ({"family": "mlp", "depth": True}, "here.depth: is no int (value: True)"),
+        ({"family": "cnn", "depth": 2, "group_norm": 1}, "here.group_norm: is no bool (value: 1)"),
+        ({"family": "mlp", "depth": 2, "gain": "x"}, "here.gain: is no float (value: 'x')"),
+        ({"family": "transformer", "depth": 0}, "here.depth: is less than 1 (value: 0)"),
+    ],
+)
+def test_a_wrong_argument_is_named(model: Mapping[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}"):
+        check_model(model, "here")
+
+
+def test_a_whole_number_is_a_float() -> None:
+    check_model({"family": "mlp", "depth": 2, "gain": 1}, "here")
+
+
+def test_an_unknown_family_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(UnknownNameError, match=r"unknown model 'transfomer'; did you mean 'transformer'\?"):
+        check_model({"family": "transfomer"}, "here")
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "message"),
+    [
+        ("mlp", STREAM, "model family 'mlp' takes image inputs, the dataset has tokens inputs"),
+        ("cnn", TEXT, "model family 'cnn' takes image inputs, the dataset has tokens inputs"),
+        ("transformer", IMAGE, "model family 'transformer' takes tokens inputs, the dataset has image inputs"),
+    ],
+)
+def test_a_family_that_does_not_take_such_data_says_so(model: str, shape: TaskShape, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build_model({"family": model, "depth": 1}, shape, 0)
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "message"),
+    [
+        ({"family": "cnn", "depth": 1, "width": 6}, IMAGE, "width 6 is not a multiple of groups 4"),
+        ({"family": "transformer", "depth": 1, "width": 9}, TEXT, "width 9 is not a multiple of heads 2"),
+    ],
+)
+def test_a_width_that_cannot_be_divided_is_refused(model: Mapping[str, Any], shape: TaskShape, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build_model(model, shape, 0)
+
+
+def test_a_family_whose_code_fails_is_named() -> None:
+    with pytest.raises(PluginError, match=r"model 'mlp' cannot be built: TypeError: .*'colour'"):
+        build_model({"family": "mlp", "depth": 1, "colour": 3}, IMAGE, 0)
+
+
+# Initialisation.
+
+
+@every_model
+def test_the_seed_decides_the_initialisation_and_nothing_else_does(model: Mapping[str, Any], shape: TaskShape) -> None:
+    first = build_model(model, shape, 1)
+    torch.rand(7)
+    again, other = build_model(model, shape, 1), build_model(model, shape, 2)
+    values, same = first.state_dict(), again.state_dict()
+    assert all(torch.equal(values[name], same[name]) for name in values)
+    different = [name for name, value in other.named_parameters() if not torch.equal(value, values[name])]
+    drawn = {name for name, value in first.named_parameters() if value.detach().std() > 0}
+    assert set(different) == drawn
+
+
+@every_model
+def test_building_a_network_draws_nothing_from_the_global_generator(model: Mapping[str, Any], shape: TaskShape) -> None:
+    before = torch.random.get_rng_state()
+    build_model(model, shape, 1)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("gain", [1.0, 2**0.5])
+def test_an_mlps_weights_have_the_scale_that_the_gain_says(gain: float) -> None:
+    network = build_model({"family": "mlp", "depth": 2, "width": 200, "gain": gain}, IMAGE, 0)
+    assert isinstance(network, MLP)
+    for linear in network.hidden:
+        assert isinstance(linear, nn.Linear)
+        assert float(linear.weight.detach().std()) == pytest.approx(gain / linear.in_features**0.5, rel=0.03)
+        assert not linear.bias.any()
+
+
+def test_a_transformers_weights_have_the_scale_that_is_documented() -> None:
+    network = build_model({"family": "transformer", "depth": 8, "width": 64}, STREAM, 0)
+    for name, parameter in network.named_parameters():
+        value = parameter.detach()
+        if value.dim() > 1:
+            fan_in = 64 if name in ("positions", "tokens.weight") else value.shape[1]
+            shrunk = 4 if "projection" in name or "contract" in name else 1
+            assert float(value.std()) == pytest.approx(fan_in**-0.5 / shrunk, rel=0.1)
+        elif name.endswith("bias"):
+            assert not value.any()
+
+
+# What the networks compute.
+
+
+@every_model
+def test_logits_have_the_shape_of_the_targets_and_the_outputs(model: Mapping[str, Any], shape: TaskShape) -> None:
+    logits = build_model(model, shape, 0)(example(shape, 3))
+    assert logits.shape == ((3, 9, 13) if shape.next_token else (3, shape.n_outputs))
+
+
+@every_model
+def test_an_example_is_classified_alike_in_any_batch(model: Mapping[str, Any], shape: TaskShape) -> None:
+    network, inputs = build_model(model, shape, 0).double(), example(shape)
+    inputs = inputs.double() if inputs.is_floating_point() else inputs
+    torch.testing.assert_close(network(inputs)[1:2], network(inputs[1:2]))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(
+    ("channels", "out", "height", "width"), [(1, 3, 8, 8), (4, 2, 5, 3), (3, 5, 1, 1), (2, 2, 2, 7)]
+)
+def test_a_convolution_by_a_matrix_product_is_a_convolution(
+    channels: int, out: int, height: int, width: int, bias: bool
+) -> None:
+    torch.manual_seed(0)
+    ours = MatrixConv2d(channels, out, bias=bias).double()
+    theirs = nn.Conv2d(channels, out, kernel_size=3, padding=1, bias=bias).double()
+    theirs.load_state_dict(ours.state_dict())
+    inputs = torch.randn(3, channels, height, width, dtype=torch.float64)
+    results = []
+    for convolution in (ours, theirs):
+        images = inputs.clone().requires_grad_()
+        output = convolution(images)
+        weights = torch.linspace(-1, 1, output.numel(), dtype=torch.float64).view(output.shape)
+        results.append((output, *torch.autograd.grad((output * weights).sum(), [images, *convolution.parameters()])))
+    for got, expected in zip(*results, strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("size", "kind"), [(SMALL_IMAGE, MatrixConv2d), (SMALL_IMAGE + 1, nn.Conv2d)])
+def test_small_images_are_convolved_by_a_matrix_product(size: int, kind: type[nn.Module]) -> None:
+    shape = TaskShape("image", (1, 8, size), None, 5, False)
+    network = build_model({"family": "cnn", "depth": 2}, shape, 0)
+    kinds = {type(module) for module in network.modules() if isinstance(module, nn.Conv2d)}
+    assert kinds == {kind}
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4, 7])
+def test_a_cnn_of_any_depth_takes_the_smallest_images(depth: int) -> None:
+    shape = TaskShape("image", (1, 4, 4), None, 5, False)
+    assert build_model({"family": "cnn", "depth": depth}, shape, 0)(example(shape)).shape == (4, 5)
+
+
+def test_a_decoder_does_not_see_later_tokens() -> None:
+    network = build_model({"family": "transformer", "depth": 3}, STREAM, 0)
+    inputs = example(STREAM)
+    for position in range(9):
+        changed = inputs.clone()
+        changed[:, position] = (changed[:, position] + 1) % 13
+        difference = (network(changed) - network(inputs)).abs().amax((0, 2))
+        assert not difference[:position].any()
+        assert (difference[position:] > 0).all()
+
+
+def test_an_encoder_sees_all_tokens_and_ignores_padding() -> None:
+    network = build_model({"family": "transformer", "depth": 2, "width": 12, "heads": 3}, TEXT, 0)
+    inputs = example(TEXT)
+    inputs[:, 4:] = 0
+    before = network(inputs)
+    for position in range(4):
+        changed = inputs.clone()
+        changed[:, position] = changed[:, position] % 10 + 1
+        assert (network(changed) != before).any(1).all()
+    with torch.no_grad():  # neither what padding is embedded as nor where it stands
+        network.get_parameter("tokens.weight")[0] += 1.0
+        network.get_parameter("positions")[4:] -= 1.0
+    assert torch.equal(network(inputs), before)
+
+
+def test_a_text_of_nothing_but_padding_has_finite_logits_and_gradients() -> None:
+    network = build_model({"family": "transformer", "depth": 2}, TEXT, 0)
+    logits = network(torch.zeros(2, 7, dtype=torch.int64))
+    logits.square().sum().backward()
+    assert logits.isfinite().all()
+    assert all(value.grad is not None and value.grad.isfinite().all() for value in network.parameters())
