@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 import traceback
 import uuid
@@ -47,7 +46,8 @@ class Settings:
         data_dirs: Folders in which datasets are looked up, before those in `GANNO_BENCH_DATA`.
         device: A PyTorch device.
         backend: `auto`, `vmap` or `loop`.
-        threads: Threads for each operation; by default as many as there are cores for this process, at most 8.
+        threads: Threads for each operation. The threads of one operation wait for one another in busy loops, so with
+            another process on one of the cores an update can take up to a hundred times longer; one thread never waits.
         max_population: Most runs in one pass; by default as many as fit the cache.
         storage: URL of an Optuna storage; by default a journal in the run directory.
         study: Index of the independent tuning study.
@@ -62,7 +62,7 @@ class Settings:
     data_dirs: Sequence[Path] = ()
     device: str = "cpu"
     backend: str = "auto"
-    threads: int | None = None
+    threads: int = 1
     max_population: int | None = None
     storage: str | None = None
     study: int = 0
@@ -106,7 +106,9 @@ def run_suite(settings: Settings, progress: Progress | None = None) -> RunResult
     given = {name: getattr(settings, name) for name in ("trials", "tuning_seeds", "report_seeds")}
     budget = suite.budget.model_copy(update={name: value for name, value in given.items() if value is not None})
     entries, broken = _load_entries(settings.schedulers or suite.schedulers)
-    threads = _set_threads(settings.threads)
+    if settings.threads < 1:
+        raise ConfigError(f"option --threads: is less than 1 (value: {settings.threads})")
+    torch.set_num_threads(settings.threads)
     workloads = load_workloads(suite, source, data_directories(settings.data_dirs))
     engines = {
         workload.id: Engine(
@@ -125,7 +127,7 @@ def run_suite(settings: Settings, progress: Progress | None = None) -> RunResult
         report_seeds=budget.report_seeds,
         batch=budget.batch,
         device=settings.device,
-        threads=threads,
+        threads=settings.threads,
         torch=torch.__version__,
         backends={name: engine.backend.name for name, engine in engines.items()},
         chunks={name: engine.chunk for name, engine in engines.items()},
@@ -283,15 +285,6 @@ def _load_entries(refs: Sequence[str]) -> tuple[list[SchedulerEntry], dict[str, 
     if not entries:
         raise PluginError("; ".join(map(str, broken.values())))
     return list(entries.values()), broken
-
-
-def _set_threads(threads: int | None) -> int:
-    """Use this many threads for each operation: by default one for each core that this process may use, at most 8."""
-    if threads is None:
-        available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        threads = min(available, 8)
-    torch.set_num_threads(threads)
-    return threads
 
 
 def _cost_per_run(engine: Engine) -> float:

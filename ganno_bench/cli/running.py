@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -34,8 +33,8 @@ def run(
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
     backend: Annotated[str, typer.Option(help="auto, vmap (all runs in one pass) or loop (one by one).")] = "auto",
     threads: Annotated[
-        int | None, typer.Option(help="Threads per operation. Default: the cores of this process, at most 8.")
-    ] = None,
+        int, typer.Option(help="Threads per operation. More than 1 pays for large networks, on an idle machine.")
+    ] = 1,
     max_population: Annotated[
         int | None, typer.Option(help="Most runs in one pass. Default: as many as fit the cache.")
     ] = None,
@@ -49,9 +48,6 @@ def run(
     The same command again goes on where the last one stopped. Anything but the suite's own trials and seeds marks the
     run as custom.
     """
-    # Read by OpenMP when torch is loaded. By default its threads wait for one another in busy loops, which makes an
-    # update up to a hundred times slower as soon as any other process wants one of the cores.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from ganno_bench.api import run_with_settings
     from ganno_bench.bench.runner import Settings
     from ganno_bench.cli.display import RunDisplay, report
