@@ -20,7 +20,7 @@ $(READY): pyproject.toml
 
 install: $(READY)  ## create .venv with the package and its development tools
 
-quickstart: $(READY)  ## run the quickstart suite and print the standings (about 5 minutes)
+quickstart: $(READY)  ## run the quickstart suite and print the standings (about 6 minutes)
 	$(BIN)/ganno-bench run quickstart --out runs/quickstart
 
 lint: $(READY)  ## ruff, mypy and the import ladder

@@ -34,8 +34,7 @@ from ganno_bench.workloads.datasets import load_dataset
 from ganno_bench.workloads.suite import load_suite
 from ganno_bench.workloads.workload import Workload
 
-# Long enough for setting up not to count.
-UPDATES = {"mlp": 150, "cnn": 30, "transformer": 30}
+UPDATES = 30
 LR = {"sgd": 0.02, "adamw": 2e-3}
 
 
@@ -49,12 +48,11 @@ def workload(name: str, **changes: object) -> Workload:
 def sequential(work: Workload, n_runs: int) -> Callable[[], None]:
     """Train `n_runs` networks one after another."""
     spec, train = work.spec, work.dataset.train.to("cpu", torch.float32)
-    updates = UPDATES[spec.model["family"]]
 
     def run() -> None:
         for seed in range(n_runs):
             network = work.build(seed)
-            order = train.order(torch.Generator().manual_seed(seed), updates, spec.batch_size)
+            order = train.order(torch.Generator().manual_seed(seed), UPDATES, spec.batch_size)
             lr = LR[spec.optimizer.name]
             if spec.optimizer.name == "sgd":
                 optimizer: torch.optim.Optimizer = torch.optim.SGD(
@@ -62,7 +60,7 @@ def sequential(work: Workload, n_runs: int) -> Callable[[], None]:
                 )
             else:
                 optimizer = torch.optim.AdamW(network.parameters(), lr, weight_decay=1e-4, foreach=True)
-            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, updates)
+            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, UPDATES)
             for index in order:
                 inputs, targets = train.gather(index)
                 loss = F.cross_entropy(network(inputs).flatten(0, -2), targets.flatten())
@@ -84,7 +82,7 @@ def population(
     def run() -> None:
         runs = engine.population([0, 1] * (n_runs // 2) if n_runs > 1 else [0], torch.tensor(1e-4).double(), needs)
         lr = torch.full((10, runs.n_runs, n_layers), LR[work.spec.optimizer.name], dtype=torch.float64)
-        for _ in range(UPDATES[work.spec.model["family"]] // 10):
+        for _ in range(UPDATES // 10):
             runs.advance(Controls(lr), 10)
 
     return run
@@ -112,7 +110,7 @@ def floor(work: Workload, n_runs: int) -> Callable[[], None]:
         products += ([(tall, tall.transpose(1, 2))] * 2 + [(square, tall)] * 4) * spec.model["depth"]
 
     def run() -> None:
-        for _ in range(UPDATES[spec.model["family"]]):
+        for _ in range(UPDATES):
             for a, b in products:
                 torch.bmm(a, b)
 
@@ -152,10 +150,7 @@ def engine_against_loop(repetitions: int) -> None:
                 "engine": population(work, n_runs),
                 "floor": floor(work, n_runs),
             }
-            times = {
-                key: value / UPDATES[work.spec.model["family"]] * 1e3
-                for key, value in compare(contenders, repetitions).items()
-            }
+            times = {key: value / UPDATES * 1e3 for key, value in compare(contenders, repetitions).items()}
             times["sequential"] *= 8
             print(
                 f"| {name} | {n_runs} | {times['sequential']:.2f} | {times['engine']:.2f} | {times['floor']:.2f} | "
