@@ -146,7 +146,7 @@ class Population:
 
     @torch.no_grad()
     def observe(self) -> Signals:
-        """Return the signals before the first update: only the parameters' norms can be measured yet."""
+        """Return the signals before the first update; only parameter norms and the validation loss are known yet."""
         blank = torch.full_like(self._last_lr, torch.nan)
         layers = dict.fromkeys(self.needs - {"val_loss"}, blank)
         if "param_norm" in self.needs:

@@ -59,7 +59,8 @@ class TorchRun:
     def _moment(self, layer: list[nn.Parameter]) -> Tensor:
         name = "momentum_buffer" if isinstance(self.optimizer, torch.optim.SGD) else "exp_avg"
         moments = [self.optimizer.state.get(p, {}).get(name) for p in layer]
-        return torch.cat([(torch.zeros_like(p) if m is None else m).flatten() for p, m in zip(layer, moments)])  # noqa: B905
+        pairs = zip(layer, moments, strict=True)
+        return torch.cat([(torch.zeros_like(p) if m is None else m).flatten() for p, m in pairs])
 
 
 def make_torch_optimizer(
