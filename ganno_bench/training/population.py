@@ -13,14 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ganno_bench.core.errors import ConfigError
+from ganno_bench.core.errors import ConfigError, did_you_mean
 from ganno_bench.core.seeding import stream_seed
 from ganno_bench.training.backends import make_backend, resolve_backend
 from ganno_bench.training.evaluate import Evaluation, evaluate
 from ganno_bench.training.layout import Layout
 from ganno_bench.training.measure import Measurement
 from ganno_bench.training.optimizers import make_optimizer
-from ganno_bench.training.signals import Controls, RunInfo, Signals
+from ganno_bench.training.signals import OPTIONAL_SIGNALS, Controls, RunInfo, Signals
 from ganno_bench.workloads.data import Split
 from ganno_bench.workloads.workload import Workload
 
@@ -59,8 +59,10 @@ class Engine:
                 GPU: its memory, roughly).
 
         Raises:
-            ConfigError: Unknown backend, or a device that is not there.
+            ConfigError: Unknown backend, a device that is not there, or a `max_population` below 1.
         """
+        if max_population is not None and max_population < 1:
+            raise ConfigError(f"max_population is less than 1 (value: {max_population})")
         self.workload = workload
         self.dtype = dtype
         self.device = _device(device)
@@ -116,10 +118,17 @@ class Population:
             seeds: One for each run.
             weight_decay: Of all runs, or of each, shape (P,).
             needs: Optional fields of `Signals` that are wanted.
+
+        Raises:
+            ConfigError: No seeds, or a signal that there is none of.
         """
         self.engine = engine
         self.seeds = tuple(seeds)
         self.needs = frozenset(needs)
+        if not self.seeds:
+            raise ConfigError("a population has at least one run, no seed was given")
+        for name in sorted(self.needs - set(OPTIONAL_SIGNALS)):
+            raise ConfigError(f"unknown signal {name!r}{did_you_mean(name, OPTIONAL_SIGNALS)}")
         self.n_updates = 0
         device = engine.device
         self.diverged_at = torch.full((len(seeds),), -1, dtype=torch.int64, device=device)
@@ -170,16 +179,18 @@ class Population:
         expected = (n_updates, *self._last_lr.shape)
         if lr.shape == expected[1:]:
             lr = lr.expand(expected)
-        if lr.shape != expected or n_updates < 1:
+        if n_updates < 1:
+            raise ConfigError(f"{n_updates} updates asked for where at least 1 is expected")
+        if lr.shape != expected:
             raise ConfigError(f"learning rates of shape {tuple(controls.lr.shape)} given where {expected} is expected")
         if self.n_updates + n_updates > self.engine.workload.spec.n_updates:
             raise ConfigError(f"{n_updates} updates after {self.n_updates} go beyond the horizon")
-        if controls.weight_decay is not None:
-            self._weight_decay = controls.weight_decay.to(self.engine.device, torch.float64)
-        if controls.momentum is not None:
-            self._momentum = controls.momentum.to(self.engine.device, torch.float64)
-        # A frozen run's parameters are 0 and stay so.
+        # A frozen run's parameters are 0 and stay so, whatever a scheduler makes of its NaN signals.
         lr = torch.where(self.diverged[:, None], 0.0, lr)
+        if controls.weight_decay is not None:
+            self._weight_decay = self._per_run("weight decay", controls.weight_decay)
+        if controls.momentum is not None:
+            self._momentum = self._per_run("momentum", controls.momentum)
         parts = []
         for chunk in self._chunks:
             momentum = None if self._momentum is None else self._momentum[chunk.runs]
@@ -237,6 +248,11 @@ class Population:
             chunk.optimizer.n_steps = self.n_updates
             for name, tensor in chunk.tensors().items():
                 tensor.copy_(tensors[name])
+
+    def _per_run(self, name: str, values: Tensor) -> Tensor:
+        if values.shape != (self.n_runs,):
+            raise ConfigError(f"{name} of shape {tuple(values.shape)} given where {(self.n_runs,)} is expected")
+        return torch.where(self.diverged, 0.0, values.to(self.engine.device, torch.float64))
 
     def _freeze(self, losses: Tensor) -> None:
         bad = ~losses.isfinite()

@@ -108,3 +108,19 @@ def test_a_population_of_nothing_but_diverged_runs_goes_on_to_the_horizon(backen
     assert population.diverged.all()
     assert population.advance(Controls(lr), 1).train_loss.isnan().all()
     assert population.n_updates == N_UPDATES
+
+
+@both
+def test_a_frozen_run_stays_frozen_under_controls_made_of_its_nan_signals(
+    backend: str, optimizer: OptimizerSpec
+) -> None:
+    prepared = engine(backend, optimizer)
+    population = prepared.population(SEEDS, DECAY)
+    lr = rates(prepared)
+    population.advance(Controls(lr[:10]), 10)
+    assert population.diverged.tolist() == [run == VICTIM for run in range(5)]
+    ruined = torch.full((5,), 0.5, dtype=torch.float64)
+    ruined[VICTIM] = torch.nan
+    population.advance(Controls(lr[10:], weight_decay=ruined, momentum=ruined), 4)
+    assert torch.equal(parameters(population)[VICTIM], torch.zeros_like(parameters(population)[VICTIM]))
+    assert parameters(population).isfinite().all()

@@ -32,8 +32,31 @@ def test_learning_rates_of_another_shape_are_refused(shape: tuple[int, ...]) -> 
 
 def test_no_updates_are_no_call() -> None:
     population = make_engine(make_workload("mlp"), "loop").population([1, 2])
-    with pytest.raises(ConfigError, match="is expected"):
+    with pytest.raises(ConfigError, match="0 updates asked for where at least 1 is expected"):
         population.advance(Controls(torch.zeros(2, 4)), 0)
+
+
+def test_a_population_without_runs_is_refused() -> None:
+    with pytest.raises(ConfigError, match="at least one run"):
+        make_engine(make_workload("mlp"), "loop").population([])
+
+
+def test_an_unknown_signal_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(ConfigError, match=r"unknown signal 'grad_nrom'; did you mean 'grad_norm'\?"):
+        make_engine(make_workload("mlp"), "loop").population([1], needs=["grad_nrom"])
+
+
+@pytest.mark.parametrize("name", ["weight_decay", "momentum"])
+def test_controls_that_are_not_one_for_each_run_are_refused(name: str) -> None:
+    population = make_engine(make_workload("mlp"), "loop").population([1, 2])
+    controls = Controls(torch.zeros(2, 4), **{name: torch.zeros(3)})
+    with pytest.raises(ConfigError, match=re.escape(f"{name.replace('_', ' ')} of shape (3,) given where (2,) is")):
+        population.advance(controls, 1)
+
+
+def test_chunks_hold_at_least_one_run() -> None:
+    with pytest.raises(ConfigError, match=r"max_population is less than 1 \(value: 0\)"):
+        Engine(make_workload("mlp"), max_population=0)
 
 
 def test_a_run_ends_at_the_horizon() -> None:
