@@ -112,7 +112,9 @@ def drive(
             loss_sum += population.last_losses
             since += n_updates
             on_progress(n_updates)
-        val_loss = signals.val_loss if signals.val_loss is not None else population.evaluate(engine.validation).loss
+        if signals.val_loss is None or point == total:
+            validation = population.evaluate(engine.validation)
+        val_loss = signals.val_loss if signals.val_loss is not None else validation.loss
         losses.append((torch.where(population.diverged, torch.nan, loss_sum / since), val_loss))
         loss_sum, since = torch.zeros_like(loss_sum), 0
     diverged_at = torch.where(population.diverged, population.diverged_at, total)
@@ -122,7 +124,7 @@ def drive(
         eval_updates=points,
         train_loss=torch.stack([train for train, _ in losses]),
         val_loss=torch.stack([val for _, val in losses]),
-        val_error=population.evaluate(engine.validation).error,
+        val_error=validation.error,
         trace_updates=trace_updates,
         lr_trace=torch.where(gone[..., None], torch.nan, torch.stack(trace)),
     )

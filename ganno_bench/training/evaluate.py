@@ -13,8 +13,9 @@ from ganno_bench.workloads.data import Split
 
 __all__ = ["Evaluation", "evaluate"]
 
-# Fixed, since the size of a batch can change how a matrix library rounds.
-_BATCH = 256
+# Predictions (examples, or tokens) of each run in one batch; more would leave the processor's cache. Fixed, since the
+# size of a batch can change how a matrix library rounds.
+_BATCH = 512
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ def evaluate(backend: Backend, parameters: Tensor, split: Split) -> Evaluation:
     """
     windows = split.windows()
     totals = torch.zeros(3, parameters.shape[0], dtype=torch.float64, device=parameters.device)
-    for index in torch.split(windows, _BATCH):
+    batch = max(1, _BATCH // split.n_predictions)
+    for index in torch.split(windows, batch):
         # Whatever is added to the last batch, for the sake of alignment, is cut off again.
         inputs, targets = split.gather(index)
         missing = missing_examples(targets.shape)

@@ -39,6 +39,11 @@ class Split(ABC):
     def n_examples(self) -> int:
         """Number of examples; an example's index is in [0, n_examples)."""
 
+    @property
+    def n_predictions(self) -> int:
+        """Number of predictions for each example."""
+        return 1
+
     @abstractmethod
     def gather(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Return examples, on the device of the data.
@@ -128,6 +133,10 @@ class TokenStream(Split):
     def n_examples(self) -> int:
         """Number of offsets at which an example and its last target fit: n_tokens - sequence_length."""
         return len(self.tokens) - self.sequence_length
+
+    @property
+    def n_predictions(self) -> int:  # noqa: D102
+        return self.sequence_length
 
     def gather(self, index: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         offsets = torch.arange(self.sequence_length + 1, device=self.tokens.device)

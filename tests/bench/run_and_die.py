@@ -1,8 +1,8 @@
 """Runs a suite in child processes that die on request. Reads one JSON object a line and answers each with one.
 
 Importing torch takes seconds, so it is imported once, and a child is forked for each run. `write` kills a child in its
-n-th durable write (of one `file`, or of any), of which `share` reaches the disk; `seconds` kills it from outside after
-so long.
+n-th write of settings, records or studies (of one `file`, or of any), of which `share` reaches the disk; `seconds`
+kills it from outside after so long.
 
     {"suite": "tiny.toml", "out": "out", "file": "records.jsonl", "write": 2, "share": 0.5}
     {"signal": 9, "exit": 0, "started": 2}
@@ -16,6 +16,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from tiny_suite import datasets_read_once, run_tiny
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from ganno_bench.bench.progress import Progress
+from ganno_bench.tuning.study import Journal
 
 
 class TornWrite:
@@ -58,6 +60,17 @@ class TornWrite:
             self.size_before = os.path.getsize(self.opened) if appended else 0
 
 
+def synced(append_logs: Callable[[Journal, list[dict[str, Any]]], None]) -> Callable[..., None]:
+    """The studies' journal is not synced, but may be cut like any other file."""
+
+    def append_and_sync(journal: Journal, logs: list[dict[str, Any]]) -> None:
+        append_logs(journal, logs)
+        with journal.file.open("rb+") as file:
+            os.fsync(file.fileno())
+
+    return append_and_sync
+
+
 class Counted(Progress):
     """Counts the populations in a file, which outlives the process."""
 
@@ -81,6 +94,7 @@ class Stop(Progress):
 def child(request: dict[str, Any], count: Path) -> None:
     if "write" in request:
         mock.patch("os.fsync", TornWrite(request.get("file", ""), request["write"], request["share"])).start()
+        mock.patch.object(Journal, "append_logs", synced(Journal.append_logs)).start()
     run_tiny(Path(request["suite"]), Path(request["out"]), Counted(count))
 
 

@@ -191,7 +191,6 @@ def test_a_stale_lock_of_the_journal_does_not_block(broken: Path, suite: Path, u
     run_tiny(suite, broken)
     assert time.monotonic() - start < 20  # Optuna's own patience is 30 seconds
     assert results(broken) == results(unbroken)
-    assert not list(broken.glob("studies.journal.lock*"))
 
 
 def test_lost_records_are_measured_again_whatever_the_journal_says(broken: Path, suite: Path, unbroken: Path) -> None:
