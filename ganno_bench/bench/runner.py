@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
+import optuna
 import torch
 from optuna.storages import BaseStorage
 
@@ -106,8 +107,6 @@ def run_suite(settings: Settings, progress: Progress | None = None) -> RunResult
     given = {name: getattr(settings, name) for name in ("trials", "tuning_seeds", "report_seeds")}
     budget = suite.budget.model_copy(update={name: value for name, value in given.items() if value is not None})
     entries, broken = _load_entries(settings.schedulers or suite.schedulers)
-    if settings.threads < 1:
-        raise ConfigError(f"option --threads: is less than 1 (value: {settings.threads})")
     torch.set_num_threads(settings.threads)
     workloads = load_workloads(suite, source, data_directories(settings.data_dirs))
     engines = {
@@ -126,9 +125,10 @@ def run_suite(settings: Settings, progress: Progress | None = None) -> RunResult
         tuning_seeds=budget.tuning_seeds,
         report_seeds=budget.report_seeds,
         batch=budget.batch,
-        device=settings.device,
+        device=_device_name(settings.device),
         threads=settings.threads,
         torch=torch.__version__,
+        optuna=optuna.__version__,
         backends={name: engine.backend.name for name, engine in engines.items()},
         chunks={name: engine.chunk for name, engine in engines.items()},
         fingerprints={workload.id: workload.dataset.fingerprint for workload in workloads},
@@ -292,6 +292,10 @@ def _cost_per_run(engine: Engine) -> float:
     spec, shape = engine.workload.spec, engine.workload.dataset.shape
     tokens = spec.batch_size * (shape.input_shape[0] if shape.next_token else 1)
     return spec.n_updates * (6.0 * engine.layout.n_columns * tokens + 1e6)
+
+
+def _device_name(device: str) -> str:
+    return f"{device} ({torch.cuda.get_device_name(device)})" if device.startswith("cuda") else device
 
 
 def _check_numbers(settings: Settings) -> None:

@@ -47,9 +47,12 @@ class RunConfig(Config):
     report_seeds: int
     batch: int
     device: str
+    """`cpu`, or the accelerator and its name."""
     threads: int
     torch: str
     """Version of PyTorch."""
+    optuna: str
+    """Version of Optuna, whose sampler proposes the trials."""
     backends: dict[str, str]
     """Workload -> backend, as resolved."""
     chunks: dict[str, int]

@@ -60,7 +60,9 @@ class RunDisplay(RunProgress):
         self._live.advance(self._task, cost)
 
     def failed(self, workload: str, entry: str, error: str) -> None:
-        self._console.print(f"failed: {entry} on {workload}: {error}", style="red", highlight=False, markup=False)
+        self._console.print(
+            f"failed: {entry} on {workload}: {error}", style="red", highlight=False, markup=False, soft_wrap=True
+        )
 
     def _say(self, line: str) -> None:
         if not self._console.is_terminal:
@@ -75,8 +77,13 @@ def report(result: Report) -> None:
 
         console.print(to_rich(result.standings))
     if result.note:
-        console.print(result.note, markup=False)
+        console.print(result.note, markup=False, soft_wrap=True)
     for what, path in result.files.items():
         console.print(f"{what:<10}{path}", highlight=False, markup=False, soft_wrap=True)
     if result.failures:
-        console.print(f"{len(result.failures)} failed; see {result.path / 'failures.jsonl'}", style="red", markup=False)
+        console.print(
+            f"{len(result.failures)} failed; see {result.path / 'failures.jsonl'}",
+            style="red",
+            markup=False,
+            soft_wrap=True,
+        )

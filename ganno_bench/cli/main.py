@@ -45,9 +45,7 @@ def _options(
 def main() -> None:
     """Run the command line; an error of the user's is one line and exit code 2."""
     try:
-        app()
+        app(prog_name="ganno-bench")
     except GannoBenchError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        sys.exit(0)

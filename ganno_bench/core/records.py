@@ -174,8 +174,19 @@ def read_records(paths: Iterable[Path]) -> list[RunRecord]:
     for path in paths:
         file = path / "records.jsonl" if path.is_dir() else path
         try:
-            lines = file.read_bytes().splitlines()
+            content = file.read_bytes()
         except OSError as error:
             raise RecordError(f"{file}: cannot be read: {error.strerror}") from None
+        lines = content.splitlines(keepends=True)
+        if lines and not lines[-1].endswith(b"\n") and not _is_json(lines[-1]):
+            raise RecordError(f"{file}:{len(lines)}: the line is cut short; going on with the run mends that")
         records += [parse_record(line, f"{file}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
     return records
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True

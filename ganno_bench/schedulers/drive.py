@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ganno_bench.core.errors import PluginError
+from ganno_bench.core.errors import PluginError, one_line
 from ganno_bench.schedulers.base import Scheduler, State
 from ganno_bench.training.population import Engine, Population
 from ganno_bench.training.signals import Controls, RunInfo, Signals
@@ -27,11 +27,18 @@ class Contestant:
         scheduler: Its schedule.
         base_lr: Base learning rate.
         weight_decay: Weight decay.
+        name: What messages call the scheduler; by default its class's name.
     """
 
     scheduler: Scheduler
     base_lr: float
     weight_decay: float
+    name: str | None = None
+
+    @property
+    def title(self) -> str:
+        """What messages begin with."""
+        return f"scheduler {self.name or type(self.scheduler).__name__!r}"
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,7 @@ def drive(
     population = engine.population(list(seeds) * len(contestants), weight_decay, needs)
     run = engine.run_info(base_lr, weight_decay)
     groups = [
-        _Group(contestant.scheduler, slice(index * n_seeds, (index + 1) * n_seeds), run)
+        _Group(contestant, slice(index * n_seeds, (index + 1) * n_seeds), run)
         for index, contestant in enumerate(contestants)
     ]
     points = _spread(total, engine.workload.spec.n_evaluations)
@@ -102,7 +109,7 @@ def drive(
                     group.decide(signals)
                 if len({group.remaining for group in groups}) > 1:
                     raise PluginError(
-                        f"scheduler {type(groups[0].scheduler).__name__}: configurations decide for different numbers "
+                        f"{contestants[0].title}: configurations decide for different numbers "
                         f"of updates ({sorted({group.remaining for group in groups})}) at update {done}"
                     )
             n_updates = min(groups[0].remaining, point - done)
@@ -133,8 +140,9 @@ def drive(
 class _Group:
     """The runs of one configuration, their scheduler's state, and what is left of its last decision."""
 
-    def __init__(self, scheduler: Scheduler, runs: slice, run: RunInfo) -> None:
-        self.scheduler = scheduler
+    def __init__(self, contestant: Contestant, runs: slice, run: RunInfo) -> None:
+        self.scheduler = scheduler = contestant.scheduler
+        self._name = contestant.title
         self.runs = runs
         self.remaining = 0
         self._used = 0
@@ -182,15 +190,11 @@ class _Group:
         self.remaining -= n_updates
         return Controls(part, self._controls.weight_decay, self._controls.momentum)
 
-    @property
-    def _name(self) -> str:
-        return f"scheduler {type(self.scheduler).__name__}"
-
     def _call(self, function: Callable[[], Any], what: str) -> Any:
         try:
             return function()
         except Exception as error:
-            raise PluginError(f"{self._name}: {what} raised {type(error).__name__}: {error}") from error
+            raise PluginError(f"{self._name}: {what} raised {one_line(error)}") from error
 
 
 def _pair(decision: tuple[Controls, State]) -> tuple[Controls, State]:

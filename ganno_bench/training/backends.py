@@ -17,7 +17,7 @@ from torch.func import functional_call, grad_and_value, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional as F
 
-from ganno_bench.core.errors import ConfigError, did_you_mean
+from ganno_bench.core.errors import ConfigError, PluginError, did_you_mean, one_line
 from ganno_bench.training.layout import Layout
 
 __all__ = ["BACKENDS", "Backend", "Gradients", "make_backend", "missing_examples", "resolve_backend"]
@@ -117,7 +117,12 @@ class VmapBackend(Backend):
         if key not in self._recorded:
             # With fake tensors recording computes nothing; the model's buffers become constants.
             record = make_fx(lambda v, d: function(v, *d), tracing_mode="fake", _allow_non_fake_inputs=True)
-            self._recorded[key] = _simplified(record(values, data))
+            try:
+                self._recorded[key] = _simplified(record(values, data))
+            except Exception as error:  # a model may do anything
+                raise PluginError(
+                    f"model {type(self.model).__name__} cannot be vectorised, backend 'loop' may do: {one_line(error)}"
+                ) from error
         return self._recorded[key]
 
 

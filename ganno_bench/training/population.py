@@ -194,7 +194,7 @@ class Population:
         parts = []
         for chunk in self._chunks:
             momentum = None if self._momentum is None else self._momentum[chunk.runs]
-            if not same_interval:
+            if not same_interval or self.n_updates == 0:
                 chunk.begin_interval(self.needs)
             parts.append(chunk.advance(self.n_updates, lr[:, chunk.runs], self._weight_decay[chunk.runs], momentum))
         losses = torch.cat([losses for losses, _ in parts], dim=1)
@@ -234,11 +234,12 @@ class Population:
         """Continue from what `state_dict` returned, for a population of the same engine and seeds.
 
         Raises:
-            ConfigError: The state belongs to other seeds or was cut in other chunks.
+            ConfigError: The state belongs to other seeds, another optimizer, or was cut in other chunks.
         """
-        shapes = [chunk["parameters"].shape for chunk in state["chunks"]]
-        if tuple(state["seeds"]) != self.seeds or shapes != [chunk.parameters.shape for chunk in self._chunks]:
-            raise ConfigError("the state belongs to a population of other seeds or size")
+        shapes = [{name: tensor.shape for name, tensor in tensors.items()} for tensors in state["chunks"]]
+        own = [{name: tensor.shape for name, tensor in chunk.tensors().items()} for chunk in self._chunks]
+        if tuple(state["seeds"]) != self.seeds or shapes != own:
+            raise ConfigError("the state belongs to a population of other seeds, size or optimizer")
         self.n_updates = state["n_updates"]
         self.diverged_at = state["diverged_at"].clone()
         self._weight_decay = state["weight_decay"].clone()

@@ -33,4 +33,4 @@ def default_config(entry: SchedulerEntry, optimizer: str) -> Config:
 def contestant(entry: SchedulerEntry, config: Config) -> Contestant:
     """Return what a population trains for a configuration."""
     own = {name: value for name, value in config.items() if name not in ("base_lr", "weight_decay")}
-    return Contestant(entry.build(own), float(config["base_lr"]), float(config["weight_decay"]))
+    return Contestant(entry.build(own), float(config["base_lr"]), float(config["weight_decay"]), entry.name)

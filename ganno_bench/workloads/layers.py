@@ -43,12 +43,13 @@ def partition(model: nn.Module) -> tuple[Layer, ...]:
     groups = declared() if callable(declared) else {name: [child] for name, child in model.named_children()}
     layers = []
     for name, members in groups.items():
-        parameters = [
+        # A dictionary, since two members may share a weight.
+        parameters = dict.fromkeys(
             names[id(parameter)]
             for member in members
             for parameter in ([member] if isinstance(member, nn.Parameter) else member.parameters())
             if id(parameter) in names
-        ]
+        )
         if parameters:
             layers.append(Layer(name, tuple(parameters), sum(sizes[parameter] for parameter in parameters)))
     owners = Counter(parameter for layer in layers for parameter in layer.parameters)

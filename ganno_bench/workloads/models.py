@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ganno_bench.core.errors import ConfigError, PluginError, did_you_mean
+from ganno_bench.core.errors import ConfigError, PluginError, UnknownNameError, did_you_mean
 from ganno_bench.core.registry import Registry
 from ganno_bench.workloads.data import TaskShape
 
@@ -31,19 +31,27 @@ A model computes with what its arguments and parameters say and nothing else: no
 """
 
 
-def check_model(model: Mapping[str, Any], where: str) -> None:
+def check_model(model: Mapping[str, Any], file: str, key: str = "model") -> None:
     """Check a suite's description of a model: `family`, and arguments that the family takes, of the right types.
 
     Args:
         model: The description.
-        where: File and key, for messages.
+        file: Where it stands, for messages.
+        key: Its key there.
 
     Raises:
         ConfigError: An argument is unknown, missing or of the wrong type.
         UnknownNameError: There is no such family.
     """
+
+    def where(name: str) -> str:
+        return f"{file}: key '{key}.{name}'"
+
     family = model["family"]
-    maker = MODELS.load(family)
+    try:
+        maker = MODELS.load(family)
+    except UnknownNameError as error:
+        raise UnknownNameError(f"{where('family')}: {error}") from None
     hints = typing.get_type_hints(maker.__init__ if inspect.isclass(maker) else maker)
     allowed = {
         name: parameter
@@ -54,17 +62,17 @@ def check_model(model: Mapping[str, Any], where: str) -> None:
         if name == "family":
             continue
         if name not in allowed:
-            raise ConfigError(f"{where}: model family {family!r} has no {name!r}{did_you_mean(name, allowed)}")
+            raise ConfigError(f"{where(name)}: model family {family!r} has no {name!r}{did_you_mean(name, allowed)}")
         wanted = hints.get(name, object)
         # A whole number is a float, too. A bool is an int to Python, but not to whoever reads a suite.
         kinds = (int, float) if wanted is float else wanted
         if isinstance(wanted, type) and (not isinstance(value, kinds) or isinstance(value, bool) != (wanted is bool)):
-            raise ConfigError(f"{where}.{name}: is no {wanted.__name__} (value: {value!r})")
+            raise ConfigError(f"{where(name)}: is no {wanted.__name__} (value: {value!r})")
         if wanted is int and not isinstance(value, bool) and value < 1:
-            raise ConfigError(f"{where}.{name}: is less than 1 (value: {value!r})")
+            raise ConfigError(f"{where(name)}: is less than 1 (value: {value!r})")
     for name, parameter in allowed.items():
         if parameter.default is inspect.Parameter.empty and name not in model:
-            raise ConfigError(f"{where}: model family {family!r} needs {name!r}")
+            raise ConfigError(f"{where(name)}: is missing; model family {family!r} needs it")
 
 
 def build_model(model: Mapping[str, Any], shape: TaskShape, seed: int) -> nn.Module:

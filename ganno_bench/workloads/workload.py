@@ -54,7 +54,7 @@ def load_workloads(suite: Suite, source: Path, data_dirs: Sequence[Path]) -> lis
         ConfigError: A model's arguments are wrong, or it does not take such data.
     """
     for index, spec in enumerate(suite.workload):
-        check_model(spec.model, f"{source}: key 'workload[{index}].model'")
+        check_model(spec.model, str(source), f"workload[{index}].model")
     used = {spec.dataset for spec in suite.workload}
     loaded = {name: load_dataset(name, suite.dataset[name], data_dirs, source.parent) for name in sorted(used)}
     workloads = [Workload(spec, loaded[spec.dataset]) for spec in suite.workload]

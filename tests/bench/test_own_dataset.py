@@ -95,9 +95,9 @@ def test_a_dataset_that_is_not_as_declared(suite: Path, tmp_path: Path, old: str
     ("old", "new", "message"),
     [
         ("depth = 1", "dept = 1", "model family 'transformer' has no 'dept'; did you mean 'depth'?"),
-        ("depth = 1, ", "", "model family 'transformer' needs 'depth'"),
-        ("width = 8", "width = 'wide'", "width: is no int (value: 'wide')"),
-        ("depth = 1", "depth = 0", "depth: is less than 1 (value: 0)"),
+        ("depth = 1, ", "", "depth': is missing; model family 'transformer' needs it"),
+        ("width = 8", "width = 'wide'", "width': is no int (value: 'wide')"),
+        ("depth = 1", "depth = 0", "depth': is less than 1 (value: 0)"),
     ],
 )
 def test_a_model_that_cannot_be_built(suite: Path, tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -105,5 +105,5 @@ def test_a_model_that_cannot_be_built(suite: Path, tmp_path: Path, old: str, new
     suite.write_text(SUITE.replace(old, new))
     with pytest.raises(ConfigError) as caught:
         run_tiny(suite, tmp_path / "out")
-    assert str(caught.value).startswith(f"{suite}: key 'workload[0].model'")
+    assert str(caught.value).startswith(f"{suite}: key 'workload[0].model.")
     assert str(caught.value).endswith(message)

@@ -54,7 +54,7 @@ def test_a_run_ends_with_the_standings_and_where_everything_lies(call: Call, tmp
         assert path.exists()
     assert f"2failed;see{out / 'failures.jsonl'}" in "".join(said.out.split())  # wherever the line is broken
     assert "workload sgd-mlp" in said.err
-    reason = "failed: mine on adam-mlp: scheduler Mine: step raised RuntimeError: out of order"
+    reason = "failed: mine on adam-mlp: scheduler 'mine': step raised RuntimeError: out of order"
     assert reason in " ".join(said.err.split())
     assert len(json.loads((out / "failures.jsonl").read_text().splitlines()[0])["traceback"].splitlines()) > 5
     frame = load_records(out)

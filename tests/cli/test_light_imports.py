@@ -32,6 +32,13 @@ def test_the_command_line_is_light(words: list[str]) -> None:
     assert "ganno-bench" in done.stdout + done.stderr
 
 
+def test_the_package_can_be_called() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ganno_bench", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("ganno-bench ")
+
+
 def test_the_package_is_light() -> None:
     code = f"import sys, ganno_bench; ganno_bench.__version__; sys.exit(len(set({HEAVY!r}) & set(sys.modules)))"
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)

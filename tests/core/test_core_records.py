@@ -167,6 +167,14 @@ def test_the_file_and_line_of_a_corrupt_record_are_named(tmp_path: Path) -> None
     assert str(caught.value).startswith(f"{path}:3: is not valid JSON: ")
 
 
+def test_a_last_line_that_a_killed_run_left_is_told_from_a_corrupt_one(tmp_path: Path) -> None:
+    line = dump_record(record()) + "\n"
+    path = tmp_path / "records.jsonl"
+    path.write_text(line + line[:50])
+    with pytest.raises(RecordError, match=r"records.jsonl:2: the line is cut short; going on with the run mends that$"):
+        read_records([tmp_path])
+
+
 @pytest.mark.parametrize("name", ["nothing", "empty"])
 def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()

@@ -111,13 +111,25 @@ def test_what_is_wrong_with_a_suite(tmp_path: Path, old: str, new: str, message:
 @pytest.mark.parametrize(
     ("model", "error", "message"),
     [
-        ({"family": "mpl", "depth": 1}, UnknownNameError, "unknown model 'mpl'; did you mean 'mlp'?"),
-        ({"family": "mlp"}, ConfigError, "f: model family 'mlp' needs 'depth'"),
-        ({"family": "mlp", "depht": 1}, ConfigError, "f: model family 'mlp' has no 'depht'; did you mean 'depth'?"),
-        ({"family": "mlp", "depth": "1"}, ConfigError, "f.depth: is no int (value: '1')"),
-        ({"family": "mlp", "depth": True}, ConfigError, "f.depth: is no int (value: True)"),
-        ({"family": "mlp", "depth": 0}, ConfigError, "f.depth: is less than 1 (value: 0)"),
-        ({"family": "cnn", "depth": 1, "group_norm": 1}, ConfigError, "f.group_norm: is no bool (value: 1)"),
+        (
+            {"family": "mpl", "depth": 1},
+            UnknownNameError,
+            "f: key 'model.family': unknown model 'mpl'; did you mean 'mlp'?",
+        ),
+        ({"family": "mlp"}, ConfigError, "f: key 'model.depth': is missing; model family 'mlp' needs it"),
+        (
+            {"family": "mlp", "depht": 1},
+            ConfigError,
+            "f: key 'model.depht': model family 'mlp' has no 'depht'; did you mean 'depth'?",
+        ),
+        ({"family": "mlp", "depth": "1"}, ConfigError, "f: key 'model.depth': is no int (value: '1')"),
+        ({"family": "mlp", "depth": True}, ConfigError, "f: key 'model.depth': is no int (value: True)"),
+        ({"family": "mlp", "depth": 0}, ConfigError, "f: key 'model.depth': is less than 1 (value: 0)"),
+        (
+            {"family": "cnn", "depth": 1, "group_norm": 1},
+            ConfigError,
+            "f: key 'model.group_norm': is no bool (value: 1)",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_model(model: dict[str, object], error: type[Exception], message: str) -> None:

@@ -177,7 +177,7 @@ WRONG = {
 
 @pytest.mark.parametrize(("decide", "message"), WRONG.values(), ids=WRONG)
 def test_a_scheduler_that_breaks_its_contract_is_named(decide: Callable[[Tensor, int], Any], message: str) -> None:
-    with pytest.raises(PluginError, match=f"^scheduler Deciding: .*{re.escape(message)}"):
+    with pytest.raises(PluginError, match=f"^scheduler 'Deciding': .*{re.escape(message)}"):
         run_alone(make_engine(), Deciding(decide=decide))
 
 
@@ -186,12 +186,12 @@ def test_a_scheduler_whose_init_raises_is_named() -> None:
         def init(self, run: RunInfo) -> State:
             raise KeyError("lr")
 
-    with pytest.raises(PluginError, match=r"^scheduler Unready: init raised KeyError: 'lr'"):
+    with pytest.raises(PluginError, match=r"^scheduler 'Unready': init raised KeyError: 'lr'"):
         run_alone(make_engine(), Unready())
 
 
 def test_configurations_that_decide_for_different_numbers_of_updates_are_refused() -> None:
-    message = r"^scheduler Ramp: configurations decide for different numbers of updates \(\[4, 7\]\) at update 0"
+    message = r"^scheduler 'Ramp': configurations decide for different numbers of updates \(\[4, 7\]\) at update 0"
     with pytest.raises(PluginError, match=message):
         drive(make_engine(), [one(Ramp(block=7)), one(Ramp(block=4))], SEEDS)
 

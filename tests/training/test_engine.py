@@ -7,12 +7,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor, nn
 from workload_cases import LARGE_IMAGES, SGD, make_engine, make_workload
 
-from ganno_bench.core.errors import ConfigError
-from ganno_bench.training.backends import resolve_backend
+from ganno_bench.core.errors import ConfigError, PluginError
+from ganno_bench.training.backends import VmapBackend, resolve_backend
+from ganno_bench.training.layout import Layout
 from ganno_bench.training.population import Engine
 from ganno_bench.training.signals import Controls
+from ganno_bench.workloads.layers import partition
 from ganno_bench.workloads.workload import Workload
 
 
@@ -114,3 +117,39 @@ def test_what_a_scheduler_is_told_about_the_runs() -> None:
     assert run.layer_sizes == (128 * 24 + 24, 24 * 24 + 24, 24 * 24 + 24, 24 * 5 + 5)
     assert (run.n_runs, run.n_layers, run.total_updates, run.optimizer) == (2, 4, 7, "sgd")
     assert run.base_lr.dtype == run.weight_decay.dtype == torch.float64
+
+
+def test_the_first_interval_begins_with_the_first_update() -> None:
+    engine = make_engine(make_workload("mlp"), "loop")
+    lr = torch.full((2, 4), 0.1)
+    first, second = (engine.population([1, 2], needs=["grad_norm"]) for _ in range(2))
+    signals = first.advance(Controls(lr), 2, same_interval=True)
+    expected = second.advance(Controls(lr), 2)
+    assert signals.grad_norm is not None
+    assert expected.grad_norm is not None
+    assert torch.equal(signals.grad_norm, expected.grad_norm)
+    assert torch.equal(signals.train_loss, expected.train_loss)
+
+
+class Unvectorisable(nn.Module):
+    """Decides by its data what it computes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(2 * 8 * 8, 4)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = self.linear(inputs.flatten(1))
+        return logits if float(logits.sum()) > 0 else -logits
+
+
+def test_a_model_that_cannot_be_vectorised_is_named() -> None:
+    workload = make_workload("mlp")
+    network = Unvectorisable()
+    backend = VmapBackend(network, Layout(network, partition(network)))
+    parameters = torch.zeros(2, backend.layout.n_columns)
+    inputs, targets = workload.dataset.train.to("cpu", torch.float32).gather(torch.arange(32).view(2, 16))
+    message = "model Unvectorisable cannot be vectorised, backend 'loop' may do: "
+    with pytest.raises(PluginError, match=message) as caught:
+        backend.bind(parameters, torch.zeros_like(parameters))(inputs, targets)
+    assert "\n" not in str(caught.value)

@@ -109,6 +109,14 @@ def test_a_parameter_in_no_layer_or_in_two_is_refused(groups: Mapping[str, Seque
         partition(Declared(groups))
 
 
+def test_a_weight_that_two_members_of_a_layer_share_is_one_of_its_parameters() -> None:
+    network = nn.Sequential(nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2)))
+    network[0][1].weight = network[0][0].weight
+    assert [(layer.name, layer.parameters, layer.size) for layer in partition(network)] == [
+        ("0", ("0.0.weight", "0.1.bias"), 6)
+    ]
+
+
 def test_without_a_declaration_each_child_with_parameters_is_a_layer() -> None:
     network = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
     assert [(layer.name, layer.size) for layer in partition(network)] == [("0", 9), ("2", 4)]
@@ -131,15 +139,21 @@ def test_a_right_description_passes(model: Mapping[str, Any], shape: TaskShape) 
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ({"family": "mlp", "depth": 2, "widht": 8}, "here: model family 'mlp' has no 'widht'; did you mean 'width'?"),
-        ({"family": "mlp", "depth": 2, "shape": 8}, "here: model family 'mlp' has no 'shape'; valid: depth, gain, "),
-        ({"family": "mlp", "width": 8}, "here: model family 'mlp' needs 'depth'"),
-        ({"family": "mlp", "depth": "2"}, "here.depth: is no int (value: '2')"),
-        ({"family": "mlp", "depth": 2.0}, "here.depth: is no int (value: 2.0)"),
-        ({"family": "mlp", "depth": True}, "here.depth: is no int (value: True)"),
-        ({"family": "cnn", "depth": 2, "group_norm": 1}, "here.group_norm: is no bool (value: 1)"),
-        ({"family": "mlp", "depth": 2, "gain": "x"}, "here.gain: is no float (value: 'x')"),
-        ({"family": "transformer", "depth": 0}, "here.depth: is less than 1 (value: 0)"),
+        (
+            {"family": "mlp", "depth": 2, "widht": 8},
+            "here: key 'model.widht': model family 'mlp' has no 'widht'; did you mean 'width'?",
+        ),
+        (
+            {"family": "mlp", "depth": 2, "shape": 8},
+            "here: key 'model.shape': model family 'mlp' has no 'shape'; valid: depth, gain, ",
+        ),
+        ({"family": "mlp", "width": 8}, "here: key 'model.depth': is missing; model family 'mlp' needs it"),
+        ({"family": "mlp", "depth": "2"}, "here: key 'model.depth': is no int (value: '2')"),
+        ({"family": "mlp", "depth": 2.0}, "here: key 'model.depth': is no int (value: 2.0)"),
+        ({"family": "mlp", "depth": True}, "here: key 'model.depth': is no int (value: True)"),
+        ({"family": "cnn", "depth": 2, "group_norm": 1}, "here: key 'model.group_norm': is no bool (value: 1)"),
+        ({"family": "mlp", "depth": 2, "gain": "x"}, "here: key 'model.gain': is no float (value: 'x')"),
+        ({"family": "transformer", "depth": 0}, "here: key 'model.depth': is less than 1 (value: 0)"),
     ],
 )
 def test_a_wrong_argument_is_named(model: Mapping[str, Any], message: str) -> None:
@@ -152,7 +166,9 @@ def test_a_whole_number_is_a_float() -> None:
 
 
 def test_an_unknown_family_is_refused_with_the_nearest_name() -> None:
-    with pytest.raises(UnknownNameError, match=r"unknown model 'transfomer'; did you mean 'transformer'\?"):
+    with pytest.raises(
+        UnknownNameError, match=r"^here: key 'model.family': unknown model 'transfomer'; did you mean 'transformer'\?"
+    ):
         check_model({"family": "transfomer"}, "here")
 
 
