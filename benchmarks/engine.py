@@ -18,23 +18,28 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import fx
 from torch.nn import functional as F
 
 from ganno_bench.bench import runner
 from ganno_bench.bench.progress import Progress
 from ganno_bench.bench.runner import Settings
 from ganno_bench.schedulers.drive import Trajectory, drive
-from ganno_bench.training.population import Engine
+from ganno_bench.training.backends import VmapBackend
+from ganno_bench.training.evaluate import Evaluation
+from ganno_bench.training.population import Engine, Population
 from ganno_bench.training.signals import LAYER_SIGNALS, Controls
+from ganno_bench.workloads.data import Examples, Split
 from ganno_bench.workloads.datasets import load_dataset
 from ganno_bench.workloads.suite import load_suite
 from ganno_bench.workloads.workload import Workload
 
-UPDATES = 30
+UPDATES = 60
 LR = {"sgd": 0.02, "adamw": 2e-3}
 
 
@@ -72,8 +77,21 @@ def sequential(work: Workload, n_runs: int) -> Callable[[], None]:
     return run
 
 
+def enlarged(work: Workload, size: int) -> Workload:
+    """Return a workload with images of `size` x `size` pixels."""
+
+    def enlarge(split: Split) -> Split:
+        assert isinstance(split, Examples)
+        return replace(split, inputs=F.interpolate(split.inputs, (size, size)))
+
+    data = work.dataset
+    splits = {name: enlarge(getattr(data, name)) for name in ("train", "validation", "test")}
+    shape = replace(data.shape, input_shape=(data.shape.input_shape[0], size, size))
+    return replace(work, dataset=replace(data, shape=shape, **splits))
+
+
 def population(
-    work: Workload, n_runs: int, *, backend: str = "auto", needs: tuple[str, ...] = ()
+    work: Workload, n_runs: int, *, backend: str = "auto", needs: tuple[str, ...] = (), updates: int = UPDATES
 ) -> Callable[[], None]:
     """Train `n_runs` networks side by side, two of them for each configuration, in decisions of 10 updates."""
     engine = Engine(work, backend=backend)
@@ -82,7 +100,7 @@ def population(
     def run() -> None:
         runs = engine.population([0, 1] * (n_runs // 2) if n_runs > 1 else [0], torch.tensor(1e-4).double(), needs)
         lr = torch.full((10, runs.n_runs, n_layers), LR[work.spec.optimizer.name], dtype=torch.float64)
-        for _ in range(UPDATES // 10):
+        for _ in range(updates // 10):
             runs.advance(Controls(lr), 10)
 
     return run
@@ -160,20 +178,76 @@ def engine_against_loop(repetitions: int) -> None:
 
 def backends(repetitions: int) -> None:
     """What the rule behind `--backend auto` rests on."""
-    print("\n| network | vmap vs loop, 16 runs | auto |")
+    print("\n| network | speed of vmap over loop, 16 runs | auto |")
     print("| --- | ---: | --- |")
-    small = {"family": "cnn", "depth": 3, "width": 8}
+    small = workload("digits-mlp-4", model={"family": "cnn", "depth": 3, "width": 8})
     cases = {
         "mlp, depth 4": workload("digits-mlp-4"),
         "mlp, depth 8": workload("digits-mlp-8"),
-        "cnn, depth 3, 8x8": workload("digits-mlp-4", model=small),
+        "cnn, depth 3, 8x8": small,
+        "cnn, depth 3, 14x14": enlarged(small, 14),
+        "cnn, depth 3, 28x28": enlarged(small, 28),
         "transformer, depth 1": workload("stdlib-chars-transformer-1"),
         "transformer, depth 2": workload("stdlib-chars-transformer-2"),
     }
     for name, work in cases.items():
-        contenders = {backend: population(work, 16, backend=backend) for backend in ("vmap", "loop")}
+        contenders = {backend: population(work, 16, backend=backend, updates=20) for backend in ("vmap", "loop")}
         times = compare(contenders, repetitions)
-        print(f"| {name} | {times['loop'] / times['vmap']:.1f}x faster | {Engine(work).backend.name} |")
+        print(f"| {name} | {times['loop'] / times['vmap']:.2f}x | {Engine(work).backend.name} |")
+
+
+class TimedPass(fx.Interpreter):
+    """Replays a recorded pass and times each operation; PyTorch's profiler slows some of them down tenfold."""
+
+    def __init__(self, graph_module: fx.GraphModule) -> None:
+        super().__init__(graph_module)
+        self.seconds: dict[str, list[float]] = {}
+
+    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+        """Run one operation."""
+        start = time.perf_counter()
+        result = target(*args, **kwargs)
+        self.seconds.setdefault(getattr(target, "__name__", str(target)), []).append(time.perf_counter() - start)
+        return result
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Do as the recorded pass does."""
+        return self.run(*arguments)
+
+
+def profile(repetitions: int) -> None:
+    """Where an update's time goes, on one thread."""
+    cores = torch.get_num_threads()
+    torch.set_num_threads(1)
+    for name in ("digits-mlp-4", "stdlib-chars-transformer-2"):
+        work = workload(name)
+        engine = Engine(work)
+
+        def updates(n: int, work: Workload = work, engine: Engine = engine) -> float:
+            runs = engine.population([0, 1] * 8, 1e-4)
+            lr = torch.full((16, engine.layout.n_layers), LR[work.spec.optimizer.name], dtype=torch.float64)
+            start = time.perf_counter()
+            runs.advance(Controls(lr), n)
+            return time.perf_counter() - start
+
+        updates(10)
+        assert isinstance(engine.backend, VmapBackend)
+        per_update = statistics.median(updates(UPDATES) for _ in range(repetitions)) / UPDATES
+        recorded = engine.backend._recorded
+        ((key, graph_module),) = recorded.items()
+        timed = recorded[key] = TimedPass(graph_module)  # type: ignore[assignment]
+        updates(UPDATES * repetitions)
+        rows = [
+            (name, sum(times) / len(times) * (calls := len(times) / repetitions / UPDATES), calls)
+            for name, times in timed.seconds.items()
+        ]
+        rows.sort(key=lambda row: -row[1])
+        rows = [*rows[:8], ("others of the pass", sum(row[1] for row in rows[8:]), sum(row[2] for row in rows[8:]))]
+        rows.append(("gather, optimizer, loop", per_update - sum(row[1] for row in rows), 0))
+        print(f"\n| {name}, 16 runs | of {per_update * 1e3:.2f} ms | calls per update |\n| --- | ---: | ---: |")
+        for name, seconds, calls in rows:
+            print(f"| {name} | {seconds / per_update:.0%} | {calls:.0f} |")
+    torch.set_num_threads(cores)
 
 
 def signals(repetitions: int) -> None:
@@ -194,14 +268,25 @@ def harness(repetitions: int) -> None:
     text = (Path(__file__).parents[1] / "suites" / "quickstart.toml").read_text(encoding="utf-8")
     head, *tables = text.split("[[workload]]")
     trained: list[float] = []
+    evaluated: list[float] = []
 
     def timed_drive(*arguments: Any) -> Trajectory:
         start = time.perf_counter()
         result = drive(*arguments)
         trained.append(time.perf_counter() - start)
+        evaluated.clear()  # what follows a run is the test data's evaluation
         return result
 
     runner.drive = timed_drive
+    evaluate = Population.evaluate
+
+    def timed_evaluate(*arguments: Any) -> Evaluation:
+        start = time.perf_counter()
+        result = evaluate(*arguments)
+        evaluated.append(time.perf_counter() - start)
+        return result
+
+    Population.evaluate = timed_evaluate  # type: ignore[method-assign]
     for name in ("digits-mlp-4", "stdlib-chars-transformer-2"):
         engine, everything = [], []
         for _ in range(repetitions):
@@ -210,9 +295,10 @@ def harness(repetitions: int) -> None:
                 chosen = next(table for table in tables if f'id = "{name}"' in table)
                 file.write_text(head + "[[workload]]" + chosen, encoding="utf-8")
                 trained.clear()
+                evaluated.clear()
                 clock = Clock()
                 runner.run_suite(Settings(str(file), schedulers=["cosine"], out=Path(folder) / "run"), clock)
-                engine.append(sum(trained))
+                engine.append(sum(trained) + sum(evaluated))
                 everything.append(clock.seconds)
         added = statistics.median(whole / bare - 1 for whole, bare in zip(everything, engine, strict=True))
         print(f"| {name} | {statistics.median(engine):.2f} | {statistics.median(everything):.2f} | {added:+.1%} |")
@@ -230,16 +316,24 @@ class Clock(Progress):
         self.seconds = time.perf_counter() - self._start
 
 
+TABLES = {
+    "engine": engine_against_loop,
+    "profile": profile,
+    "backends": backends,
+    "signals": signals,
+    "harness": harness,
+}
+
+
 def main() -> None:
     """Print all tables, as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="few repetitions: to see that it works")
-    parser.add_argument("--only", choices=["engine", "backends", "signals", "harness"], help="one table")
+    parser.add_argument("--only", choices=[*TABLES], help="one table")
     arguments = parser.parse_args()
     repetitions = 2 if arguments.quick else 7
     print(f"PyTorch {torch.__version__}, {torch.get_num_threads()} cores")
-    tables = {"engine": engine_against_loop, "backends": backends, "signals": signals, "harness": harness}
-    for name, table in tables.items():
+    for name, table in TABLES.items():
         if arguments.only in (None, name):
             table(3 if name == "harness" else repetitions)
 
