@@ -236,7 +236,8 @@ def profile(repetitions: int) -> None:
         recorded = engine.backend._recorded
         ((key, graph_module),) = recorded.items()
         timed = recorded[key] = TimedPass(graph_module)  # type: ignore[assignment]
-        updates(UPDATES * repetitions)
+        for _ in range(repetitions):
+            updates(UPDATES)
         rows = [
             (name, sum(times) / len(times) * (calls := len(times) / repetitions / UPDATES), calls)
             for name, times in timed.seconds.items()

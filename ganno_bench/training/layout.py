@@ -66,5 +66,4 @@ class Layout:
 
     def dots(self, a: Tensor, b: Tensor) -> Tensor:
         """Return the inner product of each layer, shape (P, L), of two matrices, shape (P, N)."""
-        products = a * b
-        return torch.stack([products[:, part].sum(1) for part in self.layer_slices], dim=1)
+        return torch.stack([(a[:, part] * b[:, part]).sum(1) for part in self.layer_slices], dim=1)

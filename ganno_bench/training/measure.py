@@ -13,16 +13,19 @@ _TINY = 1e-30
 
 
 class Measurement:
-    """Signals of one interval, per run and layer, from matrices of shape (P, N); see `Signals` for what they mean."""
+    """Signals of one interval at a time, per run and layer, from matrices of shape (P, N); see `Signals` for what they mean."""
 
     def __init__(self, layout: Layout, needs: frozenset[str], like: Tensor) -> None:
         self._layout = layout
         self._needs = needs
-        self._values: dict[str, Tensor] = {}
-        self._n_gradients = 0
         if "grad_snr" in needs:
-            self._gradient_sum = torch.zeros_like(like)
-            self._norm_sum = like.new_zeros(like.shape[0], layout.n_layers)
+            self._gradient_sum = torch.empty_like(like)
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin another interval."""
+        self._values: dict[str, Tensor] = {}
+        self._norm_sum: Tensor | None = None
 
     def gradient(self, gradients: Tensor, momentum: Tensor, last: bool) -> None:
         """Take in a gradient, before the optimizer does."""
@@ -32,9 +35,12 @@ class Measurement:
         if norms is None:
             return
         if "grad_snr" in self._needs:
-            self._n_gradients += 1
-            self._gradient_sum += gradients
-            self._norm_sum += norms
+            if self._norm_sum is None:
+                self._gradient_sum.copy_(gradients)
+                self._norm_sum = norms.clone()
+            else:
+                self._gradient_sum += gradients
+                self._norm_sum += norms
         if not last:
             return
         if "grad_norm" in self._needs:
@@ -53,8 +59,7 @@ class Measurement:
         """Return what was measured, each of shape (P, L), after the last update."""
         if "param_norm" in self._needs:
             self._values["param_norm"] = self._layout.norms(parameters)
-        if "grad_snr" in self._needs:
-            mean_norm = (self._norm_sum / self._n_gradients).clamp(min=_TINY)
-            snr = self._layout.norms(self._gradient_sum / self._n_gradients) / mean_norm
+        if self._norm_sum is not None:
+            snr = self._layout.norms(self._gradient_sum) / self._norm_sum.clamp(min=_TINY)
             self._values["grad_snr"] = snr.clamp(max=1)
         return {name: value for name, value in self._values.items() if name in self._needs}

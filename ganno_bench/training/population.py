@@ -139,7 +139,7 @@ class Population:
         self._interval_loss: tuple[Tensor | float, int] = (0.0, 0)
         size = -(-self.n_runs // -(-self.n_runs // engine.chunk))  # chunks of even size, none larger than allowed
         self._chunks = [
-            _Chunk(engine, slice(first, min(first + size, self.n_runs)), self.seeds[first : first + size])
+            _Chunk(engine, slice(first, min(first + size, self.n_runs)), self.seeds[first : first + size], self.needs)
             for first in range(0, self.n_runs, size)
         ]
 
@@ -194,8 +194,8 @@ class Population:
         parts = []
         for chunk in self._chunks:
             momentum = None if self._momentum is None else self._momentum[chunk.runs]
-            if not same_interval or self.n_updates == 0:
-                chunk.begin_interval(self.needs)
+            if not same_interval:
+                chunk.measurement.begin()
             parts.append(chunk.advance(self.n_updates, lr[:, chunk.runs], self._weight_decay[chunk.runs], momentum))
         losses = torch.cat([losses for losses, _ in parts], dim=1)
         layers = {name: torch.cat([signals[name] for _, signals in parts]) for name in parts[0][1]}
@@ -282,7 +282,7 @@ class Population:
 class _Chunk:
     """Some of the runs, computed together. Rows beyond `n_runs` repeat the last run and are thrown away."""
 
-    def __init__(self, engine: Engine, runs: slice, seeds: Sequence[int]) -> None:
+    def __init__(self, engine: Engine, runs: slice, seeds: Sequence[int], needs: frozenset[str]) -> None:
         self.engine = engine
         self.runs = runs
         self.n_runs = len(seeds)
@@ -305,9 +305,7 @@ class _Chunk:
         self._order = torch.stack(orders, dim=1).to(engine.device)  # (n_updates, S, B)
         self._gradient_rows = torch.zeros_like(self.parameters)
         self._gradients = engine.backend.bind(self.parameters, self._gradient_rows)
-
-    def begin_interval(self, needs: frozenset[str]) -> None:
-        self._measurement = Measurement(self.engine.layout, needs, self.parameters)
+        self.measurement = Measurement(engine.layout, needs, self.parameters)
 
     def advance(
         self, first: int, lr: Tensor, weight_decay: Tensor, momentum: Tensor | None
@@ -319,7 +317,7 @@ class _Chunk:
         uniform = bool((lr == lr[..., :1]).all())
         decay = self._pad(weight_decay).to(parameters.dtype)[:, None] if bool((weight_decay != 0).any()) else None
         beta = None if momentum is None else self._pad(momentum).to(parameters.dtype)[:, None]
-        measurement = self._measurement
+        measurement = self.measurement
         losses = []
         for index in range(n_updates):
             last = index == n_updates - 1
