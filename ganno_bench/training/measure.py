@@ -13,7 +13,10 @@ _TINY = 1e-30
 
 
 class Measurement:
-    """Signals of one interval at a time, per run and layer, from matrices of shape (P, N); see `Signals` for what they mean."""
+    """Signals of one interval at a time, per run and layer, from matrices of shape (P, N).
+
+    What they mean stands with `Signals`.
+    """
 
     def __init__(self, layout: Layout, needs: frozenset[str], like: Tensor) -> None:
         self._layout = layout
