@@ -46,9 +46,9 @@ class Job:
         )
 
 
-def jobs_of(workload: str, entry: str, budget: Budget) -> Iterator[Job]:
-    """Return the jobs of one scheduler on one workload, in order."""
-    starts = range(0, budget.trials, budget.batch)
+def jobs_of(workload: str, entry: str, budget: Budget, *, zero_shot: bool = False) -> Iterator[Job]:
+    """Return the jobs of one scheduler on one workload, in order: tuning, unless it is zero-shot, and the report."""
+    starts = range(0, 0 if zero_shot else budget.trials, budget.batch)
     for batch, first in enumerate(starts):
         trials = range(first, min(first + budget.batch, budget.trials))
         yield Job(workload, entry, "tuning", batch, trials, budget.tuning_seeds)

@@ -85,7 +85,7 @@ class Recorder:
                     task=dataset.task,
                     scheduler=self.entry.name,
                     code_hash=self.entry.code_hash,
-                    ruleset="tuned",
+                    ruleset="zero-shot" if self.entry.zero_shot else "tuned",
                     study=self.config.study,
                     role=job.role,
                     trial=trial,

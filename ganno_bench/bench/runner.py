@@ -156,7 +156,7 @@ class _Run:
 
     def execute(self, engines: Mapping[str, Engine], entries: Sequence[SchedulerEntry], storage: BaseStorage) -> None:
         jobs = {
-            (workload, entry.name): list(jobs_of(workload, entry.name, self.suite.budget))
+            (workload, entry.name): list(jobs_of(workload, entry.name, self.suite.budget, zero_shot=entry.zero_shot))
             for workload in engines
             for entry in entries
         }
@@ -181,8 +181,14 @@ class _Run:
         self.progress.failed(workload, scheduler, str(error))
 
     def _contest(self, engine: Engine, entry: SchedulerEntry, jobs: Sequence[Job], storage: BaseStorage) -> None:
-        """Tune one scheduler on one workload and report the winner."""
+        """Tune one scheduler on one workload and report the winner; a zero-shot entry is only reported."""
         spec = engine.workload.spec
+        if entry.zero_shot:
+            for job in jobs:
+                if not any(job.covers(record) for record in self._recorded(spec.id, entry.name)):
+                    self.progress.job_started(job, 0)
+                    self._train(engine, entry, job, [(0, default_config(entry, spec.optimizer.name))])
+            return
         records = self._recorded(spec.id, entry.name)
         remaining = [job for job in jobs if not any(job.covers(record) for record in records)]
         outcomes = _outcomes([record for record in records if record.role == "tuning"])
@@ -228,7 +234,8 @@ class _Run:
         if report:
             test = result.population.evaluate(engine.workload.dataset.test.to(engine.device, engine.dtype))
         budget = self.suite.budget
-        tuning_updates = budget.trials * budget.tuning_seeds * engine.workload.spec.n_updates if report else 0
+        tuned = report and not entry.zero_shot
+        tuning_updates = budget.trials * budget.tuning_seeds * engine.workload.spec.n_updates if tuned else 0
         seconds = time.perf_counter() - start
         recorder = Recorder(self.config, engine, entry)
         records = recorder.records(job, configs, result, test, tuning_updates, seconds)

@@ -40,6 +40,9 @@ class Scheduler(ABC):
     """Updates per decision; the last one may cover fewer. None: one decision covers as many updates as the returned
     block has, which has to be the same number for every configuration of the class."""
 
+    zero_shot: ClassVar[bool] = False
+    """Whether it competes as it is, with the optimizer's default base learning rate and weight decay, never tuned."""
+
     @classmethod
     def search_space(cls) -> Mapping[str, BaseDistribution]:
         """Return Optuna distributions for the fields that are tuned, by name; the others keep their value."""

@@ -1,7 +1,8 @@
 """From a reference on the command line to a scheduler class that has been checked.
 
-A reference is `NAME`, `./file.py:Name` or `torch:Class`, each optionally followed by `(key=value, ...)`: literal values
-that pin hyperparameters. What is pinned is not tuned, and is part of the entry's name in tables.
+A reference is `NAME`, `./file.py:Name`, `torch:Class` or `policy:FOLDER`, each optionally followed by
+`(key=value, ...)`: literal values that pin hyperparameters. What is pinned is not tuned, and is part of the entry's
+name in tables. With `default:` before it, nothing of a scheduler is tuned: it competes zero-shot, as policies do.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from ganno_bench.core.errors import ConfigError, PluginError, UnknownNameError, UserError, did_you_mean
 from ganno_bench.core.registry import Registry
 from ganno_bench.schedulers.base import Scheduler
+from ganno_bench.schedulers.policy import PolicyScheduler, policy_scheduler
 from ganno_bench.schedulers.torch_adapter import torch_scheduler
 from ganno_bench.training.signals import OPTIONAL_SIGNALS
 
@@ -57,6 +59,7 @@ SCHEDULERS = Registry(
     group="ganno_bench.schedulers",
 )
 
+_DEFAULT, _POLICY = "default:", "policy:"
 _RESERVED = ("base_lr", "weight_decay")
 
 
@@ -85,7 +88,9 @@ class SchedulerEntry:
         pinned: Hyperparameters that the user fixed.
         search_space: Optuna distributions of the hyperparameters that are tuned; pinned ones, base learning rate and
             weight decay are not among them.
-        code_hash: Hash of the source of the modules that define the class and its bases; 16 hexadecimal digits.
+        code_hash: Hash of the source of the modules that define the class and its bases, and of a policy's weights; 16
+            hexadecimal digits.
+        zero_shot: Whether nothing of it is tuned, base learning rate and weight decay included.
     """
 
     name: str
@@ -94,6 +99,7 @@ class SchedulerEntry:
     pinned: Mapping[str, Any]
     search_space: Mapping[str, BaseDistribution]
     code_hash: str
+    zero_shot: bool = False
 
     def build(self, config: Mapping[str, Any]) -> Scheduler:
         """Make the scheduler.
@@ -181,17 +187,21 @@ def load_scheduler(ref: str) -> SchedulerEntry:
     """Return the entry that a reference names, after checking that its class is what a scheduler must be.
 
     Args:
-        ref: `NAME`, `./file.py:Name` or `torch:Class`, optionally with `(key=value, ...)`.
+        ref: `NAME`, `./file.py:Name`, `torch:Class` or `policy:FOLDER`, optionally with `(key=value, ...)`, and with
+            `default:` before it for a zero-shot entry.
 
     Raises:
         UnknownNameError: No such scheduler, torch class or hyperparameter; the message has the nearest name.
         ConfigError: The reference is malformed, or a pinned value is of the wrong type.
         PluginError: The class cannot be imported, or breaks a rule that the message names.
     """
-    reference = parse_reference(ref)
+    reference = parse_reference(ref.removeprefix(_DEFAULT))
     name = reference.name
     if name.startswith("torch:"):
         cls: Any = torch_scheduler(name.removeprefix("torch:"))
+    elif name.startswith(_POLICY):
+        cls = policy_scheduler(name.removeprefix(_POLICY))
+        name = cls.__name__
     else:
         cls = SCHEDULERS.load(name)
     _check_class(name, cls)
@@ -209,13 +219,16 @@ def load_scheduler(ref: str) -> SchedulerEntry:
         if isinstance(choices, CategoricalDistribution) and pinned[key] not in choices.choices:
             raise ConfigError(f"scheduler {name!r}: {key!r} must be one of {choices.choices}, not {pinned[key]!r}")
     arguments = ", ".join(f"{key}={pinned[key]!r}" for key in sorted(pinned))
+    untuned = ref.startswith(_DEFAULT) and not cls.zero_shot
+    zero_shot = untuned or cls.zero_shot
     entry = SchedulerEntry(
-        name=f"{name}({arguments})" if arguments else name,
+        name=(f"{name}({arguments})" if arguments else name) + ("@default" if untuned else ""),
         ref=ref,
         cls=cls,
         pinned=pinned,
-        search_space={key: distribution for key, distribution in space.items() if key not in pinned},
+        search_space={key: value for key, value in space.items() if key not in pinned and not zero_shot},
         code_hash=_code_hash(cls),
+        zero_shot=zero_shot,
     )
     entry.build({})
     return entry
@@ -315,6 +328,8 @@ def _code_hash(cls: type[Scheduler]) -> str:
     modules = {base.__module__: None for base in cls.__mro__ if issubclass(base, Scheduler)}
     del modules[Scheduler.__module__]
     sources = [Path(str(sys.modules[module].__file__)).read_bytes() for module in modules]
+    if issubclass(cls, PolicyScheduler):
+        sources.append(cls.policy.hash.encode())
     return hashlib.sha256(b"\0".join(sources)).hexdigest()[:16]
 
 

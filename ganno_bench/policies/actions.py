@@ -1,0 +1,104 @@
+"""What an agent does: it moves a factor by which its layer departs from a reference schedule.
+
+    lr[layer, update] = base_lr * reference(update / horizon) * exp(log_factor[layer])
+
+The factor is the agents' state. With a constant reference and a wide bound this is the absolute, cumulative control of
+the GANNO paper; with a decaying reference and a narrow bound, control that is anchored to a schedule.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Annotated, Literal, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from ganno_bench.core.config import Config
+from ganno_bench.training.signals import RunInfo
+
+__all__ = ["ACTIONS", "REFERENCES", "ActionSpec"]
+
+REFERENCES: dict[str, Callable[[float], float]] = {
+    "constant": lambda progress: 1.0,
+    "cosine": lambda progress: 0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * progress)),
+    "warmup-cosine": lambda progress: (
+        progress / 0.05 if progress < 0.05 else 0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * (progress - 0.05) / 0.95))
+    ),
+    "linear": lambda progress: 1.0 - 0.99 * progress,
+}
+"""Reference schedules: share of the horizon that is done, in [0, 1) -> multiple of the base learning rate."""
+
+
+class ActionSpec(Config):
+    """What an agent can do at a decision."""
+
+    multipliers: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=2)] = (0.5, 0.8, 1.0, 1.25, 2.0)
+    """What a categorical action multiplies the layer's factor by."""
+    max_step: Annotated[float, Field(gt=0)] | None = None
+    """For continuous actions in [-1, 1]: the most by which one changes ln(factor). None: actions are categorical."""
+    bound: Annotated[float, Field(gt=0)] = 9.2
+    """|ln(factor)| at most: 9.2 is a factor of 1e4."""
+    reference: Literal["constant", "cosine", "warmup-cosine", "linear"] = "constant"
+    """The schedule that the factor is applied to."""
+    scope: Literal["layer", "network"] = "layer"
+    """Whether each layer has an agent, or one agent controls the whole network."""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if not self.continuous and 1.0 not in self.multipliers:
+            raise ValueError("1.0 is missing among the multipliers: an agent must be able to leave things as they are")
+        return self
+
+    @property
+    def continuous(self) -> bool:
+        """Whether an action is a number rather than the index of a multiplier."""
+        return self.max_step is not None
+
+    @property
+    def n_outputs(self) -> int:
+        """Outputs of the actor for each agent: logits, or location and log-scale."""
+        return 2 if self.continuous else len(self.multipliers)
+
+    @property
+    def neutral(self) -> float:
+        """The action that leaves the factor as it is: an index, or 0."""
+        return 0.0 if self.continuous else float(self.multipliers.index(1.0))
+
+    def moved(self, log_factor: Tensor, action: Tensor) -> Tensor:
+        """Return the factors after an action.
+
+        Args:
+            log_factor: ln of the factors, shape (P, L).
+            action: Indices of multipliers, int64, or numbers in [-1, 1], shape (P, L).
+        """
+        if self.max_step is not None:
+            step = action.to(log_factor.dtype).clamp(-1.0, 1.0) * self.max_step
+        else:
+            step = torch.tensor(self.multipliers, dtype=log_factor.dtype, device=action.device).log()[action]
+        return (log_factor + step).clamp(-self.bound, self.bound)
+
+    def learning_rates(self, run: RunInfo, log_factor: Tensor, first: int, n_updates: int) -> Tensor:
+        """Return the learning rates of the next updates, shape (n_updates, P, L).
+
+        Args:
+            run: The runs.
+            log_factor: ln of the factors, shape (P, L).
+            first: Updates done.
+            n_updates: How many follow.
+        """
+        shape = REFERENCES[self.reference]
+        curve = [shape(min(update / run.total_updates, 1.0)) for update in range(first, first + n_updates)]
+        reference = torch.tensor(curve, dtype=torch.float64, device=log_factor.device)
+        return reference[:, None, None] * (run.base_lr[:, None] * log_factor.exp())
+
+
+ACTIONS: dict[str, ActionSpec] = {
+    "multipliers": ActionSpec(),
+    "log-scale": ActionSpec(max_step=0.7),
+    "anchored": ActionSpec(bound=2.3, reference="cosine"),
+    "anchored-log-scale": ActionSpec(max_step=0.7, bound=2.3, reference="cosine"),
+}
+"""Action spaces by name: the paper's cumulative multipliers, their continuous form, and both anchored to a cosine."""
