@@ -36,7 +36,7 @@ from ganno_bench.training.population import Engine, Population
 from ganno_bench.training.signals import LAYER_SIGNALS, Controls
 from ganno_bench.workloads.data import Examples, Split
 from ganno_bench.workloads.datasets import load_dataset
-from ganno_bench.workloads.suite import load_suite
+from ganno_bench.workloads.suite import find_suite, load_suite
 from ganno_bench.workloads.workload import Workload
 
 UPDATES = 60
@@ -266,7 +266,7 @@ def harness(repetitions: int) -> None:
     """What records, Optuna and its journal add to training: the share of a run that is not spent in the engine."""
     print("\n| workload | engine s | harness s | added |")
     print("| --- | ---: | ---: | ---: |")
-    text = (Path(__file__).parents[1] / "suites" / "quickstart.toml").read_text(encoding="utf-8")
+    text = find_suite("quickstart").read_text(encoding="utf-8")
     head, *tables = text.split("[[workload]]")
     trained: list[float] = []
     evaluated: list[float] = []

@@ -17,12 +17,14 @@ class Kind(StrEnum):
     workloads = "workloads"
     schedulers = "schedulers"
     datasets = "datasets"
+    environments = "environments"
+    observations = "observations"
+    actions = "actions"
+    rewards = "rewards"
 
 
 def list_(
-    kind: Annotated[
-        Kind, typer.Argument(help="What to list: suites, workloads, schedulers or datasets.", metavar="KIND")
-    ],
+    kind: Annotated[Kind, typer.Argument(help=f"What to list: {', '.join(Kind)}.", metavar="KIND")],
 ) -> None:
     """List what can be named on the command line and in suites."""
     header, rows = {
@@ -30,6 +32,10 @@ def list_(
         Kind.workloads: _workloads,
         Kind.schedulers: _schedulers,
         Kind.datasets: _datasets,
+        Kind.environments: _environments,
+        Kind.observations: _observations,
+        Kind.actions: _actions,
+        Kind.rewards: _rewards,
     }[kind]()
     _print_table(header, rows)
 
@@ -52,7 +58,11 @@ def show(name: Annotated[str, typer.Argument(help="A suite, workload, scheduler 
                 _print_fields({"suite": suite.name, **workload.model_dump(mode="json")})
                 _print_fields({f"dataset {workload.dataset}": _given(suite.dataset[workload.dataset])})
                 return
-    if name.partition("(")[0] in SCHEDULERS.entries() or ".py:" in name or name.startswith("torch:"):
+    if (
+        name.partition("(")[0] in SCHEDULERS.entries()
+        or ".py:" in name
+        or name.startswith(("torch:", "policy:", "default:"))
+    ):
         _show_scheduler(name)
         return
     datasets = {row[0]: row for row in _datasets()[1]}
@@ -104,6 +114,53 @@ def _datasets() -> Table:
     from ganno_bench.workloads.datasets import list_datasets
 
     return ["dataset", "where", "description"], [list(row) for row in list_datasets()]
+
+
+def _environments() -> Table:
+    from ganno_bench.workloads.suite import load_suite, suite_names
+
+    rows = [
+        [f"{suite.name}/{w.id}", w.model["family"], str(w.model.get("depth", "-")), w.optimizer.name, str(w.n_updates)]
+        for suite in map(load_suite, suite_names())
+        for w in suite.workload
+    ]
+    return ["environment (ganno_bench.marl.make_env)", "model", "depth", "optimizer", "updates"], rows
+
+
+def _observations() -> Table:
+    from ganno_bench.policies.observations import OBSERVATIONS
+
+    loaded = {name: OBSERVATIONS.load(name) for name in OBSERVATIONS.entries()}
+    rows = [[name, ", ".join(sorted(f.needs)) or "-", f.summary] for name, f in loaded.items()]
+    return ["observation", "needs", "description"], rows
+
+
+def _actions() -> Table:
+    from ganno_bench.policies.actions import ACTIONS
+
+    rows = [
+        [
+            name,
+            f"[-1, 1], at most e^{spec.max_step:g}"
+            if spec.continuous
+            else "x " + ", ".join(map(str, spec.multipliers)),
+            spec.reference,
+            f"e^+-{spec.bound:g}",
+        ]
+        for name, spec in ACTIONS.items()
+    ]
+    return ["action", "a decision", "reference schedule", "bound"], rows
+
+
+def _rewards() -> Table:
+    from ganno_bench.marl.rewards import REWARDS
+
+    loaded = {name: REWARDS.load(name) for name in REWARDS.entries()}
+    rows = [
+        [name, "each agent" if r.per_agent else "all agents", ", ".join(sorted(r.needs)) or "-", r.summary]
+        for name, r in loaded.items()
+    ]
+    return ["reward", "of", "needs", "description"], rows
 
 
 def _show_scheduler(ref: str) -> None:

@@ -74,6 +74,10 @@ class Split(ABC):
         """Return the indices of the examples that an evaluation covers, each once: int64, shape (n,), on the CPU."""
 
     @abstractmethod
+    def head(self, n_predictions: int) -> Self:
+        """Return the first examples, as many as have about `n_predictions` predictions, and at least one."""
+
+    @abstractmethod
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Self:
         """Return the split on another device; floating-point inputs are cast to `dtype`, integers stay integers."""
 
@@ -111,6 +115,9 @@ class Examples(Split):
     def windows(self) -> Tensor:
         """Return all indices."""
         return torch.arange(self.n_examples)
+
+    def head(self, n_predictions: int) -> Self:  # noqa: D102
+        return replace(self, inputs=self.inputs[:n_predictions], targets=self.targets[:n_predictions])
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Self:  # noqa: D102
         inputs = self.inputs.to(device, dtype if self.inputs.is_floating_point() else None)
@@ -150,6 +157,10 @@ class TokenStream(Split):
     def windows(self) -> Tensor:
         """Return the offsets 0, T, 2T, ... of examples that don't overlap; an incomplete last one is left out."""
         return torch.arange(0, self.n_examples, self.sequence_length)
+
+    def head(self, n_predictions: int) -> Self:  # noqa: D102
+        n_examples = max(1, n_predictions // self.sequence_length)
+        return replace(self, tokens=self.tokens[: n_examples * self.sequence_length + 1])
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Self:  # noqa: D102
         return replace(self, tokens=self.tokens.to(device))

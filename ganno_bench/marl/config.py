@@ -1,0 +1,88 @@
+"""What a training run is: a TOML file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ganno_bench.core.config import Config, parse_config, read_toml
+from ganno_bench.core.errors import ConfigError, UnknownNameError
+from ganno_bench.marl.env import DEFAULT_OBSERVATION
+from ganno_bench.marl.rewards import REWARDS
+from ganno_bench.marl.tasks import TaskDistribution
+from ganno_bench.policies.actions import ActionSpec
+from ganno_bench.policies.actor import ActorSpec
+from ganno_bench.policies.observations import load_features
+
+__all__ = ["LearnerConfig", "TrainConfig", "load_train_config"]
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class LearnerConfig(Config):
+    """MAPPO's settings."""
+
+    env_steps: Positive = 50_000
+    """Decisions of one run, all of its layers, in the whole training."""
+    tasks_per_batch: Positive = 6
+    """Workloads in one batch; each gives a whole episode."""
+    n_runs: Positive = 16
+    """Training runs of each."""
+    epochs: Positive = 4
+    """Times that a batch is used."""
+    minibatches: Positive = 4
+    """Gradient steps per epoch."""
+    lr: Annotated[float, Field(gt=0)] = 5e-4
+    """Adam's learning rate; it falls linearly to a tenth."""
+    clip: Annotated[float, Field(gt=0)] = 0.2
+    entropy: Annotated[float, Field(ge=0)] = 0.01
+    """Weight of the entropy bonus; it falls linearly to a tenth."""
+    discount: Annotated[float, Field(gt=0, le=1)] = 1.0
+    gae_lambda: Annotated[float, Field(gt=0, le=1)] = 0.95
+    critic: Literal["centralised", "independent"] = "centralised"
+    """MAPPO's critic, which pools over the layers, or IPPO's."""
+    critic_width: Positive = 64
+    max_grad_norm: Annotated[float, Field(gt=0)] = 0.5
+    evaluate_every: Positive = 5
+    """Batches between evaluations on the validation tasks."""
+
+
+class TrainConfig(Config):
+    """A policy and how it is trained."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
+    description: str = ""
+    seed: Annotated[int, Field(ge=0)] = 0
+    interval: Positive = 10
+    """Updates per decision once it is released; in training the tasks say."""
+    observation: Annotated[tuple[str, ...], Field(min_length=1)] = DEFAULT_OBSERVATION
+    action: ActionSpec = ActionSpec()
+    actor: ActorSpec = ActorSpec()
+    reward: dict[str, float] = Field(default_factory=lambda: {"log-validation": 1.0})
+    """Rewards and their weights."""
+    learner: LearnerConfig = LearnerConfig()
+    tasks: TaskDistribution
+
+
+def load_train_config(file: Path) -> TrainConfig:
+    """Read and check a training configuration.
+
+    Raises:
+        ConfigError: It is not valid; the message names file, key and value.
+        UnknownNameError: A feature or a reward is unknown.
+    """
+    config = parse_config(TrainConfig, read_toml(file), str(file))
+    try:
+        load_features(config.observation)
+    except UnknownNameError as error:
+        raise UnknownNameError(f"{file}: key 'observation': {error}") from None
+    if not config.reward:
+        raise ConfigError(f"{file}: key 'reward': at least one reward is needed")
+    for name in config.reward:
+        try:
+            REWARDS.load(name)
+        except UnknownNameError as error:
+            raise UnknownNameError(f"{file}: key 'reward': {error}") from None
+    return config

@@ -1,0 +1,301 @@
+"""A TorchRL environment in which each layer of each network in training is an agent.
+
+The batch dimension is a population of training runs, which are trained by the same engine, and see the same signals, as
+those of the benchmark. One step is one decision of all agents, in force for `interval` updates.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tensordict import TensorDict, TensorDictBase
+from torch import Tensor
+from torchrl.data import Bounded, Categorical, Composite, Unbounded
+from torchrl.envs import EnvBase
+
+from ganno_bench.core.seeding import stream_seed
+from ganno_bench.marl.rewards import CEILING, REWARDS, Reward, Transition
+from ganno_bench.policies.actions import ActionSpec
+from ganno_bench.policies.controller import Controller
+from ganno_bench.policies.observations import LIMIT
+from ganno_bench.training.optimizers import OPTIMIZERS
+from ganno_bench.training.population import Engine, Population
+from ganno_bench.workloads.datasets import data_directories, load_dataset
+from ganno_bench.workloads.suite import find_suite, load_suite
+from ganno_bench.workloads.workload import Workload
+
+__all__ = ["DEFAULT_OBSERVATION", "LayerwiseLREnv", "make_env"]
+
+DEFAULT_OBSERVATION = (
+    "log-lr-to-default",
+    "log-factor",
+    "log-grad-norm",
+    "log-param-norm",
+    "log-update-ratio",
+    "log-grad-ratio",
+    "grad-cosine",
+    "grad-snr",
+    "relative-depth",
+    "log-layers",
+    "progress",
+    "log-horizon",
+    "adaptive-optimizer",
+    "log-train-loss",
+    "loss-to-first",
+    "loss-change",
+    "loss-to-best",
+)
+"""All observations but those that need a validation loss at each decision."""
+
+
+class LayerwiseLREnv(EnvBase):  # type: ignore[misc]
+    """P training runs of one workload, whose layers' learning rates are the agents' to decide.
+
+    Keys, with A agents (the layers, or 1 for a controller of the whole network) and F features:
+
+    - `("agents", "observation")`, float32, shape (P, A, F)
+    - `("agents", "action")`, int64, shape (P, A): which multiplier; or float32, shape (P, A, 1), in [-1, 1]
+    - `reward`, float32, shape (P, 1); `("agents", "reward")`, shape (P, A, 1), if a reward is per agent
+    - `done`, `terminated`, `truncated`, bool, shape (P, 1): all runs end together, at their horizon
+    - `diverged`, bool, shape (P, 1): a run that diverged stays until the end, observes 0 and gets no reward
+    - `loss`, float32, shape (P, 1): the validation loss behind the reward, nats
+
+    Each reset begins another episode: fresh seeds, base learning rates and weight decays, drawn from a stream that the
+    seed of the environment and the number of the episode decide; nothing else is random.
+
+    Attributes:
+        engine: The workload.
+        controller: Observations and actions.
+        n_decisions: Steps in an episode.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        n_runs: int = 16,
+        interval: int = 10,
+        observation: Sequence[str] = DEFAULT_OBSERVATION,
+        action: ActionSpec | None = None,
+        reward: Mapping[str, float] | None = None,
+        base_lr: tuple[float, float] = (0.01, 100.0),
+        weight_decay: tuple[float, float] | None = None,
+        validation_size: int = 256,
+        seed: int = 0,
+    ) -> None:
+        """Make an environment.
+
+        Args:
+            engine: The workload.
+            n_runs: P, the batch size.
+            interval: Updates per decision.
+            observation: Names of features.
+            action: What an agent can do; the paper's multipliers by default.
+            reward: Names of rewards and their weights; they are added up. `log-validation` by default.
+            base_lr: Range, as multiples of the optimizer's default base learning rate; drawn log-uniformly.
+            weight_decay: Range, drawn log-uniformly; the optimizer's tuning range by default.
+            validation_size: Predictions of the validation split that the reward's loss is computed on.
+            seed: Decides every episode.
+
+        Raises:
+            UnknownNameError: A feature or a reward is unknown.
+        """
+        self.engine = engine
+        self.controller = Controller(observation, action or ActionSpec())
+        self.interval = interval
+        self.n_decisions = -(-engine.workload.spec.n_updates // interval)
+        self.rewards: list[tuple[Reward, float]] = [
+            (REWARDS.load(name), weight) for name, weight in (reward or {"log-validation": 1.0}).items()
+        ]
+        self.per_agent = any(kind.per_agent for kind, _ in self.rewards)
+        self.needs = self.controller.needs.union(*(kind.needs for kind, _ in self.rewards))
+        self.validation = engine.validation.head(validation_size)
+        self._ceiling = CEILING * engine.workload.dataset.chance_loss
+        self.defaults = OPTIMIZERS[engine.workload.spec.optimizer.name]
+        self._base_lr = (base_lr[0] * self.defaults.base_lr, base_lr[1] * self.defaults.base_lr)
+        self._weight_decay = weight_decay or self.defaults.weight_decay_range
+        self.episode = 0
+        self._seed = seed
+        super().__init__(device=engine.device, batch_size=[n_runs])
+        self._make_specs()
+
+    @property
+    def n_agents(self) -> int:
+        """A."""
+        return self.controller.n_agents(self.engine.layout.n_layers)
+
+    @property
+    def n_updates(self) -> int:
+        """Updates done in this episode."""
+        return self._population.n_updates
+
+    @property
+    def seen(self) -> Tensor:
+        """What the agents see now, float64, shape (P, A, F)."""
+        return self._seen
+
+    @property
+    def validation_loss(self) -> Tensor:
+        """The loss behind the reward, now; nats, float64, shape (P,)."""
+        return self._val
+
+    def _make_specs(self) -> None:
+        runs, agents, device = self.batch_size[0], self.n_agents, self.device
+        n_features = len(self.controller.features)
+        seen = Bounded(-LIMIT, LIMIT, (runs, agents, n_features), device=device, dtype=torch.float32)
+        flag = Categorical(2, (runs, 1), device=device, dtype=torch.bool)
+        self.observation_spec = Composite(
+            agents=Composite(observation=seen, shape=(runs, agents), device=device),
+            diverged=flag.clone(),
+            loss=Unbounded((runs, 1), device=device, dtype=torch.float32),
+            shape=(runs,),
+            device=device,
+        )
+        if self.controller.action.continuous:
+            action: Any = Bounded(-1.0, 1.0, (runs, agents, 1), device=device, dtype=torch.float32)
+        else:
+            action = Categorical(self.controller.action.n_outputs, (runs, agents), device=device, dtype=torch.int64)
+        self.action_spec = Composite(
+            agents=Composite(action=action, shape=(runs, agents), device=device), shape=(runs,), device=device
+        )
+        if self.per_agent:
+            own = Unbounded((runs, agents, 1), device=device, dtype=torch.float32)
+            self.reward_spec = Composite(
+                agents=Composite(reward=own, shape=(runs, agents), device=device), shape=(runs,), device=device
+            )
+        else:
+            self.reward_spec = Unbounded((runs, 1), device=device, dtype=torch.float32)
+        names = ("done", "terminated", "truncated")
+        self.done_spec = Composite({name: flag.clone() for name in names}, shape=(runs,), device=device)
+
+    def _set_seed(self, seed: int | None) -> None:
+        if seed is not None:
+            self._seed, self.episode = seed, 0
+
+    def begin(self, seeds: Sequence[int], base_lr: Tensor, weight_decay: Tensor) -> None:
+        """Begin an episode of given runs; `reset` does so with runs that it draws.
+
+        Args:
+            seeds: One for each run.
+            base_lr: Shape (P,).
+            weight_decay: Shape (P,).
+        """
+        self._run = self.engine.run_info(base_lr, weight_decay)
+        self._population: Population = self.engine.population(seeds, weight_decay, self.needs)
+        self._control = self.controller.init(self._run)
+        self._signals = self._population.observe()
+        self._val = self._validation_loss()
+        self._observe()
+
+    def _reset(self, tensordict: TensorDictBase | None = None, **_: Any) -> TensorDictBase:
+        runs = self.batch_size[0]
+        path = ("policy-training", self._seed, self.episode)
+        self.episode += 1
+        generator = torch.Generator().manual_seed(stream_seed(*path, "hyperparameters"))
+        drawn = torch.rand(2, runs, generator=generator, dtype=torch.float64)
+        self.begin(
+            [stream_seed(*path, index) for index in range(runs)],
+            _log_uniform(drawn[0], self._base_lr),
+            _log_uniform(drawn[1], self._weight_decay),
+        )
+        return self._packed(done=False)
+
+    def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
+        action = tensordict["agents", "action"]
+        if self.controller.action.continuous:
+            action = action.squeeze(-1)
+        transition = self.act(action)
+        result = self._packed(done=transition.done)
+        total_reward = sum(weight * kind.compute(transition) for kind, weight in self.rewards)
+        assert isinstance(total_reward, Tensor)
+        if self.per_agent:
+            if self.n_agents == 1:
+                total_reward = total_reward.mean(dim=1, keepdim=True)
+            shared = total_reward.float().expand(self.batch_size[0], self.n_agents)
+            result["agents", "reward"] = shared.unsqueeze(-1).contiguous()
+        else:
+            result["reward"] = total_reward.float()
+        return result
+
+    def act(self, action: Tensor) -> Transition:
+        """Make one decision, shape (P, A), and train for an interval: what `step` does, without TorchRL."""
+        first, total = self._population.n_updates, self.engine.workload.spec.n_updates
+        n_updates = min(self.interval, total - first)
+        controls, self._control = self.controller.act(self._control, self._run, action, first, n_updates)
+        before, val_before = self._signals, self._val
+        self._signals = after = self._population.advance(controls, n_updates)
+        self._val = self._validation_loss()
+        train_after = self._cut(after.train_loss)
+        self._observe()
+        return Transition(
+            before=before,
+            after=after,
+            val_before=val_before,
+            val_after=self._val,
+            train_before=self._cut(before.train_loss) if first else train_after,
+            train_after=train_after,
+            chance_loss=self.engine.workload.dataset.chance_loss,
+            lr_before=before.lr if first else self._run.base_lr[:, None].expand_as(before.lr),
+            n_updates=n_updates,
+            done=self._population.n_updates == total,
+        )
+
+    def _observe(self) -> None:
+        self._seen, self._control = self.controller.observe(self._control, self._run, self._signals)
+
+    def _validation_loss(self) -> Tensor:
+        return self._cut(self._population.evaluate(self.validation).loss)
+
+    def _cut(self, loss: Tensor) -> Tensor:
+        return loss.nan_to_num(self._ceiling, self._ceiling).clamp(1e-6, self._ceiling)
+
+    def _packed(self, *, done: bool) -> TensorDictBase:
+        runs = self.batch_size[0]
+        ended = torch.full((runs, 1), done, dtype=torch.bool, device=self.device)
+        agents = TensorDict({"observation": self._seen.float()}, [runs, self.n_agents], device=self.device)
+        return TensorDict(
+            {
+                "agents": agents,
+                "diverged": self._population.diverged[:, None].clone(),
+                "loss": self._val[:, None].float(),
+                "done": ended,
+                "terminated": ended.clone(),
+                "truncated": torch.zeros_like(ended),
+            },
+            self.batch_size,
+            device=self.device,
+        )
+
+
+def _log_uniform(uniform: Tensor, bounds: tuple[float, float]) -> Tensor:
+    low, high = math.log(bounds[0]), math.log(bounds[1])
+    return torch.exp(low + (high - low) * uniform)
+
+
+def make_env(
+    name: str, *, data_dirs: Sequence[Path] = (), device: str = "cpu", backend: str = "auto", **settings: Any
+) -> LayerwiseLREnv:
+    """Make an environment of a suite's workload.
+
+    Args:
+        name: `SUITE/WORKLOAD`; the suite is a name or a path to a TOML file.
+        data_dirs: Folders in which datasets are looked up by name.
+        device: A PyTorch device.
+        backend: `auto`, `vmap` or `loop`.
+        settings: See `LayerwiseLREnv`: `n_runs`, `interval`, `observation`, `action`, `reward`, `seed`, ...
+
+    Raises:
+        UnknownNameError: There is no such suite or workload.
+        DatasetError: The dataset is missing.
+    """
+    reference, _, workload_id = name.rpartition("/")
+    suite = load_suite(reference)
+    spec = suite.find_workload(workload_id)
+    dataset = load_dataset(
+        spec.dataset, suite.dataset[spec.dataset], data_directories(data_dirs), find_suite(reference).parent
+    )
+    return LayerwiseLREnv(Engine(Workload(spec, dataset), device=device, backend=backend), **settings)

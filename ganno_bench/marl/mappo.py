@@ -1,0 +1,414 @@
+"""The MAPPO trainer: whole episodes of several workloads at a time, one policy for all of their layers.
+
+Workloads of different depth have different numbers of agents. They are not padded: each workload has an environment and
+a loss of its own, and a gradient step adds the losses up, weighted by the number of decisions in them. So there is
+nothing to mask.
+
+Whatever is random in a batch is seeded by the number of the batch, so a training run that was killed goes on, from its
+last checkpoint, bit by bit as if it had not been.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from tensordict import TensorDictBase
+from torch import Tensor
+from torchrl.collectors import Collector
+from torchrl.modules import PopArtValueNorm
+from torchrl.objectives import ValueEstimators
+from torchrl.objectives.multiagent import IPPOLoss, MAPPOLoss
+
+from ganno_bench.core.config import content_hash
+from ganno_bench.core.errors import ResumeError
+from ganno_bench.core.seeding import stream_seed
+from ganno_bench.marl.config import TrainConfig
+from ganno_bench.marl.env import LayerwiseLREnv
+from ganno_bench.marl.modules import Critic, actor_module, critic_module
+from ganno_bench.marl.tasks import Task, draw_tasks
+from ganno_bench.policies.actor import Actor
+from ganno_bench.policies.policy import Policy, PolicyCard, TrainingCard
+from ganno_bench.training.population import Engine
+
+__all__ = ["Batch", "Trainer", "evaluate_greedily"]
+
+_VERSIONED = ("ganno-bench", "torch", "torchrl", "tensordict", "numpy")
+_VALIDATION_RUNS = 6
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one batch gave; a line of `metrics.csv`.
+
+    Attributes:
+        batch: Its number, from 1.
+        env_steps: Decisions of single runs so far.
+        seconds: Time spent so far, evaluations included.
+        env_steps_per_second: In this batch, learning included.
+        mean_return: Of its episodes: sum of the rewards, mean over runs and agents.
+        log_loss: Mean of ln(final validation loss / chance loss), at most ln 2.
+        diverged: Share of its runs that diverged.
+        entropy: Of the agents' decisions, nats.
+        explained_variance: Of the critic, 1 at best.
+        kl: From the policy that collected to the one that was learned.
+        clip_fraction: Share of decisions whose ratio was clipped.
+        validation: Mean of ln(final validation loss / chance loss) on the validation tasks, greedy; NaN between
+            evaluations.
+    """
+
+    batch: int
+    env_steps: int
+    seconds: float
+    env_steps_per_second: float
+    mean_return: float
+    log_loss: float
+    diverged: float
+    entropy: float
+    explained_variance: float
+    kl: float
+    clip_fraction: float
+    validation: float
+
+
+class Trainer:
+    """Trains one policy.
+
+    Attributes:
+        config: What is trained, and how.
+        out: Where everything is written: `config.json`, `metrics.csv`, `checkpoint.pt`, and `policy/`, the best so far.
+        policy: The policy as it is now.
+        batches: What was measured.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        source: Path,
+        out: Path,
+        *,
+        resume: bool = False,
+        data_dirs: Sequence[Path] = (),
+        device: str = "cpu",
+    ) -> None:
+        """Prepare the tasks and the networks.
+
+        Args:
+            config: What to train.
+            source: The file it came from, for messages and relative paths.
+            out: A folder for what is written.
+            resume: Whether to go on from a checkpoint in that folder.
+            data_dirs: Folders in which datasets are looked up by name.
+            device: A PyTorch device.
+
+        Raises:
+            ResumeError: There is something in `out` and `resume` is False, or nothing to resume from, or it was made
+                with another configuration.
+            UserError: The tasks cannot be made.
+        """
+        self.config = config
+        self.out = out
+        self._checkpoint = out / "checkpoint.pt"
+        self._check_out(resume)
+        learner = config.learner
+        torch.manual_seed(stream_seed("policy-weights", config.seed))
+        actor = Actor(config.actor, len(config.observation), config.action.n_outputs)
+        self.policy = Policy(self._card(TrainingCard(seed=config.seed)), actor)
+        critic = Critic(len(config.observation), learner.critic_width, centralised=learner.critic == "centralised")
+        tasks = draw_tasks(config.tasks, "training", config.tasks.n_tasks, source, data_dirs)
+        validation = draw_tasks(config.tasks, "validation", config.tasks.n_validation, source, data_dirs)
+        self._fingerprints = {
+            task.workload.spec.dataset: task.workload.dataset.fingerprint for task in [*tasks, *validation]
+        }
+        self._max_layers = max(len(task.workload.layers) for task in tasks)
+        self.envs = [
+            self._env(task, learner.n_runs, stream_seed("policy-training", config.seed, index), device)
+            for index, task in enumerate(tasks)
+        ]
+        # The base learning rates of validation are the default one, a tenth and ten times of it, for all seeds alike.
+        self._validation = [self._env(task, _VALIDATION_RUNS, 0, device) for task in validation]
+        module = actor_module(actor, config.action).to(device)
+        self._module = module
+        kind = MAPPOLoss if learner.critic == "centralised" else IPPOLoss
+        self.loss = kind(
+            module,
+            critic_module(critic).to(device),
+            value_norm=PopArtValueNorm(shape=1, device=torch.device(device)),
+            clip_epsilon=learner.clip,
+            entropy_coeff=learner.entropy,
+            normalize_advantage=False,  # it is done over all workloads of a batch
+            log_explained_variance=True,
+        )
+        own = ("agents", "reward") if self.envs[0].per_agent else "reward"
+        self.loss.set_keys(
+            action=("agents", "action"),
+            sample_log_prob=("agents", "action_log_prob"),
+            value=("agents", "state_value"),
+            advantage=("agents", "advantage"),
+            value_target=("agents", "value_target"),
+            reward=own,
+            done="done",
+            terminated="terminated",
+        )
+        self.loss.make_value_estimator(
+            ValueEstimators.MAGAE, gamma=learner.discount, lmbda=learner.gae_lambda, average_gae=False
+        )
+        self._optimizer = torch.optim.Adam(self.loss.parameters(), lr=learner.lr, eps=1e-5)
+        self._collectors: dict[int, Any] = {}
+        self.batches: list[Batch] = []
+        self._best = math.inf
+        self._seconds = 0.0
+        if resume:
+            self._load()
+
+    @property
+    def env_steps(self) -> int:
+        """Decisions of single runs so far."""
+        return self.batches[-1].env_steps if self.batches else 0
+
+    def train(
+        self,
+        *,
+        env_steps: int | None = None,
+        minutes: float | None = None,
+        on_batch: Callable[[Batch], None] = lambda batch: None,
+    ) -> None:
+        """Train until so many environment steps were made, or so much time was spent.
+
+        Args:
+            env_steps: Decisions of single runs; by default what the configuration says. Learning rate and entropy bonus
+                fall towards this end.
+            minutes: Stop after so long, whatever was reached.
+            on_batch: Called after each batch.
+        """
+        target = env_steps or self.config.learner.env_steps
+        began = time.perf_counter() - self._seconds
+        if not self.batches:
+            self._evaluate()  # the untrained policy is the first to be kept
+        while self.env_steps < target and (minutes is None or time.perf_counter() - began < 60 * minutes):
+            number = len(self.batches) + 1
+            self._anneal(min(1.0, self.env_steps / target))
+            start = time.perf_counter()
+            measured = self._learn(number)
+            steps = self.env_steps + int(measured.pop("env_steps"))
+            rate = (steps - self.env_steps) / (time.perf_counter() - start)
+            last = steps >= target or (minutes is not None and time.perf_counter() - began >= 60 * minutes)
+            evaluate = last or number % self.config.learner.evaluate_every == 0
+            validation = self._evaluate(steps) if evaluate else math.nan
+            self._seconds = time.perf_counter() - began
+            batch = Batch(number, steps, self._seconds, rate, validation=validation, **measured)
+            self.batches.append(batch)
+            if evaluate:
+                self._save()
+            on_batch(batch)
+
+    def _learn(self, number: int) -> dict[str, float]:
+        """Collect a batch and learn from it."""
+        learner = self.config.learner
+        torch.manual_seed(stream_seed("batch", self.config.seed, number))
+        chosen = torch.randperm(len(self.envs))[: learner.tasks_per_batch].tolist()
+        episodes = [self._collect(index, number) for index in chosen]
+        alive, statistics = [], []
+        for index, episode in zip(chosen, episodes, strict=True):
+            statistics.append(self._statistics(self.envs[index], episode))
+            # For the advantage, a run ends where it diverged; what comes after is left out.
+            ended = episode["next", "diverged"] | episode["next", "done"]
+            episode["next", "terminated"] = ended
+            episode["next", "done"] = ended
+            with torch.no_grad():
+                self.loss.value_estimator(episode)
+            alive.append(episode[~episode["diverged"].squeeze(-1)])
+        advantages = torch.cat([part["agents", "advantage"].flatten() for part in alive])
+        mean, deviation = advantages.mean(), advantages.std().clamp(min=1e-6)
+        for part in alive:
+            part["agents", "advantage"] = (part["agents", "advantage"] - mean) / deviation
+        learned: dict[str, list[float]] = {}
+        for _ in range(learner.epochs):
+            orders = [torch.randperm(len(part)).chunk(learner.minibatches) for part in alive]
+            for step in range(learner.minibatches):
+                pieces = [part[order[step]] for part, order in zip(alive, orders, strict=True) if step < len(order)]
+                for name, value in self._descend(pieces).items():
+                    learned.setdefault(name, []).append(value)
+        means = {name: sum(values) / len(values) for name, values in learned.items()}
+        count = sum(len(episode) for episode in episodes)
+        totals = {
+            name: sum(part[name] * len(episode) for part, episode in zip(statistics, episodes, strict=True)) / count
+            for name in statistics[0]
+        }
+        return {"env_steps": float(sum(episode.numel() for episode in episodes)), **totals, **means}
+
+    def _descend(self, pieces: Sequence[TensorDictBase]) -> dict[str, float]:
+        """Make one gradient step on pieces of several workloads' episodes."""
+        sizes = [piece["agents", "advantage"].numel() for piece in pieces]
+        self._optimizer.zero_grad()
+        means: dict[str, float] = {}
+        for piece, size in zip(pieces, sizes, strict=True):
+            share = size / sum(sizes)
+            terms = self.loss(piece)
+            ((terms["loss_objective"] + terms["loss_critic"] + terms["loss_entropy"]) * share).backward()
+            for name, key in (
+                ("entropy", "entropy"),
+                ("explained_variance", "explained_variance"),
+                ("kl", "kl_approx"),
+                ("clip_fraction", "clip_fraction"),
+            ):
+                means[name] = means.get(name, 0.0) + share * float(terms[key].mean())
+        torch.nn.utils.clip_grad_norm_(self.loss.parameters(), self.config.learner.max_grad_norm)
+        self._optimizer.step()
+        return means
+
+    def _collect(self, index: int, number: int) -> TensorDictBase:
+        """Return one episode of a workload, shape (P, T)."""
+        env = self.envs[index]
+        if index not in self._collectors:
+            frames = env.batch_size[0] * env.n_decisions
+            collector = Collector(
+                env,
+                self._module,
+                frames_per_batch=frames,
+                total_frames=-1,
+                reset_at_each_iter=True,
+                auto_register_policy_transforms=False,
+            )
+            self._collectors[index] = (collector, iter(collector))
+        env.episode = number
+        return next(self._collectors[index][1]).clone()
+
+    @staticmethod
+    def _statistics(env: LayerwiseLREnv, episode: TensorDictBase) -> dict[str, float]:
+        reward = episode["next", "agents", "reward"].mean(-2) if env.per_agent else episode["next", "reward"]
+        chance = env.engine.workload.dataset.chance_loss
+        return {
+            "mean_return": float(reward.sum(1).mean()),
+            "log_loss": float((episode["next", "loss"][:, -1] / chance).log().mean()),
+            "diverged": float(episode["next", "diverged"][:, -1].float().mean()),
+        }
+
+    def _anneal(self, progress: float) -> None:
+        """Let learning rate and entropy bonus fall to a tenth."""
+        factor = 1.0 - 0.9 * progress
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.config.learner.lr * factor
+        self.loss.entropy_coeff.fill_(self.config.learner.entropy * factor)
+
+    def _evaluate(self, env_steps: int = 0) -> float:
+        """Return the greedy policy's mean log loss on the validation tasks, and keep it if there was none better."""
+        actor = Actor(self.config.actor, len(self.config.observation), self.config.action.n_outputs)
+        actor.load_state_dict({name: value.cpu() for name, value in self.policy.actor.state_dict().items()})
+        policy = Policy(self.policy.card, actor)  # in float64, apart from the one that learns
+        losses = torch.cat([evaluate_greedily(policy, env) for env in self._validation])
+        result = float(losses.mean())
+        if result < self._best:
+            self._best = result
+            policy.card = self._card(
+                TrainingCard(
+                    config=_plain(self.config.model_dump(mode="json", exclude_none=True)),
+                    env_steps=env_steps,
+                    seconds=round(self._seconds, 1),
+                    seed=self.config.seed,
+                    datasets=self._fingerprints,
+                    max_layers=self._max_layers,
+                    versions={name: version(name) for name in _VERSIONED},
+                    evaluation={"validation_log_loss": round(result, 6)},
+                )
+            )
+            policy.save(self.out / "policy")
+        return result
+
+    def _card(self, training: TrainingCard) -> PolicyCard:
+        config = self.config
+        return PolicyCard(
+            name=config.name,
+            description=config.description,
+            interval=config.interval,
+            observation=config.observation,
+            action=config.action,
+            actor=config.actor,
+            training=training,
+        )
+
+    def _env(self, task: Task, n_runs: int, seed: int, device: str) -> LayerwiseLREnv:
+        return LayerwiseLREnv(
+            Engine(task.workload, device=device),
+            n_runs=n_runs,
+            interval=task.interval,
+            observation=self.config.observation,
+            action=self.config.action,
+            reward=self.config.reward,
+            base_lr=self.config.tasks.base_lr,
+            seed=seed,
+        )
+
+    def _check_out(self, resume: bool) -> None:
+        pinned = self.out / "config.json"
+        if resume:
+            if not self._checkpoint.is_file():
+                raise ResumeError(f"{self.out}: there is no checkpoint to go on from")
+            if json.loads(pinned.read_text("utf-8"))["hash"] != content_hash(self.config):
+                raise ResumeError(f"{self.out}: was begun with another configuration")
+            return
+        if pinned.exists():
+            raise ResumeError(f"{self.out}: is not empty; give --resume to go on, or another --out")
+        self.out.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({"hash": content_hash(self.config), "config": self.config.model_dump(mode="json")}, indent=1)
+        pinned.write_text(text + "\n", "utf-8")
+
+    def _save(self) -> None:
+        """Write a checkpoint, and the metrics up to it."""
+        state = {
+            "loss": {key: value for key, value in self.loss.state_dict().items() if isinstance(value, Tensor)},
+            "optimizer": self._optimizer.state_dict(),
+            "batches": [asdict(batch) for batch in self.batches],
+            "best": self._best,
+            "seconds": self._seconds,
+        }
+        temporary = self._checkpoint.with_suffix(".new")
+        torch.save(state, temporary)
+        os.replace(temporary, self._checkpoint)
+        with (self.out / "metrics.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow([field.name for field in fields(Batch)])
+            writer.writerows([f"{value:.6g}" for value in asdict(batch).values()] for batch in self.batches)
+
+    def _load(self) -> None:
+        state = torch.load(self._checkpoint, weights_only=True)
+        self.loss.load_state_dict(state["loss"], strict=False)
+        self._optimizer.load_state_dict(state["optimizer"])
+        self.batches = [Batch(**batch) for batch in state["batches"]]
+        self._best, self._seconds = state["best"], state["seconds"]
+
+
+def evaluate_greedily(policy: Policy, env: LayerwiseLREnv) -> Tensor:
+    """Return ln(final validation loss / chance loss) of each run of a fixed episode, shape (P,), at most ln 2.
+
+    A third of the runs each has a tenth of the optimizer's default base learning rate, the default, and ten times it.
+
+    Args:
+        policy: Decides greedily.
+        env: Its observations and actions are the policy's.
+    """
+    runs, spec = env.batch_size[0], env.engine.workload.spec
+    defaults = env.defaults
+    factors = torch.tensor([0.1, 1.0, 10.0], dtype=torch.float64).repeat(-(-runs // 3))[:runs]
+    seeds = [stream_seed("policy-validation", index // 3) for index in range(runs)]
+    env.begin(seeds, defaults.base_lr * factors, torch.full((runs,), defaults.weight_decay, dtype=torch.float64))
+    for _ in range(env.n_decisions):
+        env.act(policy.decide(env.seen))
+    assert env.n_updates == spec.n_updates
+    return (env.validation_loss / env.engine.workload.dataset.chance_loss).log()
+
+
+def _plain(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what TOML can hold: no None."""
+    return {
+        key: _plain(value) if isinstance(value, Mapping) else value for key, value in data.items() if value is not None
+    }

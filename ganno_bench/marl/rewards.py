@@ -1,0 +1,127 @@
+"""What agents are rewarded for: small pure functions of what a decision led from and to.
+
+A reward is shared by the agents of a run, shape (P, 1), or each has its own, shape (P, L). Losses are cut off at
+`CEILING` times the chance loss, which is also what a diverged run counts as; so a reward is always finite. Validation
+losses are those of a small part of the validation split; test data is nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ganno_bench.core.registry import Registry
+from ganno_bench.training.signals import Signals
+
+__all__ = ["CEILING", "REWARDS", "Reward", "Transition", "reward"]
+
+CEILING = 2.0
+"""Losses count as at most so many times the chance loss."""
+
+
+@dataclass(frozen=True)
+class Transition:
+    """One decision and what came of it.
+
+    Attributes:
+        before: Signals at the decision.
+        after: Signals when the next one is due.
+        val_before: Validation loss at the decision, nats, shape (P,), cut off.
+        val_after: When the next one is due.
+        train_before: Training loss of the interval before the decision, cut off; of the interval itself at the first.
+        train_after: Training loss of the decision's interval, cut off.
+        chance_loss: Of the dataset, nats.
+        lr_before: Learning rates of the last update before the decision, shape (P, L); the base learning rate at first.
+        n_updates: Updates in the interval.
+        done: Whether this was the last decision.
+    """
+
+    before: Signals
+    after: Signals
+    val_before: Tensor
+    val_after: Tensor
+    train_before: Tensor
+    train_after: Tensor
+    chance_loss: float
+    lr_before: Tensor
+    n_updates: int
+    done: bool
+
+
+@dataclass(frozen=True)
+class Reward:
+    """A registered reward.
+
+    Attributes:
+        compute: The function.
+        needs: Optional signals that it reads.
+        per_agent: Whether each agent has its own.
+        summary: What it is, in a line.
+    """
+
+    compute: Callable[[Transition], Tensor]
+    needs: frozenset[str]
+    per_agent: bool
+    summary: str
+
+
+def reward(*needs: str, per_agent: bool = False) -> Callable[[Callable[[Transition], Tensor]], Reward]:
+    """Make a reward of a function, whose docstring's first line says what it is."""
+
+    def wrap(compute: Callable[[Transition], Tensor]) -> Reward:
+        return Reward(compute, frozenset(needs), per_agent, (compute.__doc__ or "").partition("\n")[0])
+
+    return wrap
+
+
+REWARDS = Registry(
+    "reward",
+    {
+        "log-validation": "ganno_bench.marl.rewards:log_validation",
+        "log-training": "ganno_bench.marl.rewards:log_training",
+        "terminal": "ganno_bench.marl.rewards:terminal",
+        "difference": "ganno_bench.marl.rewards:difference",
+    },
+    group="ganno_bench.rewards",
+)
+"""Reward name -> where it is."""
+
+
+@reward()
+def log_validation(transition: Transition) -> Tensor:
+    """Logarithm of the validation loss before, minus after: it adds up to that of the whole run."""
+    return (transition.val_before.log() - transition.val_after.log())[:, None]
+
+
+@reward()
+def log_training(transition: Transition) -> Tensor:
+    """Logarithm of the training loss before, minus after."""
+    return (transition.train_before.log() - transition.train_after.log())[:, None]
+
+
+@reward()
+def terminal(transition: Transition) -> Tensor:
+    """Nothing until the end, then the logarithm of the chance loss over the final validation loss."""
+    final = (transition.chance_loss / transition.val_after).log()
+    return (final if transition.done else torch.zeros_like(final))[:, None]
+
+
+@reward("grad_norm", "direction_norm", "grad_cosine", per_agent=True)
+def difference(transition: Transition) -> Tensor:
+    """By how much the layer's choice lowered the loss, to first order, compared with leaving its learning rate alone.
+
+    The counterfactual changes one layer's learning rate and nothing else. To first order the loss then differs by the
+    difference of the learning rates times the updates times the inner product of gradient and direction, which is
+    |gradient| |direction| cos(gradient, momentum) up to what the optimizer does to the momentum. Relative to the loss,
+    and within [-1, 1]. 0 in a run that diverged.
+    """
+    after = transition.after
+    assert after.grad_norm is not None
+    assert after.direction_norm is not None
+    assert after.grad_cosine is not None
+    slope = after.grad_norm * after.direction_norm * after.grad_cosine
+    gain = (after.lr - transition.lr_before) * transition.n_updates * slope / transition.train_after[:, None]
+    return gain.nan_to_num(0.0, 0.0, 0.0).clamp(-1.0, 1.0)

@@ -1,0 +1,152 @@
+"""What policies are trained on: a fixed set of workloads, drawn once from declared ranges.
+
+Episodes differ beyond that in seeds, base learning rate and weight decay, which the environment draws for each run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import torch
+from pydantic import Field
+
+from ganno_bench.core.config import Config
+from ganno_bench.core.errors import ConfigError, did_you_mean
+from ganno_bench.core.seeding import stream_seed
+from ganno_bench.workloads.data import Dataset, Examples
+from ganno_bench.workloads.datasets import load_dataset
+from ganno_bench.workloads.models import check_model
+from ganno_bench.workloads.suite import DatasetSpec, OptimizerSpec, WorkloadSpec
+from ganno_bench.workloads.workload import Workload
+
+__all__ = ["FamilyTasks", "Task", "TaskDistribution", "draw_tasks"]
+
+T = TypeVar("T")
+Positive = Annotated[int, Field(ge=1)]
+Range = tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]]
+
+
+class FamilyTasks(Config):
+    """Workloads of one model family on one dataset."""
+
+    dataset: str
+    """Key of one of the declared datasets."""
+    model: dict[str, Any]
+    """`family`, and arguments that all of these workloads share."""
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    """How often this family is drawn, relative to the others."""
+    depth: tuple[Positive, Positive]
+    """Range of depths, both ends included. Evaluation goes deeper."""
+    width: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    batch_size: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    optimizer: Annotated[tuple[Literal["sgd", "adam", "adamw"], ...], Field(min_length=1)]
+    gain: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None = None
+    """Range of the initialisation's scale, log-uniform, for families that have one."""
+    label_noise: Range = (0.0, 0.0)
+    """Range of the share of training labels that are replaced by random ones."""
+
+
+class TaskDistribution(Config):
+    """The ranges that workloads are drawn from."""
+
+    n_tasks: Positive = 24
+    """Workloads to train on."""
+    n_validation: Positive = 6
+    """Further workloads, by which the best checkpoint is chosen."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    decisions: tuple[Positive, Positive] = (15, 60)
+    """Range of the horizon, in decisions."""
+    interval: tuple[Positive, Positive] = (5, 15)
+    """Range of the updates per decision."""
+    base_lr: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.01, 100.0)
+    """Range of each run's base learning rate, as multiples of the optimizer's default; log-uniform."""
+    dataset: dict[str, DatasetSpec]
+    family: Annotated[tuple[FamilyTasks, ...], Field(min_length=1)]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A workload and how often the agents decide in it."""
+
+    workload: Workload
+    interval: int
+
+
+def draw_tasks(
+    distribution: TaskDistribution, stream: str, n_tasks: int, source: Path, data_dirs: Sequence[Path] = ()
+) -> list[Task]:
+    """Draw workloads, the same ones for the same stream.
+
+    Args:
+        distribution: The ranges.
+        stream: `training` or `validation`.
+        n_tasks: How many.
+        source: The file that the ranges were read from, for messages and relative paths.
+        data_dirs: Folders in which datasets are looked up by name.
+
+    Raises:
+        ConfigError: A model's arguments are wrong, or a dataset is not declared.
+        DatasetError: A dataset is missing.
+    """
+    for index, family in enumerate(distribution.family):
+        if family.dataset not in distribution.dataset:
+            raise ConfigError(
+                f"{source}: key 'tasks.family[{index}].dataset': no dataset {family.dataset!r} is declared"
+                f"{did_you_mean(family.dataset, distribution.dataset)}"
+            )
+    used = {family.dataset for family in distribution.family}
+    data = {name: load_dataset(name, distribution.dataset[name], data_dirs, source.parent) for name in sorted(used)}
+    weights = torch.tensor([family.weight for family in distribution.family], dtype=torch.float64)
+    tasks = []
+    for index in range(n_tasks):
+        generator = torch.Generator().manual_seed(stream_seed("tasks", distribution.seed, stream, index))
+        chosen = int(torch.multinomial(weights, 1, generator=generator))
+        family = distribution.family[chosen]
+        model = dict(family.model)
+        model["depth"] = _whole(family.depth, generator)
+        model["width"] = _one_of(family.width, generator)
+        if family.gain is not None:
+            low, high = math.log(family.gain[0]), math.log(family.gain[1])
+            model["gain"] = math.exp(low + (high - low) * _uniform(generator))
+        check_model(model, str(source), f"tasks.family[{chosen}].model")
+        decisions, interval = _whole(distribution.decisions, generator), _whole(distribution.interval, generator)
+        spec = WorkloadSpec(
+            id=f"{stream}-{index}-{model['family']}-{model['depth']}",
+            dataset=family.dataset,
+            model=model,
+            optimizer=OptimizerSpec(name=_one_of(family.optimizer, generator)),
+            batch_size=_one_of(family.batch_size, generator),
+            n_updates=decisions * interval,
+        )
+        low, high = family.label_noise
+        noise = low + (high - low) * _uniform(generator)
+        tasks.append(Task(Workload(spec, _with_noise(data[family.dataset], noise, generator)), interval))
+    return tasks
+
+
+def _with_noise(dataset: Dataset, share: float, generator: torch.Generator) -> Dataset:
+    """Replace a share of the training labels by random ones."""
+    train = dataset.train
+    if share <= 0 or not isinstance(train, Examples):
+        return dataset
+    targets = train.targets.clone()
+    wrong = torch.rand(len(targets), generator=generator) < share
+    targets[wrong] = torch.randint(dataset.shape.n_outputs, (int(wrong.sum()),), generator=generator)
+    return replace(dataset, train=replace(train, targets=targets))
+
+
+def _uniform(generator: torch.Generator) -> float:
+    return float(torch.rand((), generator=generator, dtype=torch.float64))
+
+
+def _whole(bounds: tuple[int, int], generator: torch.Generator) -> int:
+    low, high = sorted(bounds)
+    return int(torch.randint(low, high + 1, (), generator=generator))
+
+
+def _one_of(choices: Sequence[T], generator: torch.Generator) -> T:
+    return choices[int(torch.randint(len(choices), (), generator=generator))]

@@ -1,0 +1,214 @@
+"""The trainer: what it writes, that it resumes bit by bit, that it learns, and what it says to wrong input."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+
+from ganno_bench.core.errors import ConfigError, ResumeError, UserError
+from ganno_bench.marl.config import load_train_config
+from ganno_bench.marl.mappo import Batch, Trainer, evaluate_greedily
+from ganno_bench.marl.modules import Critic
+from ganno_bench.marl.tasks import draw_tasks
+from ganno_bench.policies.policy import load_policy
+
+CONFIG = """
+name = "tiny"
+seed = 3
+
+[actor]
+hidden = [16]
+
+[learner]
+env_steps = 300
+tasks_per_batch = 2
+n_runs = 4
+epochs = 2
+minibatches = 2
+evaluate_every = 1
+
+[tasks]
+n_tasks = 3
+n_validation = 1
+decisions = [4, 6]
+interval = [2, 3]
+
+[tasks.dataset.digits]
+source = "digits"
+task = "image-classification"
+input = "image"
+target = "label"
+max_train = 200
+max_validation = 60
+
+[[tasks.family]]
+dataset = "digits"
+model = { family = "mlp" }
+depth = [1, 3]
+width = [8]
+batch_size = [16]
+optimizer = ["sgd", "adamw"]
+gain = [0.7, 1.5]
+label_noise = [0.0, 0.3]
+"""
+
+
+@pytest.fixture
+def config_file(tmp_path: Path) -> Path:
+    file = tmp_path / "tiny.toml"
+    file.write_text(CONFIG)
+    return file
+
+
+def trainer_of(file: Path, out: str = "out", *, resume: bool = False) -> Trainer:
+    return Trainer(load_train_config(file), file, file.parent / out, resume=resume)
+
+
+def without_time(batches: list[Batch]) -> list[tuple[float, ...]]:
+    return [(b.batch, b.env_steps, b.mean_return, b.log_loss, b.entropy, b.kl, b.validation) for b in batches]
+
+
+def weights(trainer: Trainer) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in trainer.loss.parameters()])
+
+
+def test_what_it_leaves(config_file: Path) -> None:
+    trainer = trainer_of(config_file)
+    trainer.train()
+    with (trainer.out / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["batch"]) for row in rows] == [b.batch for b in trainer.batches]
+    assert int(float(rows[-1]["env_steps"])) == trainer.env_steps >= 300
+    policy = load_policy(trainer.out / "policy")
+    assert policy.card.name == "tiny"
+    card = policy.card.training
+    assert card.seed == 3
+    assert 1 < card.max_layers <= 4
+    assert set(card.datasets) == {"digits"}
+    best = min(b.validation for b in trainer.batches)
+    assert card.evaluation["validation_log_loss"] <= round(best, 6)
+    found = torch.cat([evaluate_greedily(policy, env) for env in trainer._validation]).mean()
+    assert float(found) == pytest.approx(card.evaluation["validation_log_loss"], abs=1e-6)
+
+
+@pytest.mark.parametrize("action", ["max_step = 0.5", 'reference = "cosine"\nbound = 2.0', 'scope = "network"'])
+@pytest.mark.parametrize("learner", ['critic = "independent"', 'critic = "centralised"'])
+def test_other_actions_and_critics(config_file: Path, action: str, learner: str) -> None:
+    text = CONFIG.replace("[learner]", f"[action]\n{action}\n\n[reward]\ndifference = 1.0\n\n[learner]\n{learner}")
+    config_file.write_text(text)
+    trainer = trainer_of(config_file)
+    before = weights(trainer)
+    trainer.train(env_steps=1)
+    assert len(trainer.batches) == 1
+    assert weights(trainer).isfinite().all()
+    assert not torch.equal(weights(trainer), before)
+
+
+def test_a_killed_training_goes_on_bit_by_bit(config_file: Path) -> None:
+    whole = trainer_of(config_file, "whole")
+    whole.train()
+    assert len(whole.batches) >= 4
+    killed = trainer_of(config_file, "killed")
+
+    class KilledError(Exception):
+        pass
+
+    def die(batch: Batch) -> None:
+        if batch.batch == 2:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        killed.train(on_batch=die)
+    resumed = trainer_of(config_file, "killed", resume=True)
+    assert len(resumed.batches) == 2
+    resumed.train()
+    assert without_time(resumed.batches) == without_time(whole.batches)
+    assert torch.equal(weights(resumed), weights(whole))
+    assert load_policy(resumed.out / "policy").hash == load_policy(whole.out / "policy").hash
+
+
+def test_what_is_refused(config_file: Path) -> None:
+    with pytest.raises(ResumeError, match="there is no checkpoint to go on from"):
+        trainer_of(config_file, resume=True)
+    trainer_of(config_file).train(env_steps=1)
+    with pytest.raises(ResumeError, match="is not empty; give --resume to go on, or another --out"):
+        trainer_of(config_file)
+    config_file.write_text(CONFIG.replace("seed = 3", "seed = 4"))
+    with pytest.raises(ResumeError, match="was begun with another configuration"):
+        trainer_of(config_file, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("n_runs = 4", "n_run = 4", "unknown key 'learner.n_run'; did you mean 'n_runs'?"),
+        ("[learner]", "[reward]\nlog-trainig = 1.0\n[learner]", "key 'reward': unknown reward 'log-trainig'; did you"),
+        ("seed = 3", 'observation = ["log-rl"]', "key 'observation': unknown observation 'log-rl'; did you mean"),
+        ('dataset = "digits"\nmodel', 'dataset = "digit"\nmodel', "key 'tasks.family[0].dataset': no dataset 'digit'"),
+        ('family = "mlp"', 'family = "mpl"', "key 'tasks.family[0].model.family': unknown model 'mpl'; did you mean"),
+        ("[actor]", "[action]\nmultipliers = [0.5, 2.0]\n[actor]", "key 'action': Value error, 1.0 is missing among"),
+    ],
+)
+def test_what_is_wrong_with_a_configuration(config_file: Path, old: str, new: str, message: str) -> None:
+    assert old in CONFIG
+    config_file.write_text(CONFIG.replace(old, new))
+    with pytest.raises(UserError) as caught:
+        trainer_of(config_file)
+    assert str(caught.value).startswith(f"{config_file}: {message}")
+    assert "\n" not in str(caught.value)
+    assert isinstance(caught.value, UserError | ConfigError)
+
+
+def test_tasks_are_the_same_every_time_and_within_their_ranges(config_file: Path) -> None:
+    distribution = load_train_config(config_file).tasks
+    first, again, validation = (
+        draw_tasks(distribution, stream, 12, config_file) for stream in ("training", "training", "validation")
+    )
+    assert [t.workload.spec for t in first] == [t.workload.spec for t in again]
+    assert [t.workload.spec.model for t in first] != [t.workload.spec.model for t in validation]
+    assert {t.workload.spec.model["depth"] for t in first} == {1, 2, 3}
+    assert {t.workload.spec.optimizer.name for t in first} == {"sgd", "adamw"}
+    for task in first:
+        assert task.interval in (2, 3)
+        assert 4 <= task.workload.spec.n_updates / task.interval <= 6
+        assert 0.7 <= task.workload.spec.model["gain"] <= 1.5
+    noisy = [
+        t for t in first if not torch.equal(t.workload.dataset.train.targets, first[0].workload.dataset.train.targets)
+    ]
+    assert noisy
+    assert torch.equal(noisy[0].workload.dataset.validation.targets, first[0].workload.dataset.validation.targets)
+
+
+@pytest.mark.parametrize("centralised", [True, False])
+def test_the_critic_takes_any_number_of_agents_in_any_order(centralised: bool) -> None:
+    torch.manual_seed(0)
+    critic = Critic(6, 8, centralised=centralised)
+    seen = torch.randn(5, 7, 6)
+    values = critic(seen)
+    assert values.shape == (5, 7, 1)
+    order = torch.randperm(7)
+    torch.testing.assert_close(critic(seen[:, order]), values[:, order])
+    other = seen.clone()
+    other[:, 3] += 1.0
+    assert torch.equal(critic(other)[:, 0], values[:, 0]) != centralised
+
+
+@pytest.mark.slow
+def test_three_minutes_are_enough_to_learn(config_file: Path) -> None:
+    text = CONFIG.replace("env_steps = 300", "env_steps = 30000").replace("max_train = 200\nmax_validation = 60\n", "")
+    text = text.replace("n_runs = 4", "n_runs = 16").replace(
+        "epochs = 2\nminibatches = 2", "epochs = 6\nminibatches = 8"
+    )
+    text = text.replace("evaluate_every = 1", "evaluate_every = 5").replace(
+        "decisions = [4, 6]", "decisions = [15, 30]"
+    )
+    config_file.write_text(text)
+    trainer = trainer_of(config_file)
+    trainer.train(minutes=3)
+    tenth = len(trainer.batches) // 10
+    early = sum(b.mean_return for b in trainer.batches[:tenth]) / tenth
+    late = sum(b.mean_return for b in trainer.batches[-tenth:]) / tenth
+    assert late > early + 0.2
