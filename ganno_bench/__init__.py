@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ganno_bench.api import Report, load_records, run
+    from ganno_bench.integrations.torch_loop import GannoScheduler, layer_groups
 
-__all__ = ["Report", "__version__", "load_records", "run"]
+__all__ = ["GannoScheduler", "Report", "__version__", "layer_groups", "load_records", "run"]
 __version__ = "0.1.0"
 
 
@@ -15,4 +16,8 @@ def __getattr__(name: str) -> Any:
         from ganno_bench import api
 
         return getattr(api, name)
+    if name in ("GannoScheduler", "layer_groups"):
+        from ganno_bench.integrations import torch_loop
+
+        return getattr(torch_loop, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

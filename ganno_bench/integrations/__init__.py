@@ -1,0 +1,1 @@
+"""Trained policies outside of the benchmark."""

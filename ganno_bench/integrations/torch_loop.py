@@ -1,0 +1,297 @@
+"""A trained policy in a PyTorch training loop of the user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ganno_bench.core.errors import ConfigError
+from ganno_bench.policies.controller import ControlState
+from ganno_bench.policies.observations import Memory
+from ganno_bench.policies.policy import load_policy
+from ganno_bench.schedulers.policy import find_policy
+from ganno_bench.training.signals import Controls, RunInfo, Signals
+from ganno_bench.workloads.layers import partition
+
+__all__ = ["GannoScheduler", "layer_groups"]
+
+_TINY = 1e-30
+
+
+def layer_groups(model: nn.Module) -> list[dict[str, Any]]:
+    """Return a parameter group for each layer of a network, from input to output, to make an optimizer from.
+
+    A layer is what `model.layers()` says, if there is such a method, or else a child module that holds parameters. For
+    a network whose blocks lie deeper, pass groups of your own: a policy was trained on groups of a linear map and its
+    bias, or of a block.
+
+    Raises:
+        PluginError: A parameter belongs to no layer, or to two.
+    """
+    parameters = dict(model.named_parameters())
+    return [
+        {"name": layer.name, "params": [parameters[name] for name in layer.parameters]} for layer in partition(model)
+    ]
+
+
+class GannoScheduler:
+    """Sets the learning rate of each parameter group by a trained policy, which sees how training goes.
+
+        optimizer = torch.optim.SGD(layer_groups(model), lr=0.01, momentum=0.9)
+        scheduler = GannoScheduler(optimizer, total_updates=1000)
+        for inputs, targets in batches:
+            optimizer.zero_grad()
+            loss = loss_function(model(inputs), targets)
+            loss.backward()
+            optimizer.step()
+            scheduler.step(loss)
+
+    Call `step` once for each `optimizer.step()`, after it and before the gradients are cleared: it reads the gradients
+    that the update was made with (`.grad`, weight decay not included; after clipping and unscaling, if there was any).
+    With accumulated gradients that is once for each accumulated batch, with the mean of its losses. Under a
+    `torch.amp.GradScaler` call it after `scaler.step(optimizer)`, which unscales the gradients; an update that the
+    scaler skipped, whose gradients are not finite, counts as an update of the horizon and is not measured.
+
+    Any `torch.optim` optimizer will do. The policy was trained with SGD with momentum and AdamW; an optimizer with
+    `betas` is taken for an Adam, any other for SGD.
+
+    Attributes:
+        n_updates: Calls of `step` so far.
+    """
+
+    def __init__(
+        self, optimizer: torch.optim.Optimizer, total_updates: int, policy: str | Path = "ganno-anchored"
+    ) -> None:
+        """Take over the learning rates of an optimizer.
+
+        Args:
+            optimizer: A parameter group for each layer, from input to output, as `layer_groups` makes them. All begin
+                with the same learning rate: the base learning rate.
+            total_updates: The horizon; afterwards the learning rates stay as they are.
+            policy: Name of a shipped policy, or a policy's folder.
+
+        Raises:
+            ConfigError: There is no such policy, the groups' learning rates differ, or the horizon is below 1.
+        """
+        if total_updates < 1:
+            raise ConfigError(f"total_updates is less than 1 (value: {total_updates})")
+        rates = [float(group["lr"]) for group in optimizer.param_groups]
+        if len(set(rates)) > 1:
+            raise ConfigError(f"the parameter groups begin with different learning rates: {sorted(set(rates))}")
+        self.policy = load_policy(find_policy(str(policy)))
+        self.optimizer = optimizer
+        self._groups: list[list[Tensor]] = [
+            [parameter for parameter in group["params"] if parameter.requires_grad] for group in optimizer.param_groups
+        ]
+        defaults = optimizer.param_groups[0]
+        names = {torch.optim.SGD: "sgd", torch.optim.Adam: "adam", torch.optim.AdamW: "adamw"}
+        kind = names.get(type(optimizer), "adamw" if "betas" in defaults else "sgd")
+        self._run = RunInfo(
+            layer_names=tuple(str(group.get("name", i)) for i, group in enumerate(optimizer.param_groups)),
+            layer_sizes=tuple(sum(parameter.numel() for parameter in group) for group in self._groups),
+            base_lr=torch.tensor([rates[0]], dtype=torch.float64),
+            weight_decay=torch.tensor([float(defaults.get("weight_decay", 0.0))], dtype=torch.float64),
+            total_updates=total_updates,
+            optimizer=kind,
+        )
+        self._needs = self.policy.controller.needs
+        self._control = self.policy.controller.init(self._run)
+        self.n_updates = 0
+        self._begin_interval()
+        self._before: list[Tensor] | None = None
+        self._momentum: list[Tensor | None] | None = None
+        self._decide(torch.full((1, self._n_layers), torch.nan, dtype=torch.float64), {}, torch.nan, None)
+        self._prepare()
+
+    @property
+    def _n_layers(self) -> int:
+        return len(self._groups)
+
+    def get_last_lr(self) -> list[float]:
+        """Return the learning rate of each group, as torch's schedulers do."""
+        return [float(group["lr"]) for group in self.optimizer.param_groups]
+
+    @torch.no_grad()
+    def step(self, loss: Tensor | float, val_loss: Tensor | float | None = None) -> None:
+        """Take in an update that was just made, and set the learning rates of the next one.
+
+        Args:
+            loss: The loss on the batch that the update was made with; nats, for a policy to be at home.
+            val_loss: A validation loss; only policies that observe one need it, and only when they decide.
+
+        Raises:
+            ConfigError: There are no gradients, or the policy needs a validation loss and there is none.
+        """
+        gradients = [[parameter.grad for parameter in group] for group in self._groups]
+        if all(gradient is None for group in gradients for gradient in group):
+            raise ConfigError("there are no gradients: call step() after optimizer.step() and before zero_grad()")
+        norms = torch.tensor(
+            [_norm([gradient for gradient in group if gradient is not None]) for group in gradients],
+            dtype=torch.float64,
+        )
+        if not bool((norms > 0).any()) and self.n_updates == 0:
+            raise ConfigError("all gradients are zero: call step() after optimizer.step() and before zero_grad()")
+        total, interval = self._run.total_updates, self.policy.card.interval
+        self.n_updates += 1
+        if self.n_updates >= total:
+            return
+        last = self.n_updates % interval == 0
+        if bool(norms.isfinite().all()):
+            self._measure(gradients, norms, float(loss))
+        if last:
+            signals = self._finish(gradients, norms)
+            used = torch.tensor([self.get_last_lr()], dtype=torch.float64)
+            mean = self._loss_sum / self._n_measured if self._n_measured else torch.nan
+            self._decide(used, signals, mean, None if val_loss is None else float(val_loss))
+            self._begin_interval()
+        self._apply()
+        self._prepare()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state, of tensors, numbers and lists: enough to go on exactly."""
+        return {
+            "n_updates": self.n_updates,
+            "log_factor": self._control.log_factor.clone(),
+            "memory": {name: value.clone() for name, value in vars(self._control.memory).items()},
+            "lr_block": self._lr_block.clone(),
+            "block_begin": self._block_begin,
+            "loss_sum": self._loss_sum,
+            "n_measured": self._n_measured,
+            "norm_sum": self._norm_sum.clone(),
+            "gradient_sum": [tensor.clone() for tensor in self._gradient_sum],
+            "before": None if self._before is None else [tensor.clone() for tensor in self._before],
+            "momentum": None
+            if self._momentum is None
+            else [None if tensor is None else tensor.clone() for tensor in self._momentum],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned; the optimizer's own state is the optimizer's to restore."""
+        self.n_updates = state["n_updates"]
+        self._control = ControlState(state["log_factor"].clone(), Memory(**state["memory"]))
+        self._lr_block, self._block_begin = state["lr_block"].clone(), state["block_begin"]
+        self._loss_sum, self._n_measured = state["loss_sum"], state["n_measured"]
+        self._norm_sum = state["norm_sum"].clone()
+        self._gradient_sum[:] = [tensor.clone() for tensor in state["gradient_sum"]]
+        self._before, self._momentum = state["before"], state["momentum"]
+        self._apply()
+
+    def _decide(
+        self, used: Tensor, signals: dict[str, Tensor], train_loss: float | Tensor, val_loss: float | None
+    ) -> None:
+        controller = self.policy.controller
+        if "val_loss" in self._needs and val_loss is None and self.n_updates:
+            raise ConfigError(f"the policy {self.policy.card.name!r} observes a validation loss: step(loss, val_loss)")
+        blank = torch.full_like(used, torch.nan)
+        fields: dict[str, Any] = {name: signals.get(name, blank) for name in self._needs - {"val_loss"}}
+        if not self.n_updates and "param_norm" in self._needs:
+            fields["param_norm"] = self._param_norms()
+        if "val_loss" in self._needs:
+            fields["val_loss"] = torch.tensor([torch.nan if val_loss is None else val_loss], dtype=torch.float64)
+        seen, control = controller.observe(
+            self._control,
+            self._run,
+            Signals(
+                n_updates=self.n_updates,
+                total_updates=self._run.total_updates,
+                diverged=torch.zeros(1, dtype=torch.bool),
+                lr=used,
+                train_loss=torch.as_tensor([float(train_loss)], dtype=torch.float64),
+                **fields,
+            ),
+        )
+        n_updates = min(self.policy.card.interval, self._run.total_updates - self.n_updates)
+        controls: Controls
+        controls, self._control = controller.act(
+            control, self._run, self.policy.decide(seen), self.n_updates, max(1, n_updates)
+        )
+        self._lr_block, self._block_begin = controls.lr[:, 0], self.n_updates
+        self._apply()
+
+    def _apply(self) -> None:
+        """Set the learning rates of the next update."""
+        index = min(self.n_updates - self._block_begin, len(self._lr_block) - 1)
+        for group, rate in zip(self.optimizer.param_groups, self._lr_block[index].tolist(), strict=True):
+            group["lr"] = rate
+
+    def _begin_interval(self) -> None:
+        self._loss_sum, self._n_measured = 0.0, 0
+        self._norm_sum = torch.zeros(self._n_layers, dtype=torch.float64)
+        self._gradient_sum: list[Tensor] = []
+
+    def _prepare(self) -> None:
+        """Keep what the last update of an interval is going to change."""
+        if (self.n_updates + 1) % self.policy.card.interval:
+            return
+        if "update_norm" in self._needs or "direction_norm" in self._needs:
+            self._before = [parameter.detach().clone() for group in self._groups for parameter in group]
+        if "grad_cosine" in self._needs:
+            self._momentum = [
+                None if (kept := self._momentum_of(parameter)) is None else kept.clone()
+                for group in self._groups
+                for parameter in group
+            ]
+
+    def _momentum_of(self, parameter: Tensor) -> Tensor | None:
+        state = self.optimizer.state.get(parameter, {})
+        kept = state.get("momentum_buffer", state.get("exp_avg"))
+        return kept if isinstance(kept, Tensor) else None
+
+    def _measure(self, gradients: Sequence[Sequence[Tensor | None]], norms: Tensor, loss: float) -> None:
+        self._loss_sum += loss
+        self._n_measured += 1
+        if "grad_snr" in self._needs:
+            self._norm_sum += norms
+            flat = [
+                torch.zeros_like(parameter) if gradient is None else gradient
+                for group, own in zip(self._groups, gradients, strict=True)
+                for parameter, gradient in zip(group, own, strict=True)
+            ]
+            if self._gradient_sum:
+                torch._foreach_add_(self._gradient_sum, flat)
+            else:
+                self._gradient_sum.extend(gradient.detach().clone() for gradient in flat)
+
+    def _finish(self, gradients: Sequence[Sequence[Tensor | None]], norms: Tensor) -> dict[str, Tensor]:
+        """Return the signals of an interval whose last update has just been made, each of shape (1, L)."""
+        found: dict[str, Tensor] = {"grad_norm": norms[None], "param_norm": self._param_norms()}
+        if self._before is not None:
+            steps = iter(self._before)
+            moved = [_norm([parameter - next(steps) for parameter in group]) for group in self._groups]
+            found["update_norm"] = torch.tensor([moved], dtype=torch.float64)
+            rates = torch.tensor([self.get_last_lr()], dtype=torch.float64)
+            found["direction_norm"] = found["update_norm"] / rates.clamp(min=_TINY)
+        if self._momentum is not None:
+            found["grad_cosine"] = self._cosines(gradients, self._momentum)
+        if "grad_snr" in self._needs:
+            sums = iter(self._gradient_sum)
+            lengths = [_norm([next(sums) for _ in group]) if self._gradient_sum else 0.0 for group in self._groups]
+            snr = torch.tensor(lengths, dtype=torch.float64) / self._norm_sum.clamp(min=_TINY)
+            found["grad_snr"] = snr.clamp(max=1.0)[None]
+        return {name: value for name, value in found.items() if name in self._needs}
+
+    def _param_norms(self) -> Tensor:
+        return torch.tensor([[_norm(group) for group in self._groups]], dtype=torch.float64)
+
+    def _cosines(self, gradients: Sequence[Sequence[Tensor | None]], momentum: Sequence[Tensor | None]) -> Tensor:
+        kept = iter(momentum)
+        cosines = []
+        for group in gradients:
+            pairs = [(gradient, other) for gradient, other in ((g, next(kept)) for g in group)]
+            both = [(g, m) for g, m in pairs if g is not None and m is not None]
+            dot = sum(float((g * m).sum()) for g, m in both)
+            lengths = _norm([g for g, _ in both]) * _norm([m for _, m in both])
+            cosines.append(max(-1.0, min(1.0, dot / max(lengths, _TINY))))
+        return torch.tensor([cosines], dtype=torch.float64)
+
+
+def _norm(tensors: Sequence[Tensor]) -> float:
+    """Return the Euclidean norm of several tensors."""
+    if not tensors:
+        return 0.0
+    norms = torch._foreach_norm([tensor.detach() for tensor in tensors])
+    return float(torch.linalg.vector_norm(torch.stack(list(norms)).double()))

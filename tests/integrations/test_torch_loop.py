@@ -1,0 +1,170 @@
+"""A policy in a user's own loop decides as it does in the harness, resumes exactly, and says what is wrong."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch_loop import TorchRun
+from workload_cases import ADAMW, NESTEROV, SGD, make_engine, make_workload
+
+from ganno_bench import GannoScheduler, layer_groups
+from ganno_bench.core.errors import ConfigError
+from ganno_bench.marl.env import DEFAULT_OBSERVATION
+from ganno_bench.policies.actions import ActionSpec
+from ganno_bench.policies.policy import Policy, PolicyCard
+from ganno_bench.schedulers.drive import Contestant, drive
+from ganno_bench.schedulers.policy import policy_scheduler
+from ganno_bench.workloads.suite import OptimizerSpec
+
+N_UPDATES = 32
+
+
+@pytest.fixture(params=["absolute", "anchored", "global"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    torch.manual_seed(3)
+    action = {
+        "absolute": ActionSpec(),
+        "anchored": ActionSpec(reference="cosine", bound=2.0),
+        "global": ActionSpec(scope="network"),
+    }[request.param]
+    policy = Policy(PolicyCard(name="some", observation=DEFAULT_OBSERVATION, action=action, interval=5))
+    with torch.no_grad():
+        policy.actor.head.weight *= 100.0  # decisions that depend on what is seen
+    policy.save(tmp_path / "some")
+    return tmp_path / "some"
+
+
+@pytest.mark.parametrize(
+    ("family", "optimizer", "base_lr"),
+    [
+        ("mlp", SGD, 0.02),
+        ("mlp", NESTEROV, 0.02),
+        ("cnn", ADAMW, 2e-3),
+        ("decoder", ADAMW, 2e-3),
+        ("encoder", SGD, 0.05),
+    ],
+)
+def test_the_decisions_are_those_of_the_harness(
+    folder: Path, family: str, optimizer: OptimizerSpec, base_lr: float
+) -> None:
+    workload = make_workload(family, optimizer=optimizer, n_updates=N_UPDATES)
+    engine = make_engine(workload, "loop", torch.float64)
+    result = drive(engine, [Contestant(policy_scheduler(str(folder))(), base_lr, 1e-3)], [7])
+    expected = dict(zip(result.trace_updates, result.lr_trace[:, 0], strict=True))
+    run = TorchRun(workload, 7, 1e-3, torch.float64)
+    for group in run.optimizer.param_groups:
+        group["lr"] = base_lr
+    scheduler = GannoScheduler(run.optimizer, N_UPDATES, folder)
+    seen = set()
+    for update in range(N_UPDATES):
+        lr = torch.tensor(scheduler.get_last_lr(), dtype=torch.float64)
+        if update in expected:
+            torch.testing.assert_close(lr, expected[update], rtol=1e-9, atol=0.0)
+            seen.add(tuple(lr.tolist()))
+        scheduler.step(run.update(lr))
+    assert len(seen) > 3
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second, self.third = nn.Linear(6, 16), nn.Linear(16, 16), nn.Linear(16, 3)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.third(torch.relu(self.second(torch.relu(self.first(inputs)))))
+        return logits
+
+
+class Loop:
+    """A plain loop that can be saved."""
+
+    def __init__(self, folder: Path, total: int = 23) -> None:
+        self.net = Net()
+        self.optimizer = torch.optim.SGD(layer_groups(self.net), lr=0.1, momentum=0.9)
+        self.scheduler = GannoScheduler(self.optimizer, total, folder)
+        generator = torch.Generator().manual_seed(1)
+        self.inputs = torch.randn(40, 16, 6, generator=generator)
+        self.targets = torch.randint(0, 3, (40, 16), generator=generator)
+
+    def update(self, index: int) -> list[float]:
+        rates = self.scheduler.get_last_lr()
+        self.optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(self.net(self.inputs[index]), self.targets[index])
+        loss.backward()
+        self.optimizer.step()
+        self.scheduler.step(loss)
+        return rates
+
+
+@pytest.mark.parametrize("stop", [0, 1, 4, 5, 9, 13, 22])
+def test_it_resumes_exactly_at_any_update(folder: Path, stop: int) -> None:
+    whole = Loop(folder)
+    rates = [whole.update(index) for index in range(23)]
+    first, second = Loop(folder), Loop(folder)
+    for index in range(stop):
+        first.update(index)
+    file = io.BytesIO()
+    parts = {"net": first.net, "optimizer": first.optimizer, "scheduler": first.scheduler}
+    torch.save({name: part.state_dict() for name, part in parts.items()}, file)
+    file.seek(0)
+    state = torch.load(file, weights_only=True)
+    second.net.load_state_dict(state["net"])
+    second.optimizer.load_state_dict(state["optimizer"])
+    second.scheduler.load_state_dict(state["scheduler"])
+    assert [second.update(index) for index in range(stop, 23)] == rates[stop:]
+
+
+def test_after_the_horizon_nothing_changes(folder: Path) -> None:
+    loop = Loop(folder)
+    for index in range(23):
+        loop.update(index)
+    after = loop.scheduler.get_last_lr()
+    assert [loop.update(index) for index in range(23, 26)] == [after] * 3
+
+
+def test_a_skipped_update_is_counted_and_not_measured(folder: Path) -> None:
+    loop = Loop(folder)
+    loop.update(0)
+    for parameter in loop.net.parameters():
+        parameter.grad = torch.full_like(parameter, torch.inf)
+    loop.scheduler.step(torch.tensor(torch.inf))
+    assert loop.scheduler.n_updates == 2
+    for index in range(2, 12):
+        assert all(0 < rate < 100 for rate in loop.update(index))
+
+
+def test_gradients_that_are_gone_are_missed(folder: Path) -> None:
+    loop = Loop(folder)
+    with pytest.raises(ConfigError, match=r"no gradients: call step\(\) after optimizer.step\(\) and before zero_grad"):
+        loop.scheduler.step(1.0)
+    for parameter in loop.net.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    with pytest.raises(ConfigError, match="all gradients are zero"):
+        loop.scheduler.step(1.0)
+    assert loop.scheduler.n_updates == 0
+
+
+def test_what_is_refused(folder: Path, tmp_path: Path) -> None:
+    net = Net()
+    optimizer = torch.optim.SGD(layer_groups(net), lr=0.1)
+    with pytest.raises(ConfigError, match=r"total_updates is less than 1 \(value: 0\)"):
+        GannoScheduler(optimizer, 0, folder)
+    with pytest.raises(ConfigError, match="neither a folder nor the name of a shipped policy"):
+        GannoScheduler(optimizer, 10, tmp_path / "nothing")
+    optimizer.param_groups[1]["lr"] = 0.2
+    with pytest.raises(ConfigError, match=r"begin with different learning rates: \[0.1, 0.2\]"):
+        GannoScheduler(optimizer, 10, folder)
+
+
+def test_a_policy_that_observes_a_validation_loss_asks_for_it(tmp_path: Path) -> None:
+    Policy(PolicyCard(name="some", observation=("progress", "log-val-loss"), interval=2)).save(tmp_path / "some")
+    loop = Loop(tmp_path / "some")
+    loop.update(0)
+    with pytest.raises(ConfigError, match=r"observes a validation loss: step\(loss, val_loss\)"):
+        loop.update(1)
+    loop.scheduler.step(1.0, val_loss=torch.tensor(0.5))
