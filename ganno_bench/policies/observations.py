@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ganno_bench.core.errors import UnknownNameError, did_you_mean
 from ganno_bench.core.registry import Registry
 from ganno_bench.training.optimizers import OPTIMIZERS
 from ganno_bench.training.signals import RunInfo, Signals
@@ -149,11 +150,15 @@ OBSERVATIONS = Registry(
 
 
 def load_features(names: Sequence[str]) -> tuple[Feature, ...]:
-    """Return features by name.
+    """Return features by name; a card names them, so no file of anybody's is imported, only what is installed.
 
     Raises:
         UnknownNameError: There is no such feature.
     """
+    known = OBSERVATIONS.entries()
+    for name in names:
+        if name not in known:
+            raise UnknownNameError(f"unknown observation {name!r}{did_you_mean(name, known)}")
     return tuple(OBSERVATIONS.load(name) for name in names)
 
 
@@ -272,13 +277,13 @@ def loss_to_first(view: View) -> Tensor:
 
 @feature()
 def loss_change(view: View) -> Tensor:
-    """Natural logarithm of the training loss over that of the interval before, 1 for a tenth of e."""
+    """Natural logarithm of the training loss over that of the interval before, times three."""
     return _log_ratio(view.signals.train_loss, view.memory.last)[:, None] * 3.0
 
 
 @feature()
 def loss_to_best(view: View) -> Tensor:
-    """Natural logarithm of the training loss over the lowest one before."""
+    """Natural logarithm of the training loss over the lowest one before, times three."""
     return _log_ratio(view.signals.train_loss, view.memory.best)[:, None] * 3.0
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,7 +16,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from ganno_bench.core.config import Config, parse_config, read_toml
-from ganno_bench.core.errors import ConfigError
+from ganno_bench.core.errors import ConfigError, UnknownNameError
 from ganno_bench.policies.actions import ActionSpec
 from ganno_bench.policies.actor import Actor, ActorSpec
 from ganno_bench.policies.controller import Controller
@@ -63,6 +65,8 @@ class PolicyCard(Config):
 class Policy:
     """A policy that decides greedily: the most probable multiplier, or the centre of a continuous action.
 
+    Its weights are those at its first decision.
+
     Attributes:
         card: What it is.
         controller: From signals to observations and from actions to learning rates.
@@ -78,16 +82,17 @@ class Policy:
         self.card = card
         self.controller = Controller(card.observation, card.action)
         self.actor = actor if actor is not None else Actor(card.actor, len(card.observation), card.action.n_outputs)
+        self._exact: Actor | None = None
 
     @torch.no_grad()
     def decide(self, observation: Tensor) -> Tensor:
         """Return the actions, shape (P, agents), for what the agents see, shape (P, agents, features).
 
-        Computed in the observation's precision: in float64, what one run's agents decide does not depend on how many
-        other runs there are.
+        Computed in float64, so that what one run's agents decide does not depend on how many other runs there are.
         """
-        self.actor.to(observation)
-        outputs: Tensor = self.actor(observation)
+        if self._exact is None or self._exact.head.weight.device != observation.device:
+            self._exact = copy.deepcopy(self.actor).to(observation.device, torch.float64)
+        outputs: Tensor = self._exact(observation.to(torch.float64))
         if self.card.action.continuous:
             return torch.tanh(outputs[..., 0])
         return outputs.argmax(-1)
@@ -100,10 +105,11 @@ class Policy:
 
     def save(self, folder: Path) -> None:
         """Write the policy; an existing one is replaced."""
+        # None has no place in TOML, and is what a key that is missing means.
+        card = tomli_w.dumps(_without_none(self.card.model_dump(mode="json")))
         folder.mkdir(parents=True, exist_ok=True)
         (folder / WEIGHTS).write_bytes(self._weights())
-        # None has no place in TOML, and is every default's meaning.
-        (folder / CARD).write_text(tomli_w.dumps(self.card.model_dump(mode="json", exclude_none=True)), "utf-8")
+        (folder / CARD).write_text(card, "utf-8")
 
     def _weights(self) -> bytes:
         weights = {name: value.detach().float().cpu().contiguous() for name, value in self.actor.state_dict().items()}
@@ -120,7 +126,11 @@ def load_policy(folder: Path) -> Policy:
     if not folder.is_dir():
         raise ConfigError(f"policy folder {str(folder)!r} does not exist")
     card = parse_config(PolicyCard, read_toml(folder / CARD), str(folder / CARD))
-    policy = Policy(card)
+    try:
+        with torch.random.fork_rng(devices=[]):  # an actor is initialised before it is filled
+            policy = Policy(card)
+    except UnknownNameError as error:
+        raise UnknownNameError(f"{folder / CARD}: key 'observation': {error}") from None
     file = folder / WEIGHTS
     try:
         weights = load(file.read_bytes())
@@ -135,7 +145,15 @@ def load_policy(folder: Path) -> Policy:
             raise ConfigError(
                 f"{file}: {name!r} has shape {found.get(name)}, but {CARD} describes an actor with {expected.get(name)}"
             )
-    if not all(bool(value.isfinite().all()) for value in weights.values()):
-        raise ConfigError(f"{file}: has weights that are not finite")
+    if not all(value.dtype == torch.float32 and bool(value.isfinite().all()) for value in weights.values()):
+        raise ConfigError(f"{file}: has weights that are not finite numbers in float32")
     policy.actor.load_state_dict(weights)
     return policy
+
+
+def _without_none(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_none(value) if isinstance(value, Mapping) else value
+        for key, value in data.items()
+        if value is not None
+    }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
@@ -40,9 +39,12 @@ class PolicyScheduler(Scheduler):
         return controls, {"run": state["run"], **_packed(control)}
 
 
-@cache
+_classes: dict[tuple[str, str], type[PolicyScheduler]] = {}
+"""Hash and description of a policy -> its class."""
+
+
 def policy_scheduler(ref: str) -> type[PolicyScheduler]:
-    """Return a scheduler class for a policy.
+    """Return a scheduler class for a policy, the same one for the same policy.
 
     Args:
         ref: A folder, or the name of a shipped policy.
@@ -51,6 +53,9 @@ def policy_scheduler(ref: str) -> type[PolicyScheduler]:
         ConfigError: There is no such policy, or it is corrupt.
     """
     policy = load_policy(find_policy(ref))
+    key = (policy.hash, policy.card.description)
+    if key in _classes:
+        return _classes[key]
     namespace = {
         "__doc__": policy.card.description or f"The policy {policy.card.name!r}.",
         "__module__": __name__,
@@ -58,12 +63,13 @@ def policy_scheduler(ref: str) -> type[PolicyScheduler]:
         "needs": frozenset(policy.controller.needs),
         "interval": policy.card.interval,
     }
-    return dataclass(frozen=True)(type(policy.card.name, (PolicyScheduler,), namespace))
+    made: type[PolicyScheduler] = dataclass(frozen=True)(type(policy.card.name, (PolicyScheduler,), namespace))
+    return _classes.setdefault(key, made)
 
 
 def __getattr__(name: str) -> type[PolicyScheduler]:
     """Return a shipped policy: what the registry's table names."""
-    if (resource_dir("policies") / name).is_dir():
+    if (resource_dir("policies") / name / "card.toml").is_file():
         return policy_scheduler(name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
@@ -71,10 +77,10 @@ def __getattr__(name: str) -> type[PolicyScheduler]:
 def find_policy(ref: str) -> Path:
     """Return the folder of a policy, given a path or the name of a shipped one."""
     path = Path(ref).expanduser()
-    if path.is_dir():
+    if ref and path.is_dir():
         return path
     shipped = resource_dir("policies") / ref
-    if shipped.is_dir() and "/" not in ref:
+    if ref and (shipped / "card.toml").is_file() and "/" not in ref:
         return shipped
     raise ConfigError(f"policy {ref!r} is neither a folder nor the name of a shipped policy")
 

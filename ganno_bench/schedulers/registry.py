@@ -81,8 +81,8 @@ class SchedulerEntry:
     """A scheduler that takes part: its class, checked, with what the user pinned.
 
     Attributes:
-        name: What it is called in tables: the registered name, a file's class name in kebab-case, or `torch:Class`;
-            followed by the pinned hyperparameters, `cosine(final_factor=0.1)`.
+        name: What it is called in tables: the registered name, a file's class name in kebab-case, `torch:Class`, or
+            `policy:` and the name on the card; followed by the pinned hyperparameters, `cosine(final_factor=0.1)`.
         ref: The reference that was loaded.
         cls: The class.
         pinned: Hyperparameters that the user fixed.
@@ -157,6 +157,8 @@ def parse_reference(ref: str) -> Reference:
     Raises:
         ConfigError: It is not of the form `NAME(key=value, ...)` with literal values.
     """
+    if ref.strip().startswith(_POLICY):  # nothing of a policy can be pinned, and its path may have parentheses
+        return Reference(ref.strip(), {})
     # A path may have parentheses of its own.
     match = re.fullmatch(r"\s*(.*\.py:\w*|[^()]*?)\s*(\(.*\))?\s*", ref, re.DOTALL)
     try:
@@ -195,13 +197,14 @@ def load_scheduler(ref: str) -> SchedulerEntry:
         ConfigError: The reference is malformed, or a pinned value is of the wrong type.
         PluginError: The class cannot be imported, or breaks a rule that the message names.
     """
+    ref = ref.strip()
     reference = parse_reference(ref.removeprefix(_DEFAULT))
     name = reference.name
     if name.startswith("torch:"):
         cls: Any = torch_scheduler(name.removeprefix("torch:"))
     elif name.startswith(_POLICY):
         cls = policy_scheduler(name.removeprefix(_POLICY))
-        name = cls.__name__
+        name = f"{_POLICY}{cls.__name__}"  # apart from whatever is registered
     else:
         cls = SCHEDULERS.load(name)
     _check_class(name, cls)

@@ -24,9 +24,9 @@ from ganno_bench.schedulers.drive import drive
 from ganno_bench.scoring.standings import standings
 from ganno_bench.workloads.suite import Budget
 
-ZERO_SHOT = ("mine", "cosine@default")
+ZERO_SHOT = ("policy:mine", "cosine@default")
 ENTRIES = ("cosine", *ZERO_SHOT)
-OF_WORKLOAD = {"cosine": 15, "mine": 3, "cosine@default": 3}
+OF_WORKLOAD = {"cosine": 15, "policy:mine": 3, "cosine@default": 3}
 """Records of each entry on a workload, in the order of a run."""
 DEFAULTS = {
     "sgd-mlp": {"base_lr": 0.01, "weight_decay": 1e-4},
@@ -147,7 +147,7 @@ def test_a_population_has_one_configuration_and_the_report_seeds(
 @pytest.mark.parametrize("workload", WORKLOADS)
 def test_a_policy_decides_on_each_layer(records: list[RunRecord], workload: str) -> None:
     steps: list[float] = []
-    for r in of(records, workload, "mine"):
+    for r in of(records, workload, "policy:mine"):
         assert r.lr_trace.updates == (0, 1, 2, 3, 4, 5)
         for lr in zip(*r.lr_trace.lr, strict=True):  # of a layer
             assert [lr[1], lr[3], lr[5]] == [lr[0], lr[2], lr[4]]  # decides every other update
@@ -172,7 +172,7 @@ def test_there_are_studies_of_the_tuned_only(mixed: Path) -> None:
 
 
 def test_jobs() -> None:
-    (job,) = jobs_of("w", "mine", Budget(trials=7, batch=3, report_seeds=4), zero_shot=True)
+    (job,) = jobs_of("w", "policy:mine", Budget(trials=7, batch=3, report_seeds=4), zero_shot=True)
     assert (job.role, job.n_runs, len(job.trials)) == ("report", 4, 0)
 
 
@@ -185,7 +185,9 @@ def test_another_study_gives_the_same_results(suite: Path, tmp_path: Path, polic
     run_tiny(suite, tmp_path / "out", schedulers=[policy], study=1)
     found = results(tmp_path / "out")
     assert {r.pop("study") for r in found} == {1}
-    assert found == [{k: v for k, v in r.items() if k != "study"} for r in results(mixed) if r["scheduler"] == "mine"]
+    assert found == [
+        {k: v for k, v in r.items() if k != "study"} for r in results(mixed) if r["scheduler"] == "policy:mine"
+    ]
 
 
 def test_one_that_fails_disturbs_no_other(suite: Path, tmp_path: Path, policy: str) -> None:
@@ -193,7 +195,9 @@ def test_one_that_fails_disturbs_no_other(suite: Path, tmp_path: Path, policy: s
     done = run_tiny(suite, tmp_path / "out", schedulers=[f"default:{plugin}", policy, "cosine"], **SMALL)
     assert [(f.workload, f.scheduler) for f in done.failures] == [(workload, "mine@default") for workload in WORKLOADS]
     assert all("RuntimeError: not yet" in failure.error for failure in done.failures)
-    assert {(r.workload, r.scheduler) for r in done.records} == {(w, e) for w in WORKLOADS for e in ("mine", "cosine")}
+    assert {(r.workload, r.scheduler) for r in done.records} == {
+        (w, e) for w in WORKLOADS for e in ("policy:mine", "cosine")
+    }
 
 
 # Going on
@@ -228,7 +232,7 @@ def test_the_order_of_a_run(records: list[RunRecord]) -> None:
 @pytest.mark.parametrize(
     ("n_lines", "n_whole", "first"),
     [
-        (16, 15, ("sgd-mlp", "mine", "report")),
+        (16, 15, ("sgd-mlp", "policy:mine", "report")),
         (18, 18, ("sgd-mlp", "cosine@default", "report")),
         (20, 18, ("sgd-mlp", "cosine@default", "report")),
         (41, 39, ("adam-mlp", "cosine@default", "report")),
@@ -253,7 +257,7 @@ def test_a_torn_population_is_dropped_even_if_its_entry_takes_no_part(
 ) -> None:
     keep(broken, 37)  # one of three reports of the policy on the second workload
     run_tiny(suite, broken, schedulers=["default:cosine"])
-    assert [r["seed"] for r in results(broken) if (r["workload"], r["scheduler"]) == ("adam-mlp", "mine")] == []
+    assert [r["seed"] for r in results(broken) if (r["workload"], r["scheduler"]) == ("adam-mlp", "policy:mine")] == []
     run_tiny(suite, broken, schedulers=[policy])
     assert sorted(map(json.dumps, results(broken))) == sorted(map(json.dumps, results(mixed)))
 
@@ -270,7 +274,9 @@ def test_zero_shot_entries_can_be_added(suite: Path, tmp_path: Path, schedulers:
 
 def test_a_policy_with_other_weights_is_refused(broken: Path, suite: Path, tmp_path: Path) -> None:
     before = snapshot(broken)
-    with pytest.raises(ResumeError, match=r"config.toml: the code of scheduler 'mine' has changed since; give another"):
+    with pytest.raises(
+        ResumeError, match=r"config.toml: the code of scheduler 'policy:mine' has changed since; give another"
+    ):
         run_tiny(suite, broken, schedulers=[write_policy(tmp_path / "other", seed=1)])
     assert snapshot(broken) == before
     run_tiny(suite, broken, schedulers=[write_policy(tmp_path / "same")])  # the same one may lie elsewhere
@@ -285,7 +291,7 @@ def test_zero_shot_entries_have_a_table_of_their_own(records: list[RunRecord]) -
     assert [(row.entry, row.kind) for row in found.tables["tuned"]] == [("cosine", "entry")]
     rows = {(row.entry, row.kind): row for row in found.tables["zero-shot"]}
     assert set(rows) == {
-        ("mine", "entry"),
+        ("policy:mine", "entry"),
         ("cosine@default", "entry"),
         ("cosine", "reference"),
         ("oracle", "oracle"),
@@ -303,6 +309,6 @@ def test_zero_shot_entries_have_a_table_of_their_own(records: list[RunRecord]) -
 def test_the_standings_of_a_policy_are_those_of_its_records(records: list[RunRecord]) -> None:
     cells = standings(records, n_resamples=200).cells
     for workload in WORKLOADS:
-        losses = sorted(float(r.metrics.test_loss or 0.0) for r in of(records, workload, "mine"))
-        assert cells["zero-shot", "mine", workload].test_loss == losses[1]
-        assert ("tuned", "mine", workload) not in cells
+        losses = sorted(float(r.metrics.test_loss or 0.0) for r in of(records, workload, "policy:mine"))
+        assert cells["zero-shot", "policy:mine", workload].test_loss == losses[1]
+        assert ("tuned", "policy:mine", workload) not in cells

@@ -333,6 +333,18 @@ def test_a_missing_loss_leaves_first_and_best_alone() -> None:
         memory = memory.updated(make_signals(run, loss))
     expected = {"first": 1.0, "last": math.nan, "best": 1.0, "last_val": math.nan, "best_val": 1.0}
     assert remembered(memory) == pytest.approx(expected, nan_ok=True)
+    expected = {"first": 1.0, "last": 2.0, "best": 1.0, "last_val": 2.0, "best_val": 1.0}
+    assert remembered(memory.updated(make_signals(run, 2.0))) == expected
+
+
+@pytest.mark.parametrize("loss", [0.0, 1e-30, 1.5])
+def test_the_same_loss_again_is_no_change(loss: float) -> None:
+    names, run = (
+        ["loss-to-first", "loss-change", "loss-to-best", "val-gap", "val-change", "val-to-best"],
+        make_run([0.3], 2),
+    )
+    memory = Memory.blank(run).updated(make_signals(run, loss))
+    assert not look(names, run, make_signals(run, loss), memory).any()
 
 
 def test_observing_changes_nothing_in_place() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from policy_cases import ACTION_KINDS, make_policy, set_outputs
 
-from ganno_bench.core.errors import ConfigError, PluginError, UnknownNameError
+from ganno_bench.core.errors import ConfigError, UnknownNameError
 from ganno_bench.policies.actions import REFERENCES, ActionSpec
 from ganno_bench.schedulers.closed_form import Cosine
 from ganno_bench.schedulers.policy import PolicyScheduler, find_policy
@@ -96,7 +96,7 @@ def test_the_steps_of_continuous_decisions_add_up(tmp_path: Path) -> None:
 
 def test_the_entry_of_a_policy(refs: dict[str, str]) -> None:
     entry = load_scheduler(refs["network"])
-    assert (entry.name, entry.ref, entry.zero_shot) == ("network", refs["network"], True)
+    assert (entry.name, entry.ref, entry.zero_shot) == ("policy:network", refs["network"], True)
     assert (entry.pinned, entry.search_space, entry.defaults()) == ({}, {}, {})
     assert issubclass(entry.cls, PolicyScheduler)
     assert entry.cls.needs == {"grad_cosine", "grad_norm"}
@@ -136,7 +136,6 @@ def test_the_code_hash_follows_the_card(tmp_path: Path) -> None:
     assert len({load_scheduler(f"policy:{tmp_path / name}").code_hash for name in "ab"}) == 2
 
 
-@pytest.mark.xfail(strict=True, reason="bug: policy_scheduler caches by reference, whatever the folder holds by now")
 def test_a_policy_that_is_trained_on_is_read_anew(tmp_path: Path) -> None:
     make_policy(0).save(tmp_path)
     before = load_scheduler(f"policy:{tmp_path}")
@@ -146,17 +145,14 @@ def test_a_policy_that_is_trained_on_is_read_anew(tmp_path: Path) -> None:
     assert after.cls.policy.hash == make_policy(1).hash  # type: ignore[attr-defined]
 
 
-@pytest.mark.xfail(strict=True, reason="bug: a policy may go by a scheduler's name, and the two by one name in tables")
-def test_a_policy_may_not_take_a_schedulers_name(tmp_path: Path) -> None:
+def test_a_policy_does_not_take_a_schedulers_name(tmp_path: Path) -> None:
     make_policy(name="cosine").save(tmp_path)
-    with pytest.raises(PluginError, match=r"'cosine' in tables, which is taken \(built-in\)"):
-        load_scheduler(f"policy:{tmp_path}")
+    assert load_scheduler(f"policy:{tmp_path}").name == "policy:cosine"
 
 
-@pytest.mark.xfail(strict=True, reason="bug: only the path of a .py file may have parentheses of its own")
 def test_a_folder_may_have_parentheses(tmp_path: Path) -> None:
     make_policy().save(tmp_path / "a (b)")
-    assert load_scheduler(f"policy:{tmp_path}/a (b)").name == "mine"
+    assert load_scheduler(f"policy:{tmp_path}/a (b)").name == "policy:mine"
 
 
 # Where it lies
@@ -167,7 +163,7 @@ def test_a_shipped_policy_goes_by_its_name(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("ganno_bench.schedulers.policy.resource_dir", lambda name: tmp_path / name)
     monkeypatch.chdir(tmp_path)
     assert find_policy("shipped-for-a-test") == tmp_path / "policies" / "shipped-for-a-test"
-    assert load_scheduler("policy:shipped-for-a-test").name == "mine"
+    assert load_scheduler("policy:shipped-for-a-test").name == "policy:mine"
     (tmp_path / "shipped-for-a-test").mkdir()
     assert find_policy("shipped-for-a-test") == Path("shipped-for-a-test")  # a folder comes first
 
@@ -189,7 +185,7 @@ def test_a_corrupt_policy_is_no_entry(tmp_path: Path) -> None:
 
 
 def test_a_policy_has_no_hyperparameters(refs: dict[str, str]) -> None:
-    with pytest.raises(UnknownNameError, match="scheduler 'anchored' has no hyperparameter 'bound'"):
+    with pytest.raises(ConfigError, match=r"anchored\(bound=1.0\)' is neither a folder nor the name"):
         load_scheduler(f"{refs['anchored']}(bound=1.0)")
 
 
@@ -214,7 +210,7 @@ def test_pinned_values_come_before_the_default() -> None:
 
 def test_a_policy_is_called_the_same_at_its_defaults(refs: dict[str, str]) -> None:
     entry = load_scheduler(f"default:{refs['anchored']}")
-    assert (entry.name, entry.zero_shot) == ("anchored", True)
+    assert (entry.name, entry.zero_shot) == ("policy:anchored", True)
     assert entry.cls is load_scheduler(refs["anchored"]).cls
 
 
