@@ -42,7 +42,7 @@ class GannoScheduler:
     """Sets the learning rate of each parameter group by a trained policy, which sees how training goes.
 
         optimizer = torch.optim.SGD(layer_groups(model), lr=0.01, momentum=0.9)
-        scheduler = GannoScheduler(optimizer, total_updates=1000)
+        scheduler = GannoScheduler(optimizer, total_updates=1000, policy="runs/train/mine/policy")
         for inputs, targets in batches:
             optimizer.zero_grad()
             loss = loss_function(model(inputs), targets)
@@ -63,16 +63,14 @@ class GannoScheduler:
         n_updates: Calls of `step` so far.
     """
 
-    def __init__(
-        self, optimizer: torch.optim.Optimizer, total_updates: int, policy: str | Path = "ganno-anchored"
-    ) -> None:
+    def __init__(self, optimizer: torch.optim.Optimizer, total_updates: int, policy: str | Path) -> None:
         """Take over the learning rates of an optimizer.
 
         Args:
             optimizer: A parameter group for each layer, from input to output, as `layer_groups` makes them. All begin
                 with the same learning rate: the base learning rate.
             total_updates: The horizon; afterwards the learning rates stay as they are.
-            policy: Name of a shipped policy, or a policy's folder.
+            policy: A policy's folder, or the name of a shipped one.
 
         Raises:
             ConfigError: There is no such policy, the groups' learning rates differ, or the horizon is below 1.

@@ -26,6 +26,7 @@ SLOW = (
     "python benchmarks/",
     "ganno-bench train",
     "ganno-bench run quickstart --scheduler policy:",
+    "python examples/ganno",
 )
 TINY = ["--trials", "2", "--tuning-seeds", "1", "--report-seeds", "2", "--threads", "1"]
 
@@ -94,6 +95,12 @@ def test_a_policy_is_trained_and_stands_in_the_table(checkout: Path) -> None:
     assert done.returncode == 0, done.stderr
     for entry in ("policy:ganno", "cosine@default"):
         assert re.search(rf"^\s*\d+=?\s+{entry}\s", done.stdout, re.MULTILINE), f"{entry} is not ranked"
+    (at_home,) = [c for c in commands() if c.startswith("python examples/ganno")]
+    done = run(shlex.split(at_home), checkout)
+    assert done.returncode == 0, done.stderr
+    accuracy = re.search(r"held-out accuracy (\S+)", done.stdout)
+    assert accuracy
+    assert float(accuracy[1]) > 0.8
 
 
 @pytest.mark.slow

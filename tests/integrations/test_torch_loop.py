@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -168,3 +170,10 @@ def test_a_policy_that_observes_a_validation_loss_asks_for_it(tmp_path: Path) ->
     with pytest.raises(ConfigError, match=r"observes a validation loss: step\(loss, val_loss\)"):
         loop.update(1)
     loop.scheduler.step(1.0, val_loss=torch.tensor(0.5))
+
+
+def test_the_example_runs(folder: Path) -> None:
+    example = Path(__file__).parents[2] / "examples" / "ganno_in_your_loop.py"
+    done = subprocess.run([sys.executable, str(example), str(folder)], capture_output=True, text=True, check=True)
+    assert "held-out accuracy" in done.stdout
+    assert len(example.read_text().splitlines()) <= 30
