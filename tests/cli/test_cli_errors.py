@@ -126,6 +126,10 @@ def test_an_interrupt_says_how_to_go_on(call: Call, monkeypatch: pytest.MonkeyPa
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(api, "run_with_settings", interrupted)
-    said = call("run", "quickstart")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
+    try:
+        said = call("run", "quickstart")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert said.code == 130
     assert said.err == "interrupted; what was finished is kept, and the same command goes on from there\n"
