@@ -183,21 +183,21 @@ class _Run:
     def _contest(self, engine: Engine, entry: SchedulerEntry, jobs: Sequence[Job], storage: BaseStorage) -> None:
         """Tune one scheduler on one workload and report the winner; a zero-shot entry is only reported."""
         spec = engine.workload.spec
-        if entry.zero_shot:
-            for job in jobs:
-                if not any(job.covers(record) for record in self._recorded(spec.id, entry.name)):
-                    self.progress.job_started(job, 0)
-                    self._train(engine, entry, job, [(0, default_config(entry, spec.optimizer.name))])
-            return
+        default = default_config(entry, spec.optimizer.name)
         records = self._recorded(spec.id, entry.name)
         remaining = [job for job in jobs if not any(job.covers(record) for record in records)]
+        if entry.zero_shot:
+            for job in remaining:
+                self.progress.job_started(job, 0)
+                self._train(engine, entry, job, [(0, default)])
+            return
         outcomes = _outcomes([record for record in records if record.role == "tuning"])
         study_seed = stream_seed("study", self.config.study, self.suite.hash, spec.id, entry.name)
         study = BatchedStudy(
             storage,
             f"{self.suite.name}/{spec.id}/{entry.name}/{self.config.study}@{self.config.run_id}.{entry.code_hash[:8]}",
             space=search_space(entry, spec.optimizer.name),
-            default=default_config(entry, spec.optimizer.name),
+            default=default,
             startup_trials=self.suite.budget.startup_trials,
             seed=study_seed,
         )

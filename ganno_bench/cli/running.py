@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from ganno_bench.cli.options import DataDirs, Device
+
 __all__ = ["check", "run"]
 
 
@@ -26,11 +28,8 @@ def run(
     tuning_seeds: Annotated[int | None, typer.Option(help="Seeds per trial.")] = None,
     report_seeds: Annotated[int | None, typer.Option(help="Fresh seeds for each winner.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run directory. Default: runs/SUITE.", metavar="DIR")] = None,
-    data_dir: Annotated[
-        list[Path] | None,
-        typer.Option(help="Folder with datasets in hub layout. Also: GANNO_BENCH_DATA.", metavar="DIR"),
-    ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    data_dir: DataDirs = None,
+    device: Device = "cpu",
     backend: Annotated[str, typer.Option(help="auto, vmap (all runs in one pass) or loop (one by one).")] = "auto",
     threads: Annotated[
         int, typer.Option(help="Threads per operation. More than 1 pays for large networks, on an idle machine.")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ganno_bench.cli.options import DataDirs, Device
+
 if TYPE_CHECKING:
     from ganno_bench.marl.mappo import Batch
 
@@ -22,11 +24,8 @@ def train(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder. Default: runs/train/NAME.", metavar="DIR")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's last checkpoint.")] = False,
-    data_dir: Annotated[
-        list[Path] | None,
-        typer.Option(help="Folder with datasets in hub layout. Also: GANNO_BENCH_DATA.", metavar="DIR"),
-    ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    data_dir: DataDirs = None,
+    device: Device = "cpu",
     threads: Annotated[int, typer.Option(help="Threads per operation.", min=1)] = 1,
 ) -> None:
     """Train a policy that controls learning rates; the best one by validation tasks is kept as a folder.

@@ -6,15 +6,18 @@ import hashlib
 import json
 import tomllib
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ganno_bench.core.errors import ConfigError, did_you_mean
 
-__all__ = ["Config", "content_hash", "parse_config", "read_toml"]
+__all__ = ["Config", "Name", "Positive", "content_hash", "parse_config", "read_toml"]
 
 C = TypeVar("C", bound="Config")
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
+"""A name that can be part of a path and of a table."""
+Positive = Annotated[int, Field(ge=1)]
 
 
 class Config(BaseModel):

@@ -14,7 +14,7 @@ from ganno_bench.policies.controller import ControlState
 from ganno_bench.policies.observations import Memory
 from ganno_bench.policies.policy import load_policy
 from ganno_bench.schedulers.policy import find_policy
-from ganno_bench.training.signals import Controls, RunInfo, Signals
+from ganno_bench.training.signals import RunInfo, Signals
 from ganno_bench.workloads.layers import partition
 
 __all__ = ["GannoScheduler", "layer_groups"]
@@ -103,6 +103,7 @@ class GannoScheduler:
         self._before: list[Tensor] | None = None
         self._momentum: list[Tensor | None] | None = None
         self._decide(torch.full((1, self._n_layers), torch.nan, dtype=torch.float64), {}, torch.nan, None)
+        self._apply()
         self._prepare()
 
     @property
@@ -178,9 +179,7 @@ class GannoScheduler:
         self._before, self._momentum = state["before"], state["momentum"]
         self._apply()
 
-    def _decide(
-        self, used: Tensor, signals: dict[str, Tensor], train_loss: float | Tensor, val_loss: float | None
-    ) -> None:
+    def _decide(self, used: Tensor, signals: dict[str, Tensor], train_loss: float, val_loss: float | None) -> None:
         controller = self.policy.controller
         if "val_loss" in self._needs and val_loss is None and self.n_updates:
             raise ConfigError(f"the policy {self.policy.card.name!r} observes a validation loss: step(loss, val_loss)")
@@ -198,17 +197,14 @@ class GannoScheduler:
                 total_updates=self._run.total_updates,
                 diverged=torch.zeros(1, dtype=torch.bool),
                 lr=used,
-                train_loss=torch.as_tensor([float(train_loss)], dtype=torch.float64),
+                train_loss=torch.tensor([train_loss], dtype=torch.float64),
                 **fields,
             ),
         )
         n_updates = min(self.policy.card.interval, self._run.total_updates - self.n_updates)
-        controls: Controls
-        controls, self._control = controller.act(
-            control, self._run, self.policy.decide(seen), self.n_updates, max(1, n_updates)
-        )
+        action = self.policy.decide(seen)
+        controls, self._control = controller.act(control, self._run, action, self.n_updates, n_updates)
         self._lr_block, self._block_begin = controls.lr[:, 0], self.n_updates
-        self._apply()
 
     def _apply(self) -> None:
         """Set the learning rates of the next update."""
@@ -279,7 +275,7 @@ class GannoScheduler:
         kept = iter(momentum)
         cosines = []
         for group in gradients:
-            pairs = [(gradient, other) for gradient, other in ((g, next(kept)) for g in group)]
+            pairs = [(gradient, next(kept)) for gradient in group]
             both = [(g, m) for g, m in pairs if g is not None and m is not None]
             dot = sum(float((g * m).sum()) for g, m in both)
             lengths = _norm([g for g, _ in both]) * _norm([m for _, m in both])

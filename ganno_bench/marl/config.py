@@ -7,18 +7,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ganno_bench.core.config import Config, parse_config, read_toml
+from ganno_bench.core.config import Config, Positive, parse_config, read_toml
 from ganno_bench.core.errors import ConfigError, UnknownNameError
 from ganno_bench.marl.env import DEFAULT_OBSERVATION
 from ganno_bench.marl.rewards import REWARDS
 from ganno_bench.marl.tasks import TaskDistribution
-from ganno_bench.policies.actions import ActionSpec
-from ganno_bench.policies.actor import ActorSpec
 from ganno_bench.policies.observations import load_features
+from ganno_bench.policies.policy import PolicySpec
 
 __all__ = ["LearnerConfig", "TrainConfig", "load_train_config"]
-
-Positive = Annotated[int, Field(ge=1)]
 
 
 class LearnerConfig(Config):
@@ -49,17 +46,11 @@ class LearnerConfig(Config):
     """Batches between evaluations on the validation tasks."""
 
 
-class TrainConfig(Config):
+class TrainConfig(PolicySpec):
     """A policy and how it is trained."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
-    description: str = ""
     seed: Annotated[int, Field(ge=0)] = 0
-    interval: Positive = 10
-    """Updates per decision once it is released; in training the tasks say."""
     observation: Annotated[tuple[str, ...], Field(min_length=1)] = DEFAULT_OBSERVATION
-    action: ActionSpec = ActionSpec()
-    actor: ActorSpec = ActorSpec()
     reward: dict[str, float] = Field(default_factory=lambda: {"log-validation": 1.0})
     """Rewards and their weights."""
     learner: LearnerConfig = LearnerConfig()

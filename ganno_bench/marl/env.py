@@ -49,7 +49,7 @@ DEFAULT_OBSERVATION = (
     "loss-change",
     "loss-to-best",
 )
-"""All observations but those that need a validation loss at each decision."""
+"""All observations but the absolute learning rate and those that need a validation loss at each decision."""
 
 
 class LayerwiseLREnv(EnvBase):  # type: ignore[misc]

@@ -15,7 +15,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -35,9 +35,9 @@ from ganno_bench.core.seeding import stream_seed
 from ganno_bench.marl.config import TrainConfig
 from ganno_bench.marl.env import LayerwiseLREnv
 from ganno_bench.marl.modules import Critic, actor_module, critic_module
-from ganno_bench.marl.tasks import Task, draw_tasks
+from ganno_bench.marl.tasks import Task, draw_tasks, load_task_data
 from ganno_bench.policies.actor import Actor
-from ganno_bench.policies.policy import Policy, PolicyCard, TrainingCard
+from ganno_bench.policies.policy import Policy, PolicyCard, PolicySpec, TrainingCard
 from ganno_bench.training.population import Engine
 
 __all__ = ["Batch", "Trainer", "evaluate_greedily"]
@@ -124,8 +124,9 @@ class Trainer:
         actor = Actor(config.actor, len(config.observation), config.action.n_outputs)
         self.policy = Policy(self._card(TrainingCard(seed=config.seed)), actor)
         critic = Critic(len(config.observation), learner.critic_width, centralised=learner.critic == "centralised")
-        tasks = draw_tasks(config.tasks, "training", config.tasks.n_tasks, source, data_dirs)
-        validation = draw_tasks(config.tasks, "validation", config.tasks.n_validation, source, data_dirs)
+        data = load_task_data(config.tasks, source, data_dirs)
+        tasks = draw_tasks(config.tasks, data, "training", config.tasks.n_tasks, source)
+        validation = draw_tasks(config.tasks, data, "validation", config.tasks.n_validation, source)
         self._fingerprints = {
             task.workload.spec.dataset: task.workload.dataset.fingerprint for task in [*tasks, *validation]
         }
@@ -194,15 +195,16 @@ class Trainer:
         began = time.perf_counter() - self._seconds
         if not self.batches:
             self._evaluate()  # the untrained policy is the first to be kept
-        while self.env_steps < target and (minutes is None or time.perf_counter() - began < 60 * minutes):
+        finished = self.env_steps >= target
+        while not finished:
             number = len(self.batches) + 1
             self._anneal(min(1.0, self.env_steps / target))
             start = time.perf_counter()
             measured = self._learn(number)
             steps = self.env_steps + int(measured.pop("env_steps"))
             rate = (steps - self.env_steps) / (time.perf_counter() - start)
-            last = steps >= target or (minutes is not None and time.perf_counter() - began >= 60 * minutes)
-            evaluate = last or number % self.config.learner.evaluate_every == 0
+            finished = steps >= target or (minutes is not None and time.perf_counter() - began >= 60 * minutes)
+            evaluate = finished or number % self.config.learner.evaluate_every == 0
             validation = self._evaluate(steps) if evaluate else math.nan
             self._seconds = time.perf_counter() - began
             batch = Batch(number, steps, self._seconds, rate, validation=validation, **measured)
@@ -302,16 +304,14 @@ class Trainer:
 
     def _evaluate(self, env_steps: int = 0) -> float:
         """Return the greedy policy's mean log loss on the validation tasks, and keep it if there was none better."""
-        actor = Actor(self.config.actor, len(self.config.observation), self.config.action.n_outputs)
-        actor.load_state_dict({name: value.cpu() for name, value in self.policy.actor.state_dict().items()})
-        policy = Policy(self.policy.card, actor)  # in float64, apart from the one that learns
+        policy = Policy(self.policy.card, self.policy.actor)  # decides by a copy of the weights as they are now
         losses = torch.cat([evaluate_greedily(policy, env) for env in self._validation])
         result = float(losses.mean())
         if result < self._best:
             self._best = result
             policy.card = self._card(
                 TrainingCard(
-                    config=_plain(self.config.model_dump(mode="json", exclude_none=True)),
+                    config=self.config.model_dump(mode="json"),
                     env_steps=env_steps,
                     seconds=round(self._seconds, 1),
                     seed=self.config.seed,
@@ -325,16 +325,8 @@ class Trainer:
         return result
 
     def _card(self, training: TrainingCard) -> PolicyCard:
-        config = self.config
-        return PolicyCard(
-            name=config.name,
-            description=config.description,
-            interval=config.interval,
-            observation=config.observation,
-            action=config.action,
-            actor=config.actor,
-            training=training,
-        )
+        spec = {name: getattr(self.config, name) for name in PolicySpec.model_fields}
+        return PolicyCard(**spec, training=training)
 
     def _env(self, task: Task, n_runs: int, seed: int, device: str) -> LayerwiseLREnv:
         return LayerwiseLREnv(
@@ -405,10 +397,3 @@ def evaluate_greedily(policy: Policy, env: LayerwiseLREnv) -> Tensor:
         env.act(policy.decide(env.seen))
     assert env.n_updates == spec.n_updates
     return (env.validation_loss / env.engine.workload.dataset.chance_loss).log()
-
-
-def _plain(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what TOML can hold: no None."""
-    return {
-        key: _plain(value) if isinstance(value, Mapping) else value for key, value in data.items() if value is not None
-    }

@@ -6,7 +6,7 @@ Episodes differ beyond that in seeds, base learning rate and weight decay, which
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import torch
 from pydantic import Field
 
-from ganno_bench.core.config import Config
+from ganno_bench.core.config import Config, Positive
 from ganno_bench.core.errors import ConfigError, did_you_mean
 from ganno_bench.core.seeding import stream_seed
 from ganno_bench.workloads.data import Dataset, Examples
@@ -23,10 +23,9 @@ from ganno_bench.workloads.models import check_model
 from ganno_bench.workloads.suite import DatasetSpec, OptimizerSpec, WorkloadSpec
 from ganno_bench.workloads.workload import Workload
 
-__all__ = ["FamilyTasks", "Task", "TaskDistribution", "draw_tasks"]
+__all__ = ["FamilyTasks", "Task", "TaskDistribution", "draw_tasks", "load_task_data"]
 
 T = TypeVar("T")
-Positive = Annotated[int, Field(ge=1)]
 Range = tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]]
 
 
@@ -76,20 +75,16 @@ class Task:
     interval: int
 
 
-def draw_tasks(
-    distribution: TaskDistribution, stream: str, n_tasks: int, source: Path, data_dirs: Sequence[Path] = ()
-) -> list[Task]:
-    """Draw workloads, the same ones for the same stream.
+def load_task_data(distribution: TaskDistribution, source: Path, data_dirs: Sequence[Path] = ()) -> dict[str, Dataset]:
+    """Load the datasets that are used, each once.
 
     Args:
         distribution: The ranges.
-        stream: `training` or `validation`.
-        n_tasks: How many.
-        source: The file that the ranges were read from, for messages and relative paths.
+        source: The file that they were read from, for messages and relative paths.
         data_dirs: Folders in which datasets are looked up by name.
 
     Raises:
-        ConfigError: A model's arguments are wrong, or a dataset is not declared.
+        ConfigError: A dataset is not declared.
         DatasetError: A dataset is missing.
     """
     for index, family in enumerate(distribution.family):
@@ -99,7 +94,24 @@ def draw_tasks(
                 f"{did_you_mean(family.dataset, distribution.dataset)}"
             )
     used = {family.dataset for family in distribution.family}
-    data = {name: load_dataset(name, distribution.dataset[name], data_dirs, source.parent) for name in sorted(used)}
+    return {name: load_dataset(name, distribution.dataset[name], data_dirs, source.parent) for name in sorted(used)}
+
+
+def draw_tasks(
+    distribution: TaskDistribution, data: Mapping[str, Dataset], stream: str, n_tasks: int, source: Path
+) -> list[Task]:
+    """Draw workloads, the same ones for the same stream.
+
+    Args:
+        distribution: The ranges.
+        data: The datasets, by key.
+        stream: `training` or `validation`.
+        n_tasks: How many.
+        source: The file that the ranges were read from, for messages.
+
+    Raises:
+        ConfigError: A model's arguments are wrong.
+    """
     weights = torch.tensor([family.weight for family in distribution.family], dtype=torch.float64)
     tasks = []
     for index in range(n_tasks):

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ganno_bench.core.errors import UnknownNameError, did_you_mean
 from ganno_bench.core.registry import Registry
 from ganno_bench.training.optimizers import OPTIMIZERS
 from ganno_bench.training.signals import RunInfo, Signals
@@ -155,11 +154,7 @@ def load_features(names: Sequence[str]) -> tuple[Feature, ...]:
     Raises:
         UnknownNameError: There is no such feature.
     """
-    known = OBSERVATIONS.entries()
-    for name in names:
-        if name not in known:
-            raise UnknownNameError(f"unknown observation {name!r}{did_you_mean(name, known)}")
-    return tuple(OBSERVATIONS.load(name) for name in names)
+    return tuple(OBSERVATIONS.load(name, files=False) for name in names)
 
 
 def observe(features: Sequence[Feature], view: View) -> Tensor:

@@ -15,13 +15,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from ganno_bench.core.config import Config, parse_config, read_toml
+from ganno_bench.core.config import Config, Name, Positive, parse_config, read_toml
 from ganno_bench.core.errors import ConfigError, UnknownNameError
 from ganno_bench.policies.actions import ActionSpec
 from ganno_bench.policies.actor import Actor, ActorSpec
 from ganno_bench.policies.controller import Controller
 
-__all__ = ["Policy", "PolicyCard", "TrainingCard", "load_policy"]
+__all__ = ["Policy", "PolicyCard", "PolicySpec", "TrainingCard", "load_policy"]
 
 WEIGHTS, CARD = "policy.safetensors", "card.toml"
 
@@ -47,18 +47,23 @@ class TrainingCard(Config):
     """What the validation tasks gave: name -> number."""
 
 
-class PolicyCard(Config):
-    """All that is needed to use a policy, and where it comes from."""
+class PolicySpec(Config):
+    """What a policy is, but for its weights."""
 
-    format: Literal[1] = 1
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
+    name: Name
     description: str = ""
-    interval: Annotated[int, Field(ge=1)] = 10
-    """Updates per decision."""
+    interval: Positive = 10
+    """Updates per decision; while it is trained the tasks say."""
     observation: Annotated[tuple[str, ...], Field(min_length=1)]
     """Features, in order."""
     action: ActionSpec = ActionSpec()
     actor: ActorSpec = ActorSpec()
+
+
+class PolicyCard(PolicySpec):
+    """All that is needed to use a policy, and where it comes from."""
+
+    format: Literal[1] = 1
     training: TrainingCard = TrainingCard()
 
 

@@ -67,13 +67,6 @@ def policy_scheduler(ref: str) -> type[PolicyScheduler]:
     return _classes.setdefault(key, made)
 
 
-def __getattr__(name: str) -> type[PolicyScheduler]:
-    """Return a shipped policy: what the registry's table names."""
-    if (resource_dir("policies") / name / "card.toml").is_file():
-        return policy_scheduler(name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
 def find_policy(ref: str) -> Path:
     """Return the folder of a policy, given a path or the name of a shipped one."""
     path = Path(ref).expanduser()

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from ganno_bench.core.config import Config, content_hash, parse_config, read_toml
+from ganno_bench.core.config import Config, Name, Positive, content_hash, parse_config, read_toml
 from ganno_bench.core.errors import ConfigError, UnknownNameError, did_you_mean
 from ganno_bench.core.resources import resource_dir
 
@@ -25,7 +25,6 @@ __all__ = [
 ]
 
 Task = Literal["image-classification", "text-classification", "language-modelling"]
-Positive = Annotated[int, Field(ge=1)]
 
 
 class DatasetSpec(Config):
@@ -106,7 +105,7 @@ class Budget(Config):
 class Suite(Config):
     """A set of workloads with a budget, immutable once released."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
+    name: Name
     description: str = ""
     schedulers: Annotated[tuple[str, ...], Field(min_length=1)]
     """Who takes part when nothing else is said."""

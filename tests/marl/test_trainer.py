@@ -12,7 +12,7 @@ from ganno_bench.core.errors import ConfigError, ResumeError, UserError
 from ganno_bench.marl.config import load_train_config
 from ganno_bench.marl.mappo import Batch, Trainer, evaluate_greedily
 from ganno_bench.marl.modules import Critic
-from ganno_bench.marl.tasks import draw_tasks
+from ganno_bench.marl.tasks import draw_tasks, load_task_data
 from ganno_bench.policies.policy import load_policy
 
 CONFIG = """
@@ -164,8 +164,9 @@ def test_what_is_wrong_with_a_configuration(config_file: Path, old: str, new: st
 
 def test_tasks_are_the_same_every_time_and_within_their_ranges(config_file: Path) -> None:
     distribution = load_train_config(config_file).tasks
+    data = load_task_data(distribution, config_file)
     first, again, validation = (
-        draw_tasks(distribution, stream, 12, config_file) for stream in ("training", "training", "validation")
+        draw_tasks(distribution, data, stream, 12, config_file) for stream in ("training", "training", "validation")
     )
     assert [t.workload.spec for t in first] == [t.workload.spec for t in again]
     assert [t.workload.spec.model for t in first] != [t.workload.spec.model for t in validation]
