@@ -1,4 +1,4 @@
-"""What the command line does, for Python: run a suite and read its records."""
+"""What the command line does, for Python: run a suite, evaluate a policy, read records."""
 
 from __future__ import annotations
 
@@ -7,18 +7,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ganno_bench.bench.evaluation import Evaluation, EvaluationSettings, run_evaluation
 from ganno_bench.bench.progress import Progress
 from ganno_bench.bench.runner import Failure, Settings, run_suite
 from ganno_bench.core.errors import RecordError
 from ganno_bench.core.records import RunRecord, read_records
+from ganno_bench.leaderboard.evaluation import write_evaluation
+from ganno_bench.leaderboard.evaluation_tables import cells_of
 from ganno_bench.leaderboard.formats import write_tables
 from ganno_bench.leaderboard.plots import write_plots
 from ganno_bench.scoring.standings import Standings, standings
+from ganno_bench.scoring.transfer import TransferCell
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Report", "load_records", "run", "run_with_settings"]
+__all__ = [
+    "EvaluationReport",
+    "Report",
+    "evaluate",
+    "evaluate_with_settings",
+    "load_records",
+    "run",
+    "run_with_settings",
+]
 
 
 @dataclass(frozen=True)
@@ -42,6 +54,21 @@ class Report:
     files: dict[str, Path]
 
 
+@dataclass(frozen=True)
+class EvaluationReport:
+    """How a policy generalises.
+
+    Attributes:
+        evaluation: What was measured.
+        cells: The transfer matrix.
+        files: What was written, by what it is.
+    """
+
+    evaluation: Evaluation
+    cells: tuple[TransferCell, ...]
+    files: dict[str, Path]
+
+
 def run(suite: str, **settings: Any) -> Report:
     """Run a suite to its end, or go on where an earlier call stopped; write the tables and plots.
 
@@ -52,11 +79,7 @@ def run(suite: str, **settings: Any) -> Report:
     Raises:
         UserError: Something in the settings, the suite or the data is wrong.
     """
-    if settings.get("out") is not None:
-        settings["out"] = Path(settings["out"])
-    if "data_dirs" in settings:
-        settings["data_dirs"] = [Path(folder) for folder in settings["data_dirs"]]
-    return run_with_settings(Settings(suite, **settings))
+    return run_with_settings(Settings(suite, **_with_paths(settings)))
 
 
 def run_with_settings(settings: Settings, progress: Progress | None = None) -> Report:
@@ -71,6 +94,26 @@ def run_with_settings(settings: Settings, progress: Progress | None = None) -> R
     write_plots(result.records, table, result.path / "plots")
     files["plots"] = result.path / "plots"
     return Report(result.path, result.records, result.failures, table, "", files)
+
+
+def evaluate(policy: str, suite: str = "transfer", **settings: Any) -> EvaluationReport:
+    """Say how far a policy generalises, by validation loss alone, or go on where an earlier call stopped.
+
+    Args:
+        policy: A policy's folder, or the name of a shipped one.
+        suite: Name of a suite, or path to a TOML file.
+        settings: See `EvaluationSettings`: `against`, `trials`, `seeds`, `out`, `data_dirs`, `device`, ...
+
+    Raises:
+        UserError: Something in the settings, the policy, the suite or the data is wrong.
+    """
+    return evaluate_with_settings(EvaluationSettings(policy, suite, **_with_paths(settings)))
+
+
+def evaluate_with_settings(settings: EvaluationSettings, progress: Progress | None = None) -> EvaluationReport:
+    """Evaluate a policy; see `evaluate`."""
+    evaluation = run_evaluation(settings, progress)
+    return EvaluationReport(evaluation, cells_of(evaluation), write_evaluation(evaluation))
 
 
 def load_records(*paths: str | Path) -> pd.DataFrame:
@@ -91,3 +134,10 @@ def load_records(*paths: str | Path) -> pd.DataFrame:
     frame = pd.json_normalize(rows)
     frame["config"] = configs
     return frame
+
+
+def _with_paths(settings: dict[str, Any]) -> dict[str, Any]:
+    paths: dict[str, Any] = {name: Path(settings[name]) for name in ("out", "rivals") if settings.get(name) is not None}
+    if "data_dirs" in settings:
+        paths["data_dirs"] = [Path(folder) for folder in settings["data_dirs"]]
+    return settings | paths

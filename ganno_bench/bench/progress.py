@@ -10,6 +10,9 @@ __all__ = ["Progress"]
 class Progress:
     """Receives what happens in a run; this one ignores it. Costs are in estimated floating-point operations."""
 
+    def left_out(self, line: str) -> None:
+        """Some workloads take no part, for want of their data; the line says which, and how to supply it."""
+
     def started(self, title: str, total_cost: float, done_cost: float) -> None:
         """Everything is loaded and checked; `done_cost` was already there."""
 

@@ -43,7 +43,7 @@ def list_(
 def show(name: Annotated[str, typer.Argument(help="A suite, workload, scheduler or dataset.", metavar="NAME")]) -> None:
     """Show one suite, workload, scheduler or dataset in full."""
     from ganno_bench.core.errors import UnknownNameError, did_you_mean
-    from ganno_bench.schedulers.registry import SCHEDULERS
+    from ganno_bench.schedulers.registry import PREFIXES, SCHEDULERS
     from ganno_bench.workloads.embedded import EMBEDDED
     from ganno_bench.workloads.suite import find_suite, load_suite, suite_names
 
@@ -58,11 +58,7 @@ def show(name: Annotated[str, typer.Argument(help="A suite, workload, scheduler 
                 _print_fields({"suite": suite.name, **workload.model_dump(mode="json")})
                 _print_fields({f"dataset {workload.dataset}": _given(suite.dataset[workload.dataset])})
                 return
-    if (
-        name.partition("(")[0] in SCHEDULERS.entries()
-        or ".py:" in name
-        or name.startswith(("torch:", "policy:", "default:"))
-    ):
+    if name.partition("(")[0] in SCHEDULERS.entries() or ".py:" in name or name.startswith(PREFIXES):
         _show_scheduler(name)
         return
     datasets = {row[0]: row for row in _datasets()[1]}
@@ -178,7 +174,9 @@ def _show_scheduler(ref: str) -> None:
             "ref": entry.ref,
             "code": entry.code_hash,
             "needs": ", ".join(sorted(entry.cls.needs)) or "nothing but the update's index and losses",
-            "tuned": "base_lr, weight_decay (range fixed by the workload's optimizer)",
+            "tuned": "nothing; base_lr and weight_decay are the optimizer's default ones"
+            if entry.zero_shot
+            else "base_lr, weight_decay (range fixed by the workload's optimizer)",
             **{f"  {name}": f"{space} (default {defaults[name]})" for name, space in entry.search_space.items()},
         }
     )

@@ -43,6 +43,9 @@ class RunDisplay(RunProgress):
     def __exit__(self, *error: object) -> None:
         self._live.stop()
 
+    def left_out(self, line: str) -> None:
+        self._console.print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
+
     def started(self, title: str, total_cost: float, done_cost: float) -> None:
         self._live.reset(self._task, total=total_cost, completed=0, description=title)
         self._live.update(self._task, completed=done_cost)

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from ganno_bench.cli import catalogue, results, running, training
+from ganno_bench.cli import catalogue, evaluating, results, running, training
 from ganno_bench.core.errors import GannoBenchError
 
 __all__ = ["app", "main"]
@@ -24,6 +24,7 @@ app.command("table")(results.table)
 app.command("plot")(results.plot)
 app.command("check")(running.check)
 app.command("train")(training.train)
+app.command("evaluate")(evaluating.evaluate)
 app.command("list")(catalogue.list_)
 app.command("show")(catalogue.show)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from ganno_bench.core.errors import ConfigError
 from ganno_bench.policies.controller import ControlState
-from ganno_bench.policies.observations import Memory
 from ganno_bench.policies.policy import load_policy
 from ganno_bench.schedulers.policy import find_policy
 from ganno_bench.training.signals import RunInfo, Signals
@@ -20,6 +19,7 @@ from ganno_bench.workloads.layers import partition
 __all__ = ["GannoScheduler", "layer_groups"]
 
 _TINY = 1e-30
+_COPIES = ("gradient_sum", "before", "momentum")
 
 
 def layer_groups(model: nn.Module) -> list[dict[str, Any]]:
@@ -85,6 +85,11 @@ class GannoScheduler:
         self._groups: list[list[Tensor]] = [
             [parameter for parameter in group["params"] if parameter.requires_grad] for group in optimizer.param_groups
         ]
+        self._parameters = [parameter for group in self._groups for parameter in group]
+        self._owners = torch.tensor([index for index, group in enumerate(self._groups) for _ in group])
+        self._gradient_sum: list[Tensor] = []  # kept from interval to interval, as are the copies: to allocate costs
+        self._before: list[Tensor] = []
+        self._momentum: list[Tensor] = []
         defaults = optimizer.param_groups[0]
         names = {torch.optim.SGD: "sgd", torch.optim.Adam: "adam", torch.optim.AdamW: "adamw"}
         kind = names.get(type(optimizer), "adamw" if "betas" in defaults else "sgd")
@@ -100,8 +105,6 @@ class GannoScheduler:
         self._control = self.policy.controller.init(self._run)
         self.n_updates = 0
         self._begin_interval()
-        self._before: list[Tensor] | None = None
-        self._momentum: list[Tensor | None] | None = None
         self._decide(torch.full((1, self._n_layers), torch.nan, dtype=torch.float64), {}, torch.nan, None)
         self._apply()
         self._prepare()
@@ -125,14 +128,9 @@ class GannoScheduler:
         Raises:
             ConfigError: There are no gradients, or the policy needs a validation loss and there is none.
         """
-        gradients = [[parameter.grad for parameter in group] for group in self._groups]
-        if all(gradient is None for group in gradients for gradient in group):
-            raise ConfigError("there are no gradients: call step() after optimizer.step() and before zero_grad()")
-        norms = torch.tensor(
-            [_norm([gradient for gradient in group if gradient is not None]) for group in gradients],
-            dtype=torch.float64,
-        )
-        if not bool((norms > 0).any()) and self.n_updates == 0:
+        gradients = self._gradients()
+        norms = self._norms(gradients)
+        if not self.n_updates and not bool(norms.any()):
             raise ConfigError("all gradients are zero: call step() after optimizer.step() and before zero_grad()")
         total, interval = self._run.total_updates, self.policy.card.interval
         self.n_updates += 1
@@ -154,42 +152,36 @@ class GannoScheduler:
         """Return the state, of tensors, numbers and lists: enough to go on exactly."""
         return {
             "n_updates": self.n_updates,
-            "log_factor": self._control.log_factor.clone(),
-            "memory": {name: value.clone() for name, value in vars(self._control.memory).items()},
-            "lr_block": self._lr_block.clone(),
+            "control": copy.deepcopy(self._control.state_dict()),
+            "lr_block": copy.deepcopy(self._lr_block),
             "block_begin": self._block_begin,
             "loss_sum": self._loss_sum,
             "n_measured": self._n_measured,
             "norm_sum": self._norm_sum.clone(),
-            "gradient_sum": [tensor.clone() for tensor in self._gradient_sum],
-            "before": None if self._before is None else [tensor.clone() for tensor in self._before],
-            "momentum": None
-            if self._momentum is None
-            else [None if tensor is None else tensor.clone() for tensor in self._momentum],
+            **{name: [tensor.clone() for tensor in getattr(self, f"_{name}")] for name in _COPIES},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` returned; the optimizer's own state is the optimizer's to restore."""
         self.n_updates = state["n_updates"]
-        self._control = ControlState(state["log_factor"].clone(), Memory(**state["memory"]))
-        self._lr_block, self._block_begin = state["lr_block"].clone(), state["block_begin"]
+        self._control = ControlState.from_state_dict(copy.deepcopy(state["control"]))
+        self._lr_block, self._block_begin = copy.deepcopy(state["lr_block"]), state["block_begin"]
         self._loss_sum, self._n_measured = state["loss_sum"], state["n_measured"]
         self._norm_sum = state["norm_sum"].clone()
-        self._gradient_sum[:] = [tensor.clone() for tensor in state["gradient_sum"]]
-        self._before, self._momentum = state["before"], state["momentum"]
+        for name in _COPIES:
+            setattr(self, f"_{name}", [tensor.clone() for tensor in state[name]])
         self._apply()
 
     def _decide(self, used: Tensor, signals: dict[str, Tensor], train_loss: float, val_loss: float | None) -> None:
-        controller = self.policy.controller
         if "val_loss" in self._needs and val_loss is None and self.n_updates:
             raise ConfigError(f"the policy {self.policy.card.name!r} observes a validation loss: step(loss, val_loss)")
         blank = torch.full_like(used, torch.nan)
         fields: dict[str, Any] = {name: signals.get(name, blank) for name in self._needs - {"val_loss"}}
         if not self.n_updates and "param_norm" in self._needs:
-            fields["param_norm"] = self._param_norms()
+            fields["param_norm"] = self._norms(self._parameters)[None]
         if "val_loss" in self._needs:
             fields["val_loss"] = torch.tensor([torch.nan if val_loss is None else val_loss], dtype=torch.float64)
-        seen, control = controller.observe(
+        controls, self._control = self.policy.control(
             self._control,
             self._run,
             Signals(
@@ -201,91 +193,85 @@ class GannoScheduler:
                 **fields,
             ),
         )
-        n_updates = min(self.policy.card.interval, self._run.total_updates - self.n_updates)
-        action = self.policy.decide(seen)
-        controls, self._control = controller.act(control, self._run, action, self.n_updates, n_updates)
-        self._lr_block, self._block_begin = controls.lr[:, 0], self.n_updates
+        self._lr_block, self._block_begin = controls.lr[:, 0].tolist(), self.n_updates
+        if controls.weight_decay is not None:
+            for group in self.optimizer.param_groups:
+                group["weight_decay"] = float(controls.weight_decay)
 
     def _apply(self) -> None:
         """Set the learning rates of the next update."""
         index = min(self.n_updates - self._block_begin, len(self._lr_block) - 1)
-        for group, rate in zip(self.optimizer.param_groups, self._lr_block[index].tolist(), strict=True):
+        for group, rate in zip(self.optimizer.param_groups, self._lr_block[index], strict=True):
             group["lr"] = rate
 
     def _begin_interval(self) -> None:
         self._loss_sum, self._n_measured = 0.0, 0
         self._norm_sum = torch.zeros(self._n_layers, dtype=torch.float64)
-        self._gradient_sum: list[Tensor] = []
 
     def _prepare(self) -> None:
         """Keep what the last update of an interval is going to change."""
         if (self.n_updates + 1) % self.policy.card.interval:
             return
         if "update_norm" in self._needs or "direction_norm" in self._needs:
-            self._before = [parameter.detach().clone() for group in self._groups for parameter in group]
+            self._before = _copied(self._before, self._parameters)
         if "grad_cosine" in self._needs:
-            self._momentum = [
-                None if (kept := self._momentum_of(parameter)) is None else kept.clone()
-                for group in self._groups
-                for parameter in group
-            ]
+            self._momentum = _copied(self._momentum, [self._momentum_of(parameter) for parameter in self._parameters])
 
-    def _momentum_of(self, parameter: Tensor) -> Tensor | None:
+    def _gradients(self) -> list[Tensor]:
+        found = [parameter.grad for parameter in self._parameters]
+        if all(gradient is None for gradient in found):
+            raise ConfigError("there are no gradients: call step() after optimizer.step() and before zero_grad()")
+        return [
+            torch.zeros_like(parameter) if gradient is None else gradient
+            for parameter, gradient in zip(self._parameters, found, strict=True)
+        ]
+
+    def _momentum_of(self, parameter: Tensor) -> Tensor:
         state = self.optimizer.state.get(parameter, {})
         kept = state.get("momentum_buffer", state.get("exp_avg"))
-        return kept if isinstance(kept, Tensor) else None
+        return kept if isinstance(kept, Tensor) else torch.zeros_like(parameter)
 
-    def _measure(self, gradients: Sequence[Sequence[Tensor | None]], norms: Tensor, loss: float) -> None:
-        self._loss_sum += loss
-        self._n_measured += 1
+    def _measure(self, gradients: list[Tensor], norms: Tensor, loss: float) -> None:
         if "grad_snr" in self._needs:
             self._norm_sum += norms
-            flat = [
-                torch.zeros_like(parameter) if gradient is None else gradient
-                for group, own in zip(self._groups, gradients, strict=True)
-                for parameter, gradient in zip(group, own, strict=True)
-            ]
-            if self._gradient_sum:
-                torch._foreach_add_(self._gradient_sum, flat)
+            if self._n_measured:
+                torch._foreach_add_(self._gradient_sum, gradients)
             else:
-                self._gradient_sum.extend(gradient.detach().clone() for gradient in flat)
+                self._gradient_sum = _copied(self._gradient_sum, gradients)
+        self._loss_sum += loss
+        self._n_measured += 1
 
-    def _finish(self, gradients: Sequence[Sequence[Tensor | None]], norms: Tensor) -> dict[str, Tensor]:
+    def _finish(self, gradients: list[Tensor], norms: Tensor) -> dict[str, Tensor]:
         """Return the signals of an interval whose last update has just been made, each of shape (1, L)."""
-        found: dict[str, Tensor] = {"grad_norm": norms[None], "param_norm": self._param_norms()}
-        if self._before is not None:
-            steps = iter(self._before)
-            moved = [_norm([parameter - next(steps) for parameter in group]) for group in self._groups]
-            found["update_norm"] = torch.tensor([moved], dtype=torch.float64)
-            rates = torch.tensor([self.get_last_lr()], dtype=torch.float64)
-            found["direction_norm"] = found["update_norm"] / rates.clamp(min=_TINY)
-        if self._momentum is not None:
-            found["grad_cosine"] = self._cosines(gradients, self._momentum)
+        found: dict[str, Tensor] = {"grad_norm": norms}
+        if "param_norm" in self._needs:
+            found["param_norm"] = self._norms(self._parameters)
+        if self._before:
+            torch._foreach_sub_(self._before, self._parameters)
+            found["update_norm"] = self._norms(self._before)
+            found["direction_norm"] = found["update_norm"] / torch.tensor(self.get_last_lr()).double().clamp(min=_TINY)
+        if self._momentum:
+            pairs = zip(gradients, self._momentum, strict=True)
+            dots = self._per_layer(torch.stack([torch.dot(g.flatten(), m.flatten()) for g, m in pairs]))
+            lengths = (norms * self._norms(self._momentum)).clamp(min=_TINY)
+            found["grad_cosine"] = (dots / lengths).clamp(-1.0, 1.0)
         if "grad_snr" in self._needs:
-            sums = iter(self._gradient_sum)
-            lengths = [_norm([next(sums) for _ in group]) if self._gradient_sum else 0.0 for group in self._groups]
-            snr = torch.tensor(lengths, dtype=torch.float64) / self._norm_sum.clamp(min=_TINY)
-            found["grad_snr"] = snr.clamp(max=1.0)[None]
-        return {name: value for name, value in found.items() if name in self._needs}
+            lengths = self._norms(self._gradient_sum) if self._n_measured else torch.zeros_like(norms)
+            found["grad_snr"] = (lengths / self._norm_sum.clamp(min=_TINY)).clamp(max=1.0)
+        return {name: value[None] for name, value in found.items() if name in self._needs}
 
-    def _param_norms(self) -> Tensor:
-        return torch.tensor([[_norm(group) for group in self._groups]], dtype=torch.float64)
+    def _norms(self, tensors: list[Tensor]) -> Tensor:
+        """Return the Euclidean norm of each layer, float64, shape (L,), of a tensor for each parameter."""
+        return self._per_layer(torch.stack(torch._foreach_norm(tensors)).double().square()).sqrt()
 
-    def _cosines(self, gradients: Sequence[Sequence[Tensor | None]], momentum: Sequence[Tensor | None]) -> Tensor:
-        kept = iter(momentum)
-        cosines = []
-        for group in gradients:
-            pairs = [(gradient, next(kept)) for gradient in group]
-            both = [(g, m) for g, m in pairs if g is not None and m is not None]
-            dot = sum(float((g * m).sum()) for g, m in both)
-            lengths = _norm([g for g, _ in both]) * _norm([m for _, m in both])
-            cosines.append(max(-1.0, min(1.0, dot / max(lengths, _TINY))))
-        return torch.tensor([cosines], dtype=torch.float64)
+    def _per_layer(self, values: Tensor) -> Tensor:
+        """Add up a value for each parameter within layers, float64 on the CPU, shape (L,)."""
+        return torch.zeros(self._n_layers, dtype=torch.float64).index_add_(0, self._owners, values.cpu().double())
 
 
-def _norm(tensors: Sequence[Tensor]) -> float:
-    """Return the Euclidean norm of several tensors."""
-    if not tensors:
-        return 0.0
-    norms = torch._foreach_norm([tensor.detach() for tensor in tensors])
-    return float(torch.linalg.vector_norm(torch.stack(list(norms)).double()))
+def _copied(copies: list[Tensor], tensors: list[Tensor]) -> list[Tensor]:
+    """Copy tensors into earlier copies of theirs, or into new ones if there are none."""
+    if not copies:
+        return [tensor.detach().clone() for tensor in tensors]
+    torch._foreach_copy_(copies, tensors)
+    return copies

@@ -17,7 +17,16 @@ from rich.text import Text
 from ganno_bench.leaderboard.tables import Column, TextTable, footer, header, main_table, workload_table
 from ganno_bench.scoring.results import Row, Standings
 
-__all__ = ["rich_table", "to_csv", "to_latex", "to_markdown", "to_rich", "write_tables"]
+__all__ = [
+    "escape_markdown",
+    "markdown_table",
+    "rich_table",
+    "to_csv",
+    "to_latex",
+    "to_markdown",
+    "to_rich",
+    "write_tables",
+]
 
 _CSV_COLUMNS = (
     "table", "entry", "ruleset", "kind", "workload", "rank", "score", "score_low", "score_high", "improvement",
@@ -89,12 +98,12 @@ def rich_table(table: TextTable) -> Table:
 
 def to_markdown(standings: Standings) -> str:
     """Return a Markdown page: the best cells bold, columns aligned in the source, too."""
-    parts = [f"# Standings: {standings.suite}", "\n".join(f"- {_escape_markdown(line)}" for line in header(standings))]
+    parts = [f"# Standings: {standings.suite}", "\n".join(f"- {escape_markdown(line)}" for line in header(standings))]
     for make in (main_table, workload_table):
         for ruleset in standings.tables:
             table = make(standings, ruleset)
-            parts += [f"## {table.title}", _markdown_table(table)]
-    parts.append("\n".join(f"- {_escape_markdown(line)}" for line in footer(standings)))
+            parts += [f"## {table.title}", markdown_table(table)]
+    parts.append("\n".join(f"- {escape_markdown(line)}" for line in footer(standings)))
     return "\n\n".join(parts) + "\n"
 
 
@@ -187,10 +196,11 @@ def _plain(value: float | str | None) -> str:
     return format(value, ".6g") if isinstance(value, float) else str(value)
 
 
-def _markdown_table(table: TextTable) -> str:
+def markdown_table(table: TextTable) -> str:
+    """Return a table in Markdown without its title: the best cells bold, columns aligned in the source, too."""
     lines = [[column.title for column in table.columns]]
     for index, row in enumerate(table.rows):
-        cells = [_escape_markdown(cell) for cell in row]
+        cells = [escape_markdown(cell) for cell in row]
         lines.append([f"**{cell}**" if (index, at) in table.best else cell for at, cell in enumerate(cells)])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     rule = [
@@ -203,7 +213,8 @@ def _markdown_table(table: TextTable) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in padded)
 
 
-def _escape_markdown(text: str) -> str:
+def escape_markdown(text: str) -> str:
+    """Return a text whose characters mean nothing to Markdown."""
     return re.sub(r"([\\|*_`<])", r"\\\1", text)
 
 

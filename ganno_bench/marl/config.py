@@ -9,6 +9,7 @@ from pydantic import Field
 
 from ganno_bench.core.config import Config, Positive, parse_config, read_toml
 from ganno_bench.core.errors import ConfigError, UnknownNameError
+from ganno_bench.marl.demonstrations import DemonstrationSpec
 from ganno_bench.marl.env import DEFAULT_OBSERVATION
 from ganno_bench.marl.rewards import REWARDS
 from ganno_bench.marl.tasks import TaskDistribution
@@ -54,6 +55,8 @@ class TrainConfig(PolicySpec):
     reward: dict[str, float] = Field(default_factory=lambda: {"log-validation": 1.0})
     """Rewards and their weights."""
     learner: LearnerConfig = LearnerConfig()
+    demonstrations: DemonstrationSpec | None = None
+    """Schedules that are imitated first; None: the actor starts from nothing."""
     tasks: TaskDistribution
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from ganno_bench.policies.controller import Controller
 from ganno_bench.policies.observations import LIMIT
 from ganno_bench.training.optimizers import OPTIMIZERS
 from ganno_bench.training.population import Engine, Population
+from ganno_bench.training.signals import Controls
 from ganno_bench.workloads.datasets import data_directories, load_dataset
 from ganno_bench.workloads.suite import find_suite, load_suite
 from ganno_bench.workloads.workload import Workload
@@ -63,6 +65,8 @@ class LayerwiseLREnv(EnvBase):  # type: ignore[misc]
     - `done`, `terminated`, `truncated`, bool, shape (P, 1): all runs end together, at their horizon
     - `diverged`, bool, shape (P, 1): a run that diverged stays until the end, observes 0 and gets no reward
     - `loss`, float32, shape (P, 1): the validation loss behind the reward, nats
+    - `("agents", "memory")`, float32, shape (P, A, units): what a recurrent actor writes at `("next", "agents",
+      "memory")`, 0 at first; only where `n_hidden` is given
 
     Each reset begins another episode: fresh seeds, base learning rates and weight decays, drawn from a stream that the
     seed of the environment and the number of the episode decide; nothing else is random.
@@ -81,6 +85,8 @@ class LayerwiseLREnv(EnvBase):  # type: ignore[misc]
         interval: int = 10,
         observation: Sequence[str] = DEFAULT_OBSERVATION,
         action: ActionSpec | None = None,
+        layerwise_observation: bool = True,
+        n_hidden: int = 0,
         reward: Mapping[str, float] | None = None,
         base_lr: tuple[float, float] = (0.01, 100.0),
         weight_decay: tuple[float, float] | None = None,
@@ -95,6 +101,8 @@ class LayerwiseLREnv(EnvBase):  # type: ignore[misc]
             interval: Updates per decision.
             observation: Names of features.
             action: What an agent can do; the paper's multipliers by default.
+            layerwise_observation: False: but for their places, all agents see the mean over the layers.
+            n_hidden: Units of a recurrent actor's memory, which the environment hands on.
             reward: Names of rewards and their weights; they are added up. `log-validation` by default.
             base_lr: Range, as multiples of the optimizer's default base learning rate; drawn log-uniformly.
             weight_decay: Range, drawn log-uniformly; the optimizer's tuning range by default.
@@ -105,13 +113,17 @@ class LayerwiseLREnv(EnvBase):  # type: ignore[misc]
             UnknownNameError: A feature or a reward is unknown.
         """
         self.engine = engine
-        self.controller = Controller(observation, action or ActionSpec())
+        self.controller = Controller(
+            observation, action or ActionSpec(), layerwise=layerwise_observation, n_hidden=n_hidden
+        )
+        self._n_hidden = n_hidden
         self.interval = interval
         self.n_decisions = -(-engine.workload.spec.n_updates // interval)
         self.rewards: list[tuple[Reward, float]] = [
             (REWARDS.load(name), weight) for name, weight in (reward or {"log-validation": 1.0}).items()
         ]
         self.per_agent = any(kind.per_agent for kind, _ in self.rewards)
+        self._reruns = any(kind.reruns for kind, _ in self.rewards)
         self.needs = self.controller.needs.union(*(kind.needs for kind, _ in self.rewards))
         self.validation = engine.validation.head(validation_size)
         self._ceiling = CEILING * engine.workload.dataset.chance_loss
@@ -139,6 +151,21 @@ class LayerwiseLREnv(EnvBase):  # type: ignore[misc]
         return self._seen
 
     @property
+    def base_lr(self) -> Tensor:
+        """Base learning rates of this episode's runs, float64, shape (P,)."""
+        return self._run.base_lr
+
+    @property
+    def log_factor(self) -> Tensor:
+        """Where the agents have brought the layers: ln of their factors, float64, shape (P, L)."""
+        return self._control.log_factor
+
+    @property
+    def lr(self) -> Tensor:
+        """Learning rates of the last update, shape (P, L); the base learning rates before the first."""
+        return torch.where(self._signals.lr.isnan(), self._run.base_lr[:, None], self._signals.lr)
+
+    @property
     def validation_loss(self) -> Tensor:
         """The loss behind the reward, now; nats, float64, shape (P,)."""
         return self._val
@@ -148,8 +175,11 @@ class LayerwiseLREnv(EnvBase):  # type: ignore[misc]
         n_features = len(self.controller.features)
         seen = Bounded(-LIMIT, LIMIT, (runs, agents, n_features), device=device, dtype=torch.float32)
         flag = Categorical(2, (runs, 1), device=device, dtype=torch.bool)
+        own = {"observation": seen}
+        if self._n_hidden:
+            own["memory"] = Unbounded((runs, agents, self._n_hidden), device=device, dtype=torch.float32)
         self.observation_spec = Composite(
-            agents=Composite(observation=seen, shape=(runs, agents), device=device),
+            agents=Composite(own, shape=(runs, agents), device=device),
             diverged=flag.clone(),
             loss=Unbounded((runs, 1), device=device, dtype=torch.float32),
             shape=(runs,),
@@ -158,14 +188,14 @@ class LayerwiseLREnv(EnvBase):  # type: ignore[misc]
         if self.controller.action.continuous:
             action: Any = Bounded(-1.0, 1.0, (runs, agents, 1), device=device, dtype=torch.float32)
         else:
-            action = Categorical(self.controller.action.n_outputs, (runs, agents), device=device, dtype=torch.int64)
+            action = Categorical(self.controller.action.n_choices, (runs, agents), device=device, dtype=torch.int64)
         self.action_spec = Composite(
             agents=Composite(action=action, shape=(runs, agents), device=device), shape=(runs,), device=device
         )
         if self.per_agent:
-            own = Unbounded((runs, agents, 1), device=device, dtype=torch.float32)
+            each = Unbounded((runs, agents, 1), device=device, dtype=torch.float32)
             self.reward_spec = Composite(
-                agents=Composite(reward=own, shape=(runs, agents), device=device), shape=(runs,), device=device
+                agents=Composite(reward=each, shape=(runs, agents), device=device), shape=(runs,), device=device
             )
         else:
             self.reward_spec = Unbounded((runs, 1), device=device, dtype=torch.float32)
@@ -202,7 +232,10 @@ class LayerwiseLREnv(EnvBase):  # type: ignore[misc]
             _log_uniform(drawn[0], self._base_lr),
             _log_uniform(drawn[1], self._weight_decay),
         )
-        return self._packed(done=False)
+        result = self._packed(done=False)
+        if self._n_hidden:
+            result["agents", "memory"] = torch.zeros(runs, self.n_agents, self._n_hidden, device=self.device)
+        return result
 
     def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
         action = tensordict["agents", "action"]
@@ -210,6 +243,9 @@ class LayerwiseLREnv(EnvBase):  # type: ignore[misc]
             action = action.squeeze(-1)
         transition = self.act(action)
         result = self._packed(done=transition.done)
+        if self._n_hidden:
+            # An actor that remembers writes it beforehand; TorchRL then takes the actor's.
+            result["agents", "memory"] = tensordict.get(("next", "agents", "memory"), tensordict["agents", "memory"])
         total_reward = sum(weight * kind.compute(transition) for kind, weight in self.rewards)
         assert isinstance(total_reward, Tensor)
         if self.per_agent:
@@ -227,6 +263,8 @@ class LayerwiseLREnv(EnvBase):  # type: ignore[misc]
         n_updates = min(self.interval, total - first)
         controls, self._control = self.controller.act(self._control, self._run, action, first, n_updates)
         before, val_before = self._signals, self._val
+        lr_before = before.lr if first else self._run.base_lr[:, None].expand_as(before.lr)
+        val_without = self._counterfactuals(controls, lr_before, n_updates) if self._reruns else None
         self._signals = after = self._population.advance(controls, n_updates)
         self._val = self._validation_loss()
         train_after = self._cut(after.train_loss)
@@ -239,10 +277,23 @@ class LayerwiseLREnv(EnvBase):  # type: ignore[misc]
             train_before=self._cut(before.train_loss) if first else train_after,
             train_after=train_after,
             chance_loss=self.engine.workload.dataset.chance_loss,
-            lr_before=before.lr if first else self._run.base_lr[:, None].expand_as(before.lr),
+            lr_before=lr_before,
             n_updates=n_updates,
             done=self._population.n_updates == total,
+            val_without=val_without,
         )
+
+    def _counterfactuals(self, controls: Controls, lr_before: Tensor, n_updates: int) -> Tensor:
+        """Return the validation losses after the interval, had one layer's learning rate been left alone, (P, L)."""
+        start = self._population.state_dict()
+        losses = []
+        for layer in range(self.engine.layout.n_layers):
+            lr = controls.lr.clone()
+            lr[..., layer] = lr_before[:, layer]
+            self._population.advance(replace(controls, lr=lr), n_updates)
+            losses.append(self._validation_loss())
+            self._population.load_state_dict(start)
+        return torch.stack(losses, dim=1)
 
     def _observe(self) -> None:
         self._seen, self._control = self.controller.observe(self._control, self._run, self._signals)

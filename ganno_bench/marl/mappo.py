@@ -1,8 +1,9 @@
 """The MAPPO trainer: whole episodes of several workloads at a time, one policy for all of their layers.
 
 Workloads of different depth have different numbers of agents. They are not padded: each workload has an environment and
-a loss of its own, and a gradient step adds the losses up, weighted by the number of decisions in them. So there is
-nothing to mask.
+a loss of its own, and a gradient step adds the losses up, weighted by the number of decisions in them. What comes after
+a divergence is left out; where whole episodes are needed, for an actor with a memory, those of the same length go
+together. So there is nothing to mask.
 
 Whatever is random in a batch is seeded by the number of the batch, so a training run that was killed goes on, from its
 last checkpoint, bit by bit as if it had not been.
@@ -32,15 +33,18 @@ from torchrl.objectives.multiagent import IPPOLoss, MAPPOLoss
 from ganno_bench.core.config import content_hash
 from ganno_bench.core.errors import ResumeError
 from ganno_bench.core.seeding import stream_seed
+from ganno_bench.marl.behaviour import measure_behaviour
 from ganno_bench.marl.config import TrainConfig
+from ganno_bench.marl.demonstrations import imitate, load_curves
 from ganno_bench.marl.env import LayerwiseLREnv
+from ganno_bench.marl.episodes import evaluate_greedily, mean_over_runs, whole_episodes
 from ganno_bench.marl.modules import Critic, actor_module, critic_module
 from ganno_bench.marl.tasks import Task, draw_tasks, load_task_data
 from ganno_bench.policies.actor import Actor
-from ganno_bench.policies.policy import Policy, PolicyCard, PolicySpec, TrainingCard
+from ganno_bench.policies.policy import Policy, PolicyCard, PolicySpec, TrainingCard, load_policy
 from ganno_bench.training.population import Engine
 
-__all__ = ["Batch", "Trainer", "evaluate_greedily"]
+__all__ = ["Batch", "Trainer"]
 
 _VERSIONED = ("ganno-bench", "torch", "torchrl", "tensordict", "numpy")
 _VALIDATION_RUNS = 6
@@ -88,6 +92,8 @@ class Trainer:
         out: Where everything is written: `config.json`, `metrics.csv`, `checkpoint.pt`, and `policy/`, the best so far.
         policy: The policy as it is now.
         batches: What was measured.
+        envs: The training tasks.
+        validation_envs: The tasks by which the best policy is chosen.
     """
 
     def __init__(
@@ -136,7 +142,7 @@ class Trainer:
             for index, task in enumerate(tasks)
         ]
         # The base learning rates of validation are the default one, a tenth and ten times of it, for all seeds alike.
-        self._validation = [self._env(task, _VALIDATION_RUNS, 0, device) for task in validation]
+        self.validation_envs = [self._env(task, _VALIDATION_RUNS, 0, device) for task in validation]
         module = actor_module(actor, config.action).to(device)
         self._module = module
         kind = MAPPOLoss if learner.critic == "centralised" else IPPOLoss
@@ -170,6 +176,9 @@ class Trainer:
         self._seconds = 0.0
         if resume:
             self._load()
+        elif config.demonstrations is not None:
+            curves = load_curves(config.demonstrations, source)
+            imitate(actor, self.envs, curves, config.demonstrations, stream_seed("demonstrations", config.seed))
 
     @property
     def env_steps(self) -> int:
@@ -212,6 +221,9 @@ class Trainer:
             if evaluate:
                 self._save()
             on_batch(batch)
+        best = load_policy(self.out / "policy")
+        best.card = best.card.model_copy(update={"behaviour": measure_behaviour(best, self.validation_envs)})
+        best.save(self.out / "policy")
 
     def _learn(self, number: int) -> dict[str, float]:
         """Collect a batch and learn from it."""
@@ -219,7 +231,7 @@ class Trainer:
         torch.manual_seed(stream_seed("batch", self.config.seed, number))
         chosen = torch.randperm(len(self.envs))[: learner.tasks_per_batch].tolist()
         episodes = [self._collect(index, number) for index in chosen]
-        alive, statistics = [], []
+        parts, statistics = [], []
         for index, episode in zip(chosen, episodes, strict=True):
             statistics.append(self._statistics(self.envs[index], episode))
             # For the advantage, a run ends where it diverged; what comes after is left out.
@@ -228,16 +240,19 @@ class Trainer:
             episode["next", "done"] = ended
             with torch.no_grad():
                 self.loss.value_estimator(episode)
-            alive.append(episode[~episode["diverged"].squeeze(-1)])
-        advantages = torch.cat([part["agents", "advantage"].flatten() for part in alive])
+            alive = ~episode["diverged"]
+            # A workload's difficulty is the same for all of its runs: whatever the critic misjudges of it cancels out.
+            episode["agents", "advantage"] -= mean_over_runs(episode["agents", "advantage"], alive)
+            parts += whole_episodes(episode) if self.config.actor.memory else [episode[alive.squeeze(-1)]]
+        advantages = torch.cat([part["agents", "advantage"].flatten() for part in parts])
         mean, deviation = advantages.mean(), advantages.std().clamp(min=1e-6)
-        for part in alive:
+        for part in parts:
             part["agents", "advantage"] = (part["agents", "advantage"] - mean) / deviation
         learned: dict[str, list[float]] = {}
         for _ in range(learner.epochs):
-            orders = [torch.randperm(len(part)).chunk(learner.minibatches) for part in alive]
+            orders = [torch.randperm(len(part)).chunk(learner.minibatches) for part in parts]
             for step in range(learner.minibatches):
-                pieces = [part[order[step]] for part, order in zip(alive, orders, strict=True) if step < len(order)]
+                pieces = [part[order[step]] for part, order in zip(parts, orders, strict=True) if step < len(order)]
                 for name, value in self._descend(pieces).items():
                     learned.setdefault(name, []).append(value)
         means = {name: sum(values) / len(values) for name, values in learned.items()}
@@ -305,13 +320,13 @@ class Trainer:
     def _evaluate(self, env_steps: int = 0) -> float:
         """Return the greedy policy's mean log loss on the validation tasks, and keep it if there was none better."""
         policy = Policy(self.policy.card, self.policy.actor)  # decides by a copy of the weights as they are now
-        losses = torch.cat([evaluate_greedily(policy, env) for env in self._validation])
+        losses = torch.cat([evaluate_greedily(policy, env) for env in self.validation_envs])
         result = float(losses.mean())
         if result < self._best:
             self._best = result
             policy.card = self._card(
                 TrainingCard(
-                    config=self.config.model_dump(mode="json"),
+                    config=self.config.model_dump(mode="json", exclude_none=True),  # TOML has no null
                     env_steps=env_steps,
                     seconds=round(self._seconds, 1),
                     seed=self.config.seed,
@@ -335,6 +350,8 @@ class Trainer:
             interval=task.interval,
             observation=self.config.observation,
             action=self.config.action,
+            layerwise_observation=self.config.layerwise_observation,
+            n_hidden=self.config.actor.memory,
             reward=self.config.reward,
             base_lr=self.config.tasks.base_lr,
             seed=seed,
@@ -377,23 +394,3 @@ class Trainer:
         self._optimizer.load_state_dict(state["optimizer"])
         self.batches = [Batch(**batch) for batch in state["batches"]]
         self._best, self._seconds = state["best"], state["seconds"]
-
-
-def evaluate_greedily(policy: Policy, env: LayerwiseLREnv) -> Tensor:
-    """Return ln(final validation loss / chance loss) of each run of a fixed episode, shape (P,), at most ln 2.
-
-    A third of the runs each has a tenth of the optimizer's default base learning rate, the default, and ten times it.
-
-    Args:
-        policy: Decides greedily.
-        env: Its observations and actions are the policy's.
-    """
-    runs, spec = env.batch_size[0], env.engine.workload.spec
-    defaults = env.defaults
-    factors = torch.tensor([0.1, 1.0, 10.0], dtype=torch.float64).repeat(-(-runs // 3))[:runs]
-    seeds = [stream_seed("policy-validation", index // 3) for index in range(runs)]
-    env.begin(seeds, defaults.base_lr * factors, torch.full((runs,), defaults.weight_decay, dtype=torch.float64))
-    for _ in range(env.n_decisions):
-        env.act(policy.decide(env.seen))
-    assert env.n_updates == spec.n_updates
-    return (env.validation_loss / env.engine.workload.dataset.chance_loss).log()

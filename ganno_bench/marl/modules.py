@@ -11,6 +11,8 @@ from torchrl.modules import ProbabilisticActor, TanhNormal
 from ganno_bench.policies.actions import ActionSpec
 from ganno_bench.policies.actor import Actor
 
+OBSERVATION, MEMORY = ("agents", "observation"), ("agents", "memory")
+
 __all__ = ["Critic", "actor_module", "critic_module"]
 
 
@@ -45,17 +47,41 @@ class Critic(nn.Module):
         return values
 
 
+class _Head(nn.Module):
+    """From the actor's outputs to the parameters of a distribution."""
+
+    def __init__(self, actor: Actor, action: ActionSpec) -> None:
+        super().__init__()
+        self.actor = actor
+        self._shape = NormalParamExtractor("biased_softplus_0.5") if action.continuous else action.logits
+
+    def forward(self, observation: Tensor, memory: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Return the parameters, and the next memory if there is one.
+
+        Observations are those of one decision, shape (P, A, F); for an actor with a memory also of whole episodes,
+        shape (P, T, A, F), which it goes through from the beginning.
+        """
+        if memory is None:
+            outputs: Tensor = self.actor(observation)
+            kept: tuple[Tensor, ...] = ()
+        elif observation.dim() == 3:
+            outputs, after = self.actor.step(observation, memory)
+            kept = (after,)
+        else:
+            outputs, kept = self.actor(observation), (memory,)
+        parameters = self._shape(outputs)
+        return (*(parameters if isinstance(parameters, tuple) else (parameters,)), *kept)
+
+
 def actor_module(actor: Actor, action: ActionSpec) -> ProbabilisticActor:
     """Return the stochastic policy that TorchRL collects with and differentiates."""
-    observation = [("agents", "observation")]
+    observation, kept = ([OBSERVATION], []) if actor.memory is None else ([OBSERVATION, MEMORY], [("next", *MEMORY)])
     log_prob = ("agents", "action_log_prob")
+    head = _Head(actor, action)
     if action.continuous:
         parameters = [("agents", "loc"), ("agents", "scale")]
-        module = TensorDictModule(
-            nn.Sequential(actor, NormalParamExtractor("biased_softplus_0.5")), in_keys=observation, out_keys=parameters
-        )
         return ProbabilisticActor(
-            module,
+            TensorDictModule(head, in_keys=observation, out_keys=[*parameters, *kept]),
             in_keys=parameters,
             out_keys=[("agents", "action")],
             distribution_class=TanhNormal,
@@ -63,7 +89,7 @@ def actor_module(actor: Actor, action: ActionSpec) -> ProbabilisticActor:
             log_prob_key=log_prob,
         )
     return ProbabilisticActor(
-        TensorDictModule(actor, in_keys=observation, out_keys=[("agents", "logits")]),
+        TensorDictModule(head, in_keys=observation, out_keys=[("agents", "logits"), *kept]),
         in_keys={"logits": ("agents", "logits")},
         out_keys=[("agents", "action")],
         distribution_class=Categorical,
@@ -74,4 +100,4 @@ def actor_module(actor: Actor, action: ActionSpec) -> ProbabilisticActor:
 
 def critic_module(critic: Critic) -> TensorDictModule:
     """Return the critic as TorchRL's losses want it."""
-    return TensorDictModule(critic, in_keys=[("agents", "observation")], out_keys=[("agents", "state_value")])
+    return TensorDictModule(critic, in_keys=[OBSERVATION], out_keys=[("agents", "state_value")])

@@ -37,6 +37,8 @@ class Transition:
         lr_before: Learning rates of the last update before the decision, shape (P, L); the base learning rate at first.
         n_updates: Updates in the interval.
         done: Whether this was the last decision.
+        val_without: What `val_after` would be, had the layer's learning rate been left as it was, shape (P, L); None
+            unless a reward asks for it.
     """
 
     before: Signals
@@ -49,6 +51,7 @@ class Transition:
     lr_before: Tensor
     n_updates: int
     done: bool
+    val_without: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -60,19 +63,23 @@ class Reward:
         needs: Optional signals that it reads.
         per_agent: Whether each agent has its own.
         summary: What it is, in a line.
+        reruns: Whether it reads `val_without`, for which each interval is run again once for each layer.
     """
 
     compute: Callable[[Transition], Tensor]
     needs: frozenset[str]
     per_agent: bool
     summary: str
+    reruns: bool = False
 
 
-def reward(*needs: str, per_agent: bool = False) -> Callable[[Callable[[Transition], Tensor]], Reward]:
+def reward(
+    *needs: str, per_agent: bool = False, reruns: bool = False
+) -> Callable[[Callable[[Transition], Tensor]], Reward]:
     """Make a reward of a function, whose docstring's first line says what it is."""
 
     def wrap(compute: Callable[[Transition], Tensor]) -> Reward:
-        return Reward(compute, frozenset(needs), per_agent, (compute.__doc__ or "").partition("\n")[0])
+        return Reward(compute, frozenset(needs), per_agent, (compute.__doc__ or "").partition("\n")[0], reruns)
 
     return wrap
 
@@ -84,6 +91,7 @@ REWARDS = Registry(
         "log-training": "ganno_bench.marl.rewards:log_training",
         "terminal": "ganno_bench.marl.rewards:terminal",
         "difference": "ganno_bench.marl.rewards:difference",
+        "difference-exact": "ganno_bench.marl.rewards:difference_exact",
     },
     group="ganno_bench.rewards",
 )
@@ -125,3 +133,15 @@ def difference(transition: Transition) -> Tensor:
     slope = after.grad_norm * after.direction_norm * after.grad_cosine
     gain = (after.lr - transition.lr_before) * transition.n_updates * slope / transition.train_after[:, None]
     return gain.nan_to_num(0.0, 0.0, 0.0).clamp(-1.0, 1.0)
+
+
+@reward(per_agent=True, reruns=True)
+def difference_exact(transition: Transition) -> Tensor:
+    """Logarithm of the validation loss, had the layer's learning rate been left alone, minus the real one.
+
+    The interval is run again, once for each layer: what `difference` estimates, at the price of as many more updates as
+    there are layers. Within [-1, 1]. 0 in a run that had diverged before, and for a layer that was left alone.
+    """
+    assert transition.val_without is not None
+    gain = transition.val_without.log() - transition.val_after.log()[:, None]
+    return torch.where(transition.before.diverged[:, None], 0.0, gain.clamp(-1.0, 1.0))

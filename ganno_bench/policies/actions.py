@@ -28,6 +28,7 @@ REFERENCES: dict[str, Callable[[float], float]] = {
         progress / 0.05 if progress < 0.05 else 0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * (progress - 0.05) / 0.95))
     ),
     "linear": lambda progress: 1.0 - 0.99 * progress,
+    "wsd": lambda progress: 1.0 if progress < 0.6 else 1.0 - 0.99 * (progress - 0.6) / 0.4,
 }
 """Reference schedules: share of the horizon that is done, in [0, 1) -> multiple of the base learning rate."""
 
@@ -41,8 +42,10 @@ class ActionSpec(Config):
     """For continuous actions in [-1, 1]: the most by which one changes ln(factor). None: actions are categorical."""
     bound: Annotated[float, Field(gt=0)] = 9.2
     """|ln(factor)| at most: 9.2 is a factor of 1e4."""
-    reference: Literal["constant", "cosine", "warmup-cosine", "linear"] = "constant"
+    reference: Literal["constant", "cosine", "warmup-cosine", "linear", "wsd"] = "constant"
     """The schedule that the factor is applied to."""
+    decay_multipliers: tuple[Annotated[float, Field(gt=0)], ...] | None = None
+    """What a second choice multiplies the weight decay by, by the geometric mean over the agents. None: it stays."""
     scope: Literal["layer", "network"] = "layer"
     """Whether each layer has an agent, or one agent controls the whole network."""
 
@@ -50,6 +53,11 @@ class ActionSpec(Config):
     def _one_kind(self) -> Self:
         if not self.continuous and 1.0 not in self.multipliers:
             raise ValueError("1.0 is missing among the multipliers: an agent must be able to leave things as they are")
+        if self.decay_multipliers is not None:
+            if 1.0 not in self.decay_multipliers:
+                raise ValueError("1.0 is missing among the decay_multipliers: an agent must be able to leave it alone")
+            if self.continuous:
+                raise ValueError("decay_multipliers go with multipliers, not with max_step")
         return self
 
     @property
@@ -59,26 +67,54 @@ class ActionSpec(Config):
 
     @property
     def n_outputs(self) -> int:
-        """Outputs of the actor for each agent: logits, or location and log-scale."""
-        return 2 if self.continuous else len(self.multipliers)
+        """Outputs of the actor for each agent: logits of each choice, or location and log-scale."""
+        return 2 if self.continuous else len(self.multipliers) + len(self.decay_multipliers or ())
+
+    @property
+    def n_choices(self) -> int:
+        """Categorical actions of an agent: one for each multiplier, or for each pair of the two kinds."""
+        return len(self.multipliers) * len(self.decay_multipliers or (1.0,))
 
     @property
     def neutral(self) -> float:
-        """The action that leaves the factor as it is: an index, or 0."""
-        return 0.0 if self.continuous else float(self.multipliers.index(1.0))
+        """The action that leaves everything as it is: an index, or 0."""
+        if self.continuous:
+            return 0.0
+        decays = self.decay_multipliers or (1.0,)
+        return float(self.multipliers.index(1.0) * len(decays) + decays.index(1.0))
+
+    def logits(self, outputs: Tensor) -> Tensor:
+        """Return the logits of the categorical actions, shape (..., n_choices), from the actor's outputs.
+
+        Two choices are independent: the logits of a pair are the sum of both, so that probabilities, entropies and
+        gradients are those of two separate heads.
+        """
+        if self.decay_multipliers is None:
+            return outputs
+        rate, decay = outputs[..., : len(self.multipliers)], outputs[..., len(self.multipliers) :]
+        return (rate[..., :, None] + decay[..., None, :]).flatten(-2)
 
     def moved(self, log_factor: Tensor, action: Tensor) -> Tensor:
         """Return the factors after an action.
 
         Args:
             log_factor: ln of the factors, shape (P, L).
-            action: Indices of multipliers, int64, or numbers in [-1, 1], shape (P, L).
+            action: Indices of choices, int64, or numbers in [-1, 1], shape (P, L).
         """
         if self.max_step is not None:
             step = action.to(log_factor.dtype).clamp(-1.0, 1.0) * self.max_step
         else:
-            step = torch.tensor(self.multipliers, dtype=log_factor.dtype, device=action.device).log()[action]
+            chosen = action // len(self.decay_multipliers or (1.0,))
+            step = torch.tensor(self.multipliers, dtype=log_factor.dtype, device=action.device).log()[chosen]
         return (log_factor + step).clamp(-self.bound, self.bound)
+
+    def decayed(self, log_decay: Tensor, action: Tensor) -> Tensor:
+        """Return ln of what the weight decay is multiplied by, shape (P,), after an action, shape (P, agents)."""
+        if self.decay_multipliers is None:
+            return log_decay
+        steps = torch.tensor(self.decay_multipliers, dtype=log_decay.dtype, device=action.device).log()
+        step = steps[action % len(steps)].mean(dim=1)
+        return (log_decay + step).clamp(-self.bound, self.bound)
 
     def learning_rates(self, run: RunInfo, log_factor: Tensor, first: int, n_updates: int) -> Tensor:
         """Return the learning rates of the next updates, shape (n_updates, P, L).

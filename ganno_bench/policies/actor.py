@@ -19,10 +19,12 @@ class ActorSpec(Config):
 
     hidden: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (64, 64)
     """Units of the hidden layers."""
+    memory: Annotated[int, Field(ge=0)] = 0
+    """Units of a GRU between them and the outputs; 0: the actor remembers nothing."""
 
 
 class Actor(nn.Module):
-    """A multilayer perceptron from an agent's observation to the parameters of its action's distribution.
+    """A network from an agent's observation to the parameters of its action's distribution, recurrent if asked for.
 
     Its last layer starts near 0, so that an untrained actor prefers no action to another.
     """
@@ -41,7 +43,8 @@ class Actor(nn.Module):
         for fan_in, fan_out in pairwise(sizes):
             parts += [nn.Linear(fan_in, fan_out), nn.Tanh()]
         self.body = nn.Sequential(*parts)
-        self.head = nn.Linear(sizes[-1], n_outputs)
+        self.memory = nn.GRU(sizes[-1], spec.memory, batch_first=True) if spec.memory else None
+        self.head = nn.Linear(spec.memory or sizes[-1], n_outputs)
         for linear in self.modules():
             if isinstance(linear, nn.Linear):
                 nn.init.orthogonal_(linear.weight, 2**0.5)
@@ -50,6 +53,28 @@ class Actor(nn.Module):
             self.head.weight *= 0.01 / 2**0.5
 
     def forward(self, observation: Tensor) -> Tensor:
-        """Return the distributions' parameters, shape (..., n_outputs), for observations, shape (..., n_inputs)."""
-        outputs: Tensor = self.head(self.body(observation))
+        """Return the distributions' parameters, shape (..., n_outputs), for observations, shape (..., n_inputs).
+
+        With a memory the observations are whole episodes, shape (P, T, agents, n_inputs).
+        """
+        hidden = self.body(observation)
+        if self.memory is not None:
+            runs, steps, agents, _ = hidden.shape
+            sequences = hidden.transpose(1, 2).reshape(runs * agents, steps, -1)
+            hidden = self.memory(sequences)[0].view(runs, agents, steps, -1).transpose(1, 2)
+        outputs: Tensor = self.head(hidden)
         return outputs
+
+    def step(self, observation: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the parameters, shape (P, agents, n_outputs), and the next memory, for one decision.
+
+        Args:
+            observation: Shape (P, agents, n_inputs).
+            memory: Shape (P, agents, units of the GRU); 0 at first.
+        """
+        if self.memory is None:
+            return self(observation), memory
+        runs, agents, _ = observation.shape
+        seen = self.body(observation).view(runs * agents, 1, -1)
+        output, kept = self.memory(seen, memory.reshape(1, runs * agents, -1))
+        return self.head(output).view(runs, agents, -1), kept.view(runs, agents, -1)

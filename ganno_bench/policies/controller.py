@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -21,11 +22,24 @@ class ControlState:
 
     Attributes:
         log_factor: ln of each layer's departure from the reference schedule, shape (P, L).
+        log_decay: ln of what the base weight decay is multiplied by, shape (P,).
         memory: Losses of the past.
+        hidden: What a recurrent actor remembers, shape (P, agents, units); no units for any other.
     """
 
     log_factor: Tensor
+    log_decay: Tensor
     memory: Memory
+    hidden: Tensor
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state as tensors in dictionaries."""
+        return {**vars(self), "memory": dict(vars(self.memory))}
+
+    @classmethod
+    def from_state_dict(cls, state: Mapping[str, Any]) -> Self:
+        """Return the state that `state_dict` was called of; further keys are ignored."""
+        return cls(state["log_factor"], state["log_decay"], Memory(**state["memory"]), state["hidden"])
 
 
 class Controller:
@@ -34,17 +48,29 @@ class Controller:
     Attributes:
         features: What an agent sees, in order.
         action: What it can do.
+        layerwise: Whether an agent sees its own layer, or, but for its place, the mean of all layers.
         needs: Optional signals that are read.
     """
 
-    def __init__(self, observation: Sequence[str], action: ActionSpec) -> None:
+    def __init__(
+        self, observation: Sequence[str], action: ActionSpec, *, layerwise: bool = True, n_hidden: int = 0
+    ) -> None:
         """Look up the features.
+
+        Args:
+            observation: Names of features.
+            action: What an agent can do.
+            layerwise: Whether agents see their own layers.
+            n_hidden: Units that a recurrent actor remembers.
 
         Raises:
             UnknownNameError: There is no such feature.
         """
         self.features: tuple[Feature, ...] = load_features(observation)
         self.action = action
+        self.layerwise = layerwise
+        self._n_hidden = n_hidden
+        self._places = torch.tensor([name == "relative-depth" for name in observation])
         self.needs = frozenset().union(*(feature.needs for feature in self.features))
 
     def n_agents(self, n_layers: int) -> int:
@@ -53,21 +79,24 @@ class Controller:
 
     def init(self, run: RunInfo) -> ControlState:
         """Return the state before the first update."""
-        log_factor = torch.zeros(run.n_runs, run.n_layers, dtype=torch.float64, device=run.base_lr.device)
-        return ControlState(log_factor, Memory.blank(run))
+        zeros = torch.zeros(run.n_runs, run.n_layers, dtype=torch.float64, device=run.base_lr.device)
+        hidden = zeros.new_zeros(run.n_runs, self.n_agents(run.n_layers), self._n_hidden)
+        return ControlState(zeros, zeros.new_zeros(run.n_runs), Memory.blank(run), hidden)
 
     def observe(self, state: ControlState, run: RunInfo, signals: Signals) -> tuple[Tensor, ControlState]:
         """Return what the agents see, shape (P, agents, features), and the state that remembers it."""
         lr = torch.where(signals.lr.isnan(), run.base_lr[:, None].expand_as(signals.lr), signals.lr)
-        seen = observe(self.features, View(signals, run, state.memory, lr, state.log_factor))
+        seen = observe(self.features, View(signals, run, state.memory, lr, state.log_factor, state.log_decay))
         if self.action.scope == "network":
             seen = seen.mean(dim=1, keepdim=True)
+        elif not self.layerwise:
+            seen = torch.where(self._places.to(seen.device), seen, seen.mean(dim=1, keepdim=True))
         return seen, replace(state, memory=state.memory.updated(signals))
 
     def act(
         self, state: ControlState, run: RunInfo, action: Tensor, first: int, n_updates: int
     ) -> tuple[Controls, ControlState]:
-        """Return the learning rates of the next updates, shape (n_updates, P, L), and the next state.
+        """Return the controls of the next updates, learning rates of shape (n_updates, P, L), and the next state.
 
         Args:
             state: The state.
@@ -78,4 +107,7 @@ class Controller:
         """
         log_factor = self.action.moved(state.log_factor, action.expand(state.log_factor.shape))
         lr = self.action.learning_rates(run, log_factor, first, n_updates)
-        return Controls(lr), replace(state, log_factor=log_factor)
+        log_decay, decay = self.action.decayed(state.log_decay, action), None
+        if self.action.decay_multipliers is not None:
+            decay = run.weight_decay * log_decay.exp()
+        return Controls(lr, decay), replace(state, log_factor=log_factor, log_decay=log_decay)

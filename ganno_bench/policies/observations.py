@@ -72,6 +72,7 @@ class View:
         memory: Their losses before this interval.
         lr: Learning rates of the last update, shape (P, L); the base learning rate before the first.
         log_factor: The agents' own state, ln of what they multiply the reference schedule by, shape (P, L).
+        log_decay: ln of what they multiply the weight decay by, shape (P,).
     """
 
     signals: Signals
@@ -79,6 +80,7 @@ class View:
     memory: Memory
     lr: Tensor
     log_factor: Tensor
+    log_decay: Tensor
 
     def layer(self, name: str) -> Tensor:
         """Return a signal per layer, shape (P, L)."""
@@ -122,6 +124,7 @@ OBSERVATIONS = Registry(
             "log_lr",
             "log_lr_to_default",
             "log_factor",
+            "log_decay_factor",
             "log_grad_norm",
             "log_param_norm",
             "log_update_ratio",
@@ -189,6 +192,12 @@ def log_lr_to_default(view: View) -> Tensor:
 def log_factor(view: View) -> Tensor:
     """Natural logarithm of what the agent multiplies the reference schedule by, 1 for a factor of e^2."""
     return view.log_factor / 2.0
+
+
+@feature()
+def log_decay_factor(view: View) -> Tensor:
+    """Natural logarithm of what the agents multiply the weight decay by, 1 for a factor of e^2."""
+    return view.log_decay[:, None] / 2.0
 
 
 @feature("grad_norm")

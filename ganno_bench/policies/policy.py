@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import tomli_w
 import torch
 from pydantic import Field
@@ -19,9 +21,10 @@ from ganno_bench.core.config import Config, Name, Positive, parse_config, read_t
 from ganno_bench.core.errors import ConfigError, UnknownNameError
 from ganno_bench.policies.actions import ActionSpec
 from ganno_bench.policies.actor import Actor, ActorSpec
-from ganno_bench.policies.controller import Controller
+from ganno_bench.policies.controller import Controller, ControlState
+from ganno_bench.training.signals import Controls, RunInfo, Signals
 
-__all__ = ["Policy", "PolicyCard", "PolicySpec", "TrainingCard", "load_policy"]
+__all__ = ["BehaviourCard", "Policy", "PolicyCard", "PolicySpec", "TrainingCard", "load_policy"]
 
 WEIGHTS, CARD = "policy.safetensors", "card.toml"
 
@@ -47,6 +50,35 @@ class TrainingCard(Config):
     """What the validation tasks gave: name -> number."""
 
 
+class BehaviourCard(Config):
+    """What a policy does on the average, at the default base learning rate: what can be replayed without it.
+
+    Between the points both are straight lines.
+    """
+
+    curve: Annotated[tuple[float, ...], Field(min_length=33, max_length=33)]
+    """ln(lr / base learning rate), mean over layers, runs and tasks, at evenly spaced shares of the horizon, 0 to 1."""
+    profile: Annotated[tuple[float, ...], Field(min_length=9, max_length=9)]
+    """ln(lr) of a layer minus its mean over layers, mean over time, at evenly spaced places from input to output."""
+
+    def log_factor(self, progress: float) -> float:
+        """Return the curve's value at a share of the horizon, in [0, 1]."""
+        return float(np.interp(progress, np.linspace(0.0, 1.0, len(self.curve)), self.curve))
+
+    @property
+    def mean_log_factor(self) -> float:
+        """The curve's mean over time."""
+        inner, ends = sum(self.curve[1:-1]), self.curve[0] + self.curve[-1]
+        return (inner + ends / 2) / (len(self.curve) - 1)
+
+    def log_profile(self, n_layers: int) -> tuple[float, ...]:
+        """Return the profile of a network with so many layers; a single layer has nothing to depart from: 0."""
+        if n_layers == 1:
+            return (0.0,)
+        places = np.linspace(0.0, 1.0, n_layers)
+        return tuple(np.interp(places, np.linspace(0.0, 1.0, len(self.profile)), self.profile).tolist())
+
+
 class PolicySpec(Config):
     """What a policy is, but for its weights."""
 
@@ -58,12 +90,25 @@ class PolicySpec(Config):
     """Features, in order."""
     action: ActionSpec = ActionSpec()
     actor: ActorSpec = ActorSpec()
+    layerwise_observation: bool = True
+    """False: but for their places, all agents see the mean over the layers."""
+
+    def controller(self) -> Controller:
+        """Return the part of the policy that is not learned.
+
+        Raises:
+            UnknownNameError: An observation is unknown.
+        """
+        return Controller(
+            self.observation, self.action, layerwise=self.layerwise_observation, n_hidden=self.actor.memory
+        )
 
 
 class PolicyCard(PolicySpec):
     """All that is needed to use a policy, and where it comes from."""
 
     format: Literal[1] = 1
+    behaviour: BehaviourCard | None = None
     training: TrainingCard = TrainingCard()
 
 
@@ -85,7 +130,7 @@ class Policy:
             UnknownNameError: An observation is unknown.
         """
         self.card = card
-        self.controller = Controller(card.observation, card.action)
+        self.controller = card.controller()
         self.actor = actor if actor is not None else Actor(card.actor, len(card.observation), card.action.n_outputs)
         self._exact: Actor | None = None
 
@@ -95,17 +140,42 @@ class Policy:
 
         Computed in float64, so that what one run's agents decide does not depend on how many other runs there are.
         """
+        memory = observation.new_zeros(*observation.shape[:-1], self.card.actor.memory, dtype=torch.float64)
+        return self.recall(observation, memory)[0]
+
+    @torch.no_grad()
+    def recall(self, observation: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the actions and what a recurrent actor remembers next; see `decide`.
+
+        Args:
+            observation: Shape (P, agents, features).
+            memory: Shape (P, agents, units), float64.
+        """
         if self._exact is None or self._exact.head.weight.device != observation.device:
             self._exact = copy.deepcopy(self.actor).to(observation.device, torch.float64)
-        outputs: Tensor = self._exact(observation.to(torch.float64))
+        outputs, memory = self._exact.step(observation.to(torch.float64), memory)
         if self.card.action.continuous:
-            return torch.tanh(outputs[..., 0])
-        return outputs.argmax(-1)
+            return torch.tanh(outputs[..., 0]), memory
+        return self.card.action.logits(outputs).argmax(-1), memory
+
+    def control(self, state: ControlState, run: RunInfo, signals: Signals) -> tuple[Controls, ControlState]:
+        """Let every agent see and act; return the controls of the next interval and the next state.
+
+        Args:
+            state: What `controller.init` or the last call returned.
+            run: The runs.
+            signals: What they look like now.
+        """
+        n_updates = max(1, min(self.card.interval, signals.total_updates - signals.n_updates))
+        seen, state = self.controller.observe(state, run, signals)
+        action, hidden = self.recall(seen, state.hidden)
+        state = replace(state, hidden=hidden)
+        return self.controller.act(state, run, action, signals.n_updates, n_updates)
 
     @property
     def hash(self) -> str:
-        """Hash of card and weights, but for how it was trained; 16 hexadecimal digits."""
-        card = self.card.model_dump_json(exclude={"training", "description"})
+        """Hash of card and weights, but for how it was trained and what it was seen to do; 16 hexadecimal digits."""
+        card = self.card.model_dump_json(exclude={"training", "description", "behaviour"})
         return hashlib.sha256(card.encode() + b"\0" + self._weights()).hexdigest()[:16]
 
     def save(self, folder: Path) -> None:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from ganno_bench.core.errors import ConfigError
 from ganno_bench.core.resources import resource_dir
 from ganno_bench.policies.controller import ControlState
-from ganno_bench.policies.observations import Memory
 from ganno_bench.policies.policy import Policy, load_policy
 from ganno_bench.schedulers.base import Scheduler, State
 from ganno_bench.training.signals import Controls, RunInfo, Signals
 
-__all__ = ["PolicyScheduler", "find_policy", "policy_scheduler"]
+__all__ = ["PolicyScheduler", "attributes_of", "find_policy", "make_class", "policy_scheduler"]
+
+S = TypeVar("S", bound=Scheduler)
 
 
 @dataclass(frozen=True)
@@ -22,25 +23,39 @@ class PolicyScheduler(Scheduler):
     """Base of the classes that `policy_scheduler` makes. Nothing of a policy is tuned: it is frozen."""
 
     policy: ClassVar[Policy]
+    identity: ClassVar[str]
     zero_shot: ClassVar[bool] = True
 
     def init(self, run: RunInfo) -> State:
         """Return the run's description, the agents' factors and their memory of the losses."""
-        return {"run": vars(run).copy(), **_packed(self.policy.controller.init(run))}
+        return {"run": vars(run).copy(), **self.policy.controller.init(run).state_dict()}
 
     def step(self, state: State, signals: Signals) -> tuple[Controls, State]:
         """Let every agent see and act."""
-        run = RunInfo(**state["run"])
-        controller = self.policy.controller
-        left = signals.total_updates - signals.n_updates
-        n_updates = max(1, min(self.policy.card.interval, left))
-        seen, control = controller.observe(_unpacked(state), run, signals)
-        controls, control = controller.act(control, run, self.policy.decide(seen), signals.n_updates, n_updates)
-        return controls, {"run": state["run"], **_packed(control)}
+        control = ControlState.from_state_dict(state)
+        controls, control = self.policy.control(control, RunInfo(**state["run"]), signals)
+        return controls, {"run": state["run"], **control.state_dict()}
 
 
-_classes: dict[tuple[str, str], type[PolicyScheduler]] = {}
-"""Hash and description of a policy -> its class."""
+_classes: dict[tuple[str, str, str], type[Any]] = {}
+"""Name, docstring and identity -> class."""
+
+
+def make_class(base: type[S], name: str, doc: str, identity: str, **attributes: Any) -> type[S]:
+    """Return a scheduler class that is made from a policy, the same one at every call.
+
+    Args:
+        base: What it derives from.
+        name: Its name.
+        doc: Its docstring.
+        identity: Hash of all that decides what it does, but for the code of `base`.
+        attributes: Its class attributes.
+    """
+    key = (name, doc, identity)
+    if key not in _classes:
+        namespace = {"__doc__": doc, "__module__": base.__module__, "identity": identity, **attributes}
+        _classes[key] = dataclass(frozen=True)(type(name, (base,), namespace))
+    return _classes[key]
 
 
 def policy_scheduler(ref: str) -> type[PolicyScheduler]:
@@ -53,18 +68,13 @@ def policy_scheduler(ref: str) -> type[PolicyScheduler]:
         ConfigError: There is no such policy, or it is corrupt.
     """
     policy = load_policy(find_policy(ref))
-    key = (policy.hash, policy.card.description)
-    if key in _classes:
-        return _classes[key]
-    namespace = {
-        "__doc__": policy.card.description or f"The policy {policy.card.name!r}.",
-        "__module__": __name__,
-        "policy": policy,
-        "needs": frozenset(policy.controller.needs),
-        "interval": policy.card.interval,
-    }
-    made: type[PolicyScheduler] = dataclass(frozen=True)(type(policy.card.name, (PolicyScheduler,), namespace))
-    return _classes.setdefault(key, made)
+    doc = policy.card.description or f"The policy {policy.card.name!r}."
+    return make_class(PolicyScheduler, policy.card.name, doc, policy.hash, **attributes_of(policy))
+
+
+def attributes_of(policy: Policy) -> dict[str, Any]:
+    """Return what a class that decides by a policy has of it."""
+    return {"policy": policy, "needs": frozenset(policy.controller.needs), "interval": policy.card.interval}
 
 
 def find_policy(ref: str) -> Path:
@@ -76,11 +86,3 @@ def find_policy(ref: str) -> Path:
     if ref and (shipped / "card.toml").is_file() and "/" not in ref:
         return shipped
     raise ConfigError(f"policy {ref!r} is neither a folder nor the name of a shipped policy")
-
-
-def _packed(control: ControlState) -> dict[str, object]:
-    return {"log_factor": control.log_factor, "memory": vars(control.memory).copy()}
-
-
-def _unpacked(state: State) -> ControlState:
-    return ControlState(state["log_factor"], Memory(**state["memory"]))

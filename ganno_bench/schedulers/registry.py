@@ -1,8 +1,9 @@
 """From a reference on the command line to a scheduler class that has been checked.
 
-A reference is `NAME`, `./file.py:Name`, `torch:Class` or `policy:FOLDER`, each optionally followed by
-`(key=value, ...)`: literal values that pin hyperparameters. What is pinned is not tuned, and is part of the entry's
-name in tables. With `default:` before it, nothing of a scheduler is tuned: it competes zero-shot, as policies do.
+A reference is `NAME`, `./file.py:Name`, `torch:Class`, `policy:FOLDER` or a control of a policy such as
+`untrained:FOLDER` (see `controls.py`). But for policies, `(key=value, ...)` may follow: literal values that pin
+hyperparameters. What is pinned is not tuned, and is part of the entry's name in tables. With `default:` before it,
+nothing of a scheduler is tuned: it competes zero-shot, as policies do.
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from ganno_bench.core.errors import ConfigError, PluginError, UnknownNameError, UserError, did_you_mean
 from ganno_bench.core.registry import Registry
 from ganno_bench.schedulers.base import Scheduler
+from ganno_bench.schedulers.controls import CONTROLS, Replay, control_scheduler
 from ganno_bench.schedulers.policy import PolicyScheduler, policy_scheduler
 from ganno_bench.schedulers.torch_adapter import torch_scheduler
 from ganno_bench.training.signals import OPTIONAL_SIGNALS
 
 __all__ = [
+    "PREFIXES",
     "SCHEDULERS",
     "Reference",
     "SchedulerEntry",
@@ -59,7 +62,10 @@ SCHEDULERS = Registry(
     group="ganno_bench.schedulers",
 )
 
-_DEFAULT, _POLICY = "default:", "policy:"
+_DEFAULT, _TORCH, _POLICY = "default:", "torch:", "policy:"
+_OF_POLICIES = (_POLICY, *(f"{kind}:" for kind in CONTROLS))
+PREFIXES = (_DEFAULT, _TORCH, *_OF_POLICIES)
+"""What a reference may begin with that is no registered name and no file."""
 _RESERVED = ("base_lr", "weight_decay")
 
 
@@ -82,7 +88,8 @@ class SchedulerEntry:
 
     Attributes:
         name: What it is called in tables: the registered name, a file's class name in kebab-case, `torch:Class`, or
-            `policy:` and the name on the card; followed by the pinned hyperparameters, `cosine(final_factor=0.1)`.
+            `policy:` (`untrained:`, ...) and the name on the card; followed by the pinned hyperparameters,
+            `cosine(final_factor=0.1)`.
         ref: The reference that was loaded.
         cls: The class.
         pinned: Hyperparameters that the user fixed.
@@ -157,7 +164,7 @@ def parse_reference(ref: str) -> Reference:
     Raises:
         ConfigError: It is not of the form `NAME(key=value, ...)` with literal values.
     """
-    if ref.strip().startswith(_POLICY):  # nothing of a policy can be pinned, and its path may have parentheses
+    if ref.strip().startswith(_OF_POLICIES):  # nothing of a policy can be pinned, and its path may have parentheses
         return Reference(ref.strip(), {})
     # A path may have parentheses of its own.
     match = re.fullmatch(r"\s*(.*\.py:\w*|[^()]*?)\s*(\(.*\))?\s*", ref, re.DOTALL)
@@ -189,22 +196,29 @@ def load_scheduler(ref: str) -> SchedulerEntry:
     """Return the entry that a reference names, after checking that its class is what a scheduler must be.
 
     Args:
-        ref: `NAME`, `./file.py:Name`, `torch:Class` or `policy:FOLDER`, optionally with `(key=value, ...)`, and with
-            `default:` before it for a zero-shot entry.
+        ref: `NAME`, `./file.py:Name` or `torch:Class`, optionally with `(key=value, ...)`, and with `default:` before
+            it for a zero-shot entry; or `policy:POLICY`, a folder or the name of a shipped policy; or one of the
+            controls that a policy must beat: `untrained:POLICY` (fresh weights), `random:POLICY` (uniformly random
+            actions), `mean-curve:POLICY`, `profile:POLICY` and `curve-profile:POLICY` (its mean learning rates over
+            time, over the layers, and their product, replayed), `without:FEATURE:POLICY` (an observation masked).
 
     Raises:
-        UnknownNameError: No such scheduler, torch class or hyperparameter; the message has the nearest name.
+        UnknownNameError: No such scheduler, torch class, hyperparameter or observation; the message has the nearest
+            name.
         ConfigError: The reference is malformed, or a pinned value is of the wrong type.
         PluginError: The class cannot be imported, or breaks a rule that the message names.
     """
     ref = ref.strip()
     reference = parse_reference(ref.removeprefix(_DEFAULT))
     name = reference.name
-    if name.startswith("torch:"):
-        cls: Any = torch_scheduler(name.removeprefix("torch:"))
+    if name.startswith(_TORCH):
+        cls: Any = torch_scheduler(name.removeprefix(_TORCH))
     elif name.startswith(_POLICY):
         cls = policy_scheduler(name.removeprefix(_POLICY))
         name = f"{_POLICY}{cls.__name__}"  # apart from whatever is registered
+    elif name.startswith(_OF_POLICIES):
+        cls = control_scheduler(name)
+        name = cls.__name__
     else:
         cls = SCHEDULERS.load(name)
     _check_class(name, cls)
@@ -331,8 +345,8 @@ def _code_hash(cls: type[Scheduler]) -> str:
     modules = {base.__module__: None for base in cls.__mro__ if issubclass(base, Scheduler)}
     del modules[Scheduler.__module__]
     sources = [Path(str(sys.modules[module].__file__)).read_bytes() for module in modules]
-    if issubclass(cls, PolicyScheduler):
-        sources.append(cls.policy.hash.encode())
+    if issubclass(cls, PolicyScheduler | Replay):
+        sources.append(cls.identity.encode())
     return hashlib.sha256(b"\0".join(sources)).hexdigest()[:16]
 
 

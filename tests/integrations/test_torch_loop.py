@@ -17,6 +17,7 @@ from ganno_bench import GannoScheduler, layer_groups
 from ganno_bench.core.errors import ConfigError
 from ganno_bench.marl.env import DEFAULT_OBSERVATION
 from ganno_bench.policies.actions import ActionSpec
+from ganno_bench.policies.actor import ActorSpec
 from ganno_bench.policies.policy import Policy, PolicyCard
 from ganno_bench.schedulers.drive import Contestant, drive
 from ganno_bench.schedulers.policy import policy_scheduler
@@ -25,17 +26,20 @@ from ganno_bench.workloads.suite import OptimizerSpec
 N_UPDATES = 32
 
 
-@pytest.fixture(params=["absolute", "anchored", "global"])
+@pytest.fixture(params=["absolute", "anchored", "global", "recurrent", "decay"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    torch.manual_seed(3)
+    torch.manual_seed(11)
     action = {
         "absolute": ActionSpec(),
         "anchored": ActionSpec(reference="cosine", bound=2.0),
         "global": ActionSpec(scope="network"),
+        "recurrent": ActionSpec(),
+        "decay": ActionSpec(decay_multipliers=(0.2, 1.0, 5.0)),
     }[request.param]
-    policy = Policy(PolicyCard(name="some", observation=DEFAULT_OBSERVATION, action=action, interval=5))
+    actor = ActorSpec(memory=6 if request.param == "recurrent" else 0)
+    policy = Policy(PolicyCard(name="some", observation=DEFAULT_OBSERVATION, action=action, actor=actor, interval=5))
     with torch.no_grad():
-        policy.actor.head.weight *= 100.0  # decisions that depend on what is seen
+        policy.actor.head.weight *= 300.0  # decisions that depend on what is seen
     policy.save(tmp_path / "some")
     return tmp_path / "some"
 

@@ -104,6 +104,36 @@ def test_the_difference_reward_favours_the_layer_that_moved_the_right_way() -> N
     assert (reward[:, 1] != 0).all()
 
 
+def test_the_exact_difference_is_that_of_training_once_more_without_the_layers_choice() -> None:
+    env, other = (env_of(base_lr=(0.1, 0.1), reward={"difference-exact": 1.0}, seed=2) for _ in range(2))
+    td = env.reset()
+    neutral = torch.full((4, env.n_agents), int(env.controller.action.neutral))
+    action = neutral.clone()
+    action[:, 1] = 4  # twice the learning rate
+    td["agents", "action"] = action
+    reward = env.step(td)["next", "agents", "reward"].squeeze(-1)
+    other.reset()
+    other.act(neutral)
+    expected = (other.validation_loss / env.validation_loss).log()
+    torch.testing.assert_close(reward[:, 1], expected.float())
+    assert expected.any()
+    assert (reward[:, [0, 2, 3]] == 0).all()  # they left it as it was
+    factual = env_of(base_lr=(0.1, 0.1), seed=2)
+    factual.reset()
+    factual.act(action)
+    assert torch.equal(factual.validation_loss, env.validation_loss)  # running it again left no trace
+
+
+def test_an_actor_with_a_memory_is_handed_what_it_wrote() -> None:
+    env = env_of(n_hidden=3)
+    check_env_specs(env)
+    td = env.reset()
+    assert (td["agents", "memory"] == 0).all()
+    td["agents", "action"] = torch.zeros(4, env.n_agents, dtype=torch.int64)
+    td["next", "agents", "memory"] = torch.full((4, env.n_agents, 3), 7.0)
+    assert (env.step(td)["next", "agents", "memory"] == 7.0).all()
+
+
 @dataclass(frozen=True)
 class Replay(Scheduler):
     """Replays learning rates, shape (n_updates, P, L)."""

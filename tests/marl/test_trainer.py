@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from tensordict import TensorDict
 
 from ganno_bench.core.errors import ConfigError, ResumeError, UserError
 from ganno_bench.marl.config import load_train_config
-from ganno_bench.marl.mappo import Batch, Trainer, evaluate_greedily
+from ganno_bench.marl.episodes import evaluate_greedily, mean_over_runs, whole_episodes
+from ganno_bench.marl.mappo import Batch, Trainer
 from ganno_bench.marl.modules import Critic
 from ganno_bench.marl.tasks import draw_tasks, load_task_data
+from ganno_bench.policies.actor import Actor, ActorSpec
 from ganno_bench.policies.policy import load_policy
 
 CONFIG = """
@@ -53,6 +56,15 @@ batch_size = [16]
 optimizer = ["sgd", "adamw"]
 gain = [0.7, 1.5]
 label_noise = [0.0, 0.3]
+
+[[tasks.family]]
+weight = 0.01
+dataset = "digits"
+model = { family = "mlp" }
+depth = [1, 1]
+width = [8]
+batch_size = [16]
+optimizer = ["adam"]
 """
 
 
@@ -90,11 +102,14 @@ def test_what_it_leaves(config_file: Path) -> None:
     assert set(card.datasets) == {"digits"}
     best = min(b.validation for b in trainer.batches)
     assert card.evaluation["validation_log_loss"] <= round(best, 6)
-    found = torch.cat([evaluate_greedily(policy, env) for env in trainer._validation]).mean()
+    found = torch.cat([evaluate_greedily(policy, env) for env in trainer.validation_envs]).mean()
     assert float(found) == pytest.approx(card.evaluation["validation_log_loss"], abs=1e-6)
 
 
-@pytest.mark.parametrize("action", ["max_step = 0.5", 'reference = "cosine"\nbound = 2.0', 'scope = "network"'])
+@pytest.mark.parametrize(
+    "action",
+    ["max_step = 0.5", "decay_multipliers = [0.5, 1.0]", 'reference = "cosine"\nbound = 2.0', 'scope = "network"'],
+)
 @pytest.mark.parametrize("learner", ['critic = "independent"', 'critic = "centralised"'])
 def test_other_actions_and_critics(config_file: Path, action: str, learner: str) -> None:
     text = CONFIG.replace("[learner]", f"[action]\n{action}\n\n[reward]\ndifference = 1.0\n\n[learner]\n{learner}")
@@ -107,7 +122,9 @@ def test_other_actions_and_critics(config_file: Path, action: str, learner: str)
     assert not torch.equal(weights(trainer), before)
 
 
-def test_a_killed_training_goes_on_bit_by_bit(config_file: Path) -> None:
+@pytest.mark.parametrize("memory", [0, 4])
+def test_a_killed_training_goes_on_bit_by_bit(config_file: Path, memory: int) -> None:
+    config_file.write_text(CONFIG.replace("hidden = [16]", f"hidden = [16]\nmemory = {memory}"))
     whole = trainer_of(config_file, "whole")
     whole.train()
     assert len(whole.batches) >= 4
@@ -195,6 +212,34 @@ def test_the_critic_takes_any_number_of_agents_in_any_order(centralised: bool) -
     other = seen.clone()
     other[:, 3] += 1.0
     assert torch.equal(critic(other)[:, 0], values[:, 0]) != centralised
+
+
+def test_a_recurrent_actor_goes_through_an_episode_as_it_went_through_its_decisions() -> None:
+    torch.manual_seed(0)
+    actor = Actor(ActorSpec(hidden=(8,), memory=5), 3, 4)
+    seen, memory = torch.randn(2, 6, 7, 3), torch.zeros(2, 7, 5)  # (P, T, A, F)
+    one_by_one = []
+    for decision in range(6):
+        outputs, memory = actor.step(seen[:, decision], memory)
+        one_by_one.append(outputs)
+    torch.testing.assert_close(actor(seen), torch.stack(one_by_one, 1))
+    assert not torch.allclose(actor(seen.flip(1)).flip(1), actor(seen))  # the order matters
+
+
+def test_whole_episodes_end_where_a_run_diverged() -> None:
+    diverged = torch.zeros(5, 4, 1, dtype=torch.bool)
+    diverged[1, 2:] = diverged[3, 2:] = diverged[4, 1:] = True
+    number = torch.arange(20).view(5, 4, 1)
+    parts = whole_episodes(TensorDict({"diverged": diverged, "number": number}, [5, 4]))
+    assert [part.shape for part in parts] == [(1, 1), (2, 2), (2, 4)]
+    assert sorted(n for part in parts for n in part["number"].flatten().tolist()) == number[~diverged].tolist()
+    assert parts[1]["number"].squeeze(-1).tolist() == [[4, 5], [12, 13]]
+
+
+def test_the_mean_over_runs_leaves_out_the_diverged_ones() -> None:
+    advantage = torch.tensor([[1.0, 5.0], [3.0, 100.0]])[..., None, None].expand(2, 2, 3, 1)  # (P, T, A, 1)
+    alive = torch.tensor([[True, True], [True, False]])[..., None]
+    assert mean_over_runs(advantage, alive).flatten().tolist() == [2.0, 5.0]
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ ACTION_KINDS = {
     "anchored": ActionSpec(bound=2.3, reference="warmup-cosine"),
     "anchored-continuous": ActionSpec(max_step=0.5, bound=1.0, reference="linear"),
     "network": ActionSpec(scope="network", reference="cosine"),
+    "decay": ActionSpec(decay_multipliers=(0.5, 1.0, 2.0)),
     "continuous-network": ActionSpec(scope="network", max_step=0.7),
 }
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -79,6 +80,38 @@ def test_outputs_of_the_actor() -> None:
     assert [ActionSpec().continuous, ActionSpec(max_step=0.1).continuous] == [False, True]
 
 
+DECAYS = ActionSpec(decay_multipliers=(0.5, 1.0, 4.0))
+
+
+def test_two_choices_are_independent() -> None:
+    outputs = torch.randn(2, 3, DECAYS.n_outputs, generator=torch.Generator().manual_seed(0))
+    pairs = torch.distributions.Categorical(logits=DECAYS.logits(outputs))
+    rate, decay = (torch.distributions.Categorical(logits=part) for part in outputs.split([5, 3], dim=-1))
+    for index in range(DECAYS.n_choices):
+        expected = rate.log_prob(torch.tensor(index // 3)) + decay.log_prob(torch.tensor(index % 3))
+        torch.testing.assert_close(pairs.log_prob(torch.tensor(index)), expected)
+    torch.testing.assert_close(pairs.entropy(), rate.entropy() + decay.entropy())
+
+
+def test_the_weight_decay_moves_by_the_geometric_mean_of_what_the_agents_choose() -> None:
+    controller, run = Controller(["progress"], DECAYS), replace(make_run([0.1, 0.2], 2), weight_decay=torch.ones(2) / 8)
+    state = controller.init(run)
+    neutral = int(DECAYS.neutral)
+    action = torch.tensor([[neutral + 1, neutral], [neutral - 1, neutral - 1]])  # x4 and x1; x0.5 and x0.5
+    controls, state = controller.act(state, run, action, 0, 1)
+    assert controls.weight_decay is not None
+    assert controls.weight_decay.tolist() == pytest.approx([0.25, 0.0625])
+    assert state.log_factor.tolist() == [[0.0, 0.0], [0.0, 0.0]]  # learning rates were left alone
+    controls, _ = controller.act(state, run, action, 1, 1)
+    assert controls.weight_decay is not None
+    assert controls.weight_decay.tolist() == pytest.approx([0.5, 0.03125])
+
+
+def test_without_that_choice_the_weight_decay_is_not_touched() -> None:
+    controller, run = Controller(["progress"], ActionSpec()), make_run([0.1], 2)
+    assert controller.act(controller.init(run), run, torch.tensor([[0, 4]]), 0, 1)[0].weight_decay is None
+
+
 # Learning rates
 
 TOTAL = 40
@@ -93,6 +126,7 @@ TOTAL = 40
             "cosine",
             {0: 1.0, 10: 0.505 + 0.495 * math.sqrt(0.5), 20: 0.505, 30: 0.505 - 0.495 * math.sqrt(0.5), 40: 0.01},
         ),
+        ("wsd", {0: 1.0, 23: 1.0, 24: 1.0, 32: 0.505, 40: 0.01}),
         ("warmup-cosine", {0: 0.0, 1: 0.5, 2: 1.0, 21: 0.505, 40: 0.01}),
     ],
 )
@@ -135,7 +169,9 @@ def test_neutral_agents_follow_the_reference_at_every_update(action: ActionSpec)
     for n_updates in (7, 1, 30, 2):
         controls, state = controller.act(state, run, neutral if action.continuous else neutral.long(), done, n_updates)
         assert controls.lr.shape == (n_updates, 2, 3)
-        assert (controls.weight_decay, controls.momentum) == (None, None)
+        assert controls.momentum is None
+        assert (controls.weight_decay is None) == (action.decay_multipliers is None)
+        assert controls.weight_decay is None or torch.equal(controls.weight_decay, run.weight_decay)
         for update, lr in enumerate(controls.lr, done):
             factor = formula(action.reference, update / TOTAL)
             assert lr.tolist() == [pytest.approx([base * factor] * 3, rel=1e-12) for base in (0.1, 0.02)]
@@ -197,7 +233,7 @@ def test_one_agent_sees_the_mean_of_what_the_layers_would() -> None:
         ({"bound": -1.0}, "key 'bound': Input should be greater than 0 (value: -1.0)"),
         ({"bound": math.inf}, "key 'bound': Input should be a finite number"),
         ({"max_step": 0.0}, "key 'max_step': Input should be greater than 0 (value: 0.0)"),
-        ({"reference": "cosin"}, "key 'reference': Input should be 'constant', 'cosine', 'warmup-cosine' or 'linear'"),
+        ({"reference": "cosin"}, "key 'reference': Input should be 'constant', 'cosine', 'warmup-cosine', 'linear' or"),
         ({"scope": "layers"}, "key 'scope': Input should be 'layer' or 'network' (value: 'layers')"),
         ({"bond": 1.0}, "unknown key 'bond'; did you mean 'bound'?"),
     ],

@@ -38,12 +38,13 @@ UPDATES = (0, 10, 25, 60)
 
 def watch(names: Sequence[str], runs: SyntheticRuns, needs: Collection[str] = OPTIONAL_SIGNALS) -> Tensor:
     """Return what agents that do something see after 0, 10, 25 and 60 updates, shape (4, P, L, F)."""
-    controller, run = Controller(names, ActionSpec()), runs.info()
+    action_spec = ActionSpec(decay_multipliers=(0.5, 1.0, 2.0))
+    controller, run = Controller(names, action_spec), runs.info()
     state, since, rows = controller.init(run), 0, []
     for decision, done in enumerate(UPDATES):
         lr = run.base_lr[:, None] * torch.linspace(0.1, 3.0, run.n_layers, dtype=torch.float64) * (1 + done)
         seen, state = controller.observe(state, run, runs.signals(done, since, lr, needs))
-        action = ((torch.arange(run.n_layers) + decision) % 5).expand(run.n_runs, -1)
+        action = (4 * (torch.arange(run.n_layers) + decision) % 15).expand(run.n_runs, -1)
         _, state = controller.act(state, run, action, done, 1)
         rows.append(seen)
         since = done
@@ -62,7 +63,8 @@ def make_signals(run: RunInfo, value: float, n_updates: int = 15, **fields: Any)
 def look(names: Sequence[str], run: RunInfo, signals: Signals, memory: Memory | None = None) -> Tensor:
     """Return what agents see that have not done anything yet, shape (P, L, F)."""
     log_factor = torch.zeros(run.n_runs, run.n_layers, dtype=torch.float64)
-    return observe(load_features(names), View(signals, run, memory or Memory.blank(run), signals.lr, log_factor))
+    view = View(signals, run, memory or Memory.blank(run), signals.lr, log_factor, log_factor[:, 0])
+    return observe(load_features(names), view)
 
 
 def is_within_the_limits(seen: Tensor) -> bool:
@@ -169,7 +171,8 @@ def test_nothing_is_needed_that_is_not_read(name: str) -> None:
     run = make_run([0.3, 0.07], 3)
     (feature,) = load_features([name])
     reads: Any = Reads(make_signals(run, 0.5))
-    feature.compute(View(reads, run, Memory.blank(run), reads.signals.lr, torch.zeros(2, 3, dtype=torch.float64)))
+    zeros = torch.zeros(2, 3, dtype=torch.float64)
+    feature.compute(View(reads, run, Memory.blank(run), reads.signals.lr, zeros, zeros[:, 0]))
     assert reads.names & set(OPTIONAL_SIGNALS) == feature.needs
 
 
@@ -356,3 +359,17 @@ def test_observing_changes_nothing_in_place() -> None:
     assert all(torch.equal(getattr(signals, name), value) for name, value in before.items())
     assert state.memory.first.isnan().all()
     assert after.memory.first.tolist() == [0.5, 0.5]
+
+
+def test_without_layerwise_observation_agents_differ_by_their_places_alone() -> None:
+    runs, names = synthetic_runs(60), ("log-grad-norm", "relative-depth", "progress")
+    run, layers = runs.info(), torch.ones(runs.info().n_runs, runs.info().n_layers, dtype=torch.float64)
+    signals = runs.signals(10, 0, layers, frozenset({"grad_norm"}))
+    own, pooled = (
+        controller.observe(controller.init(run), run, signals)[0]
+        for controller in (Controller(names, ActionSpec(), layerwise=layerwise) for layerwise in (True, False))
+    )
+    assert not torch.equal(own[:, 0, 0], own[:, 1, 0])
+    torch.testing.assert_close(pooled[..., 0], own[..., 0].mean(1, keepdim=True).expand(own.shape[:2]))
+    assert torch.equal(pooled[..., 1], own[..., 1])
+    torch.testing.assert_close(pooled[..., 2], own[..., 2])

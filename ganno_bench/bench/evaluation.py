@@ -1,0 +1,286 @@
+"""How far a frozen policy generalises: runs it, and what it has to beat, on a suite; reads no test data afterwards.
+
+The policy and its rivals have run directories of their own, so that a policy that has changed is run anew without
+tuning its rivals again, and several policies can share one set of rivals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tomli_w
+
+from ganno_bench.bench.novelty import Novelty, novelty
+from ganno_bench.bench.progress import Progress
+from ganno_bench.bench.robustness import (
+    SETTINGS,
+    RobustnessRun,
+    middle_workloads,
+    read_robustness,
+    run_robustness,
+    write_robustness,
+)
+from ganno_bench.bench.runner import Failure, Settings, run_suite
+from ganno_bench.core.errors import ConfigError, DatasetError, PluginError, ResumeError
+from ganno_bench.core.records import RunRecord
+from ganno_bench.policies.policy import PolicyCard, load_policy
+from ganno_bench.schedulers.policy import find_policy
+from ganno_bench.schedulers.registry import SchedulerEntry, load_scheduler
+from ganno_bench.scoring.transfer import blinded
+from ganno_bench.training.population import Engine
+from ganno_bench.workloads.datasets import data_directories
+from ganno_bench.workloads.sources import open_source
+from ganno_bench.workloads.suite import DatasetSpec, Suite, find_suite, load_suite
+from ganno_bench.workloads.workload import load_workloads
+
+__all__ = ["LAYERWISE", "UNTUNED", "Evaluation", "EvaluationSettings", "LeftOut", "run_evaluation"]
+
+LAYERWISE = ("trust-ratio", "depth-factor")
+"""Tuned schedules with a learning rate per layer: what layerwise control has to beat."""
+
+UNTUNED = "cosine@default"
+"""Name of the entry `default:cosine`."""
+
+_RIVALS = ("cosine", *LAYERWISE, "default:cosine")
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """What is to be evaluated, and on what.
+
+    Attributes:
+        policy: A policy's folder, or the name of a shipped one.
+        suite: Name of a suite, or path to one.
+        against: References to further rivals.
+        trials: Optuna trials for each rival and workload; by default the suite's.
+        seeds: Report seeds; by default the suite's.
+        out: The folder for everything; `runs/evaluate/NAME-OF-POLICY` by default.
+        rivals: Run directory of the rivals; `rivals` in `out` by default.
+        data_dirs: Folders in which datasets are looked up, before those in `GANNO_BENCH_DATA`.
+        device: A PyTorch device.
+    """
+
+    policy: str
+    suite: str = "transfer"
+    against: Sequence[str] = ()
+    trials: int | None = None
+    seeds: int | None = None
+    out: Path | None = None
+    rivals: Path | None = None
+    data_dirs: Sequence[Path] = ()
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Workloads whose dataset was not found.
+
+    Attributes:
+        dataset: The suite's name for it.
+        source: What was looked for.
+        workloads: Ids.
+    """
+
+    dataset: str
+    source: str
+    workloads: tuple[str, ...]
+
+    @property
+    def line(self) -> str:
+        """What is missing, and how to supply it."""
+        n, folder = len(self.workloads), self.source.rstrip("/").rpartition("/")[2]
+        return (
+            f"left out: {n} workload{'s' if n > 1 else ''} on dataset {self.dataset!r} ({self.source}), which was not "
+            f"found; put a copy in hub layout, a folder {folder!r}, under --data-dir or GANNO_BENCH_DATA"
+        )
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All that was measured, and nothing of it on test data.
+
+    Attributes:
+        path: The folder that everything lies in.
+        policy: Name of the policy's entry.
+        card: The policy's card.
+        policy_hash: Hash of the policy's entry: card, weights and code.
+        suite: The suite as it was run, without workloads whose data are missing, at the budget that was given.
+        rivals: Names of the rivals' entries.
+        records: Report runs of the policy and its rivals, without test metrics.
+        novelty: Workload -> what is new about it to the policy.
+        left_out: Workloads that took no part.
+        robustness: Runs from other base learning rates and weight decays.
+        failures: What could not be run.
+    """
+
+    path: Path
+    policy: str
+    card: PolicyCard
+    policy_hash: str
+    suite: Suite
+    rivals: tuple[str, ...]
+    records: tuple[RunRecord, ...]
+    novelty: Mapping[str, Novelty]
+    left_out: tuple[LeftOut, ...]
+    robustness: tuple[RobustnessRun, ...]
+    failures: tuple[Failure, ...]
+
+
+def run_evaluation(settings: EvaluationSettings, progress: Progress | None = None) -> Evaluation:
+    """Run a policy and its rivals on a suite, or go on where an earlier call stopped.
+
+    Raises:
+        UserError: Something in the settings, the policy, the suite or the data is wrong; nothing was run.
+        ResumeError: A run directory belongs to a run with other settings.
+    """
+    progress = progress or Progress()
+    for option in ("trials", "seeds"):
+        if (value := getattr(settings, option)) is not None and value < 1:
+            raise ConfigError(f"option --{option}: is less than 1 (value: {value})")
+    folder = find_policy(settings.policy.removeprefix("policy:"))
+    entry = load_scheduler(f"policy:{folder}")
+    rivals = _load_rivals((*_RIVALS, *settings.against), entry)
+    out = settings.out or Path("runs") / "evaluate" / entry.cls.__name__
+    suite, source, left_out = _available(settings, out)
+    for missing in left_out:
+        progress.left_out(missing.line)
+
+    def run(refs: Sequence[str], path: Path) -> tuple[list[RunRecord], list[Failure]]:
+        result = run_suite(
+            Settings(
+                suite=str(source),
+                schedulers=refs,
+                trials=settings.trials,
+                report_seeds=settings.seeds,
+                out=path,
+                data_dirs=settings.data_dirs,
+                device=settings.device,
+            ),
+            progress,
+        )
+        return blinded(record for record in result.records if record.role == "report"), result.failures
+
+    own, failures = run([entry.ref], out / f"policy-{entry.code_hash}")
+    theirs, more = run([rival.ref for rival in rivals], settings.rivals or out / "rivals")
+    names = tuple(rival.name for rival in rivals)
+    records = (*own, *(record for record in theirs if record.scheduler in names))
+    budget = {"trials": settings.trials, "report_seeds": settings.seeds}
+    given = {name: value for name, value in budget.items() if value is not None}
+    suite = suite.model_copy(update={"budget": suite.budget.model_copy(update=given)})
+    untuned = next(rival for rival in rivals if rival.name == UNTUNED)
+    robustness, failed = _robustness(suite, source, (entry, untuned), settings, out, progress)
+    fingerprints = {record.workload: record.dataset_fingerprint for record in records}
+    card = load_policy(folder).card
+    return Evaluation(
+        path=out,
+        policy=entry.name,
+        card=card,
+        policy_hash=entry.code_hash,
+        suite=suite,
+        rivals=names,
+        records=records,
+        novelty={
+            spec.id: novelty(card, spec, suite.dataset[spec.dataset], fingerprints[spec.id])
+            for spec in suite.workload
+            if spec.id in fingerprints
+        },
+        left_out=left_out,
+        robustness=tuple(robustness),
+        failures=(*failures, *more, *failed),
+    )
+
+
+def _load_rivals(refs: Sequence[str], policy: SchedulerEntry) -> list[SchedulerEntry]:
+    """Load entries, each once."""
+    entries: dict[str, SchedulerEntry] = {}
+    for ref in dict.fromkeys(refs):
+        rival = load_scheduler(ref)
+        if rival.name == policy.name:
+            raise ConfigError(f"option --against: {ref!r} goes by the name of the policy, {policy.name!r}")
+        entries.setdefault(rival.name, rival)
+    return list(entries.values())
+
+
+def _available(settings: EvaluationSettings, out: Path) -> tuple[Suite, Path, tuple[LeftOut, ...]]:
+    """Return the part of a suite whose data are there, its file, and what is left out."""
+    suite, source = load_suite(settings.suite), find_suite(settings.suite)
+    directories = data_directories(settings.data_dirs)
+    missing: dict[str, DatasetError] = {}
+    for name in dict.fromkeys(spec.dataset for spec in suite.workload):
+        try:
+            open_source(suite.dataset[name], directories, source.parent)
+        except DatasetError as error:
+            missing[name] = error
+    if not missing:
+        return suite, source, ()
+    left_out = tuple(
+        LeftOut(name, suite.dataset[name].source, tuple(spec.id for spec in suite.workload if spec.dataset == name))
+        for name in missing
+    )
+    kept = tuple(spec for spec in suite.workload if spec.dataset not in missing)
+    if not kept:
+        name, reason = next(iter(missing.items()))
+        raise DatasetError(f"none of the datasets of suite {suite.name!r} can be found; {name!r}: {reason}")
+    reduced = suite.model_copy(
+        update={
+            "name": f"{suite.name}-reduced",
+            "workload": kept,
+            "dataset": {
+                name: _anchored(spec, source.parent) for name, spec in suite.dataset.items() if name not in missing
+            },
+        }
+    )
+    file = out / f"{reduced.name}.toml"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        file.write_text(tomli_w.dumps(reduced.model_dump(mode="json", exclude_none=True)), "utf-8")
+    except OSError as error:
+        raise ResumeError(f"{out}: cannot be written to: {error.strerror}") from None
+    return load_suite(str(file)), file, left_out
+
+
+def _anchored(spec: DatasetSpec, suite_dir: Path) -> DatasetSpec:
+    """Return a declaration that means the same in a suite that lies elsewhere."""
+    beside = suite_dir / spec.source
+    return spec.model_copy(update={"source": str(beside.resolve())}) if beside.is_dir() else spec
+
+
+def _robustness(
+    suite: Suite,
+    source: Path,
+    entries: Sequence[SchedulerEntry],
+    settings: EvaluationSettings,
+    out: Path,
+    progress: Progress,
+) -> tuple[list[RobustnessRun], list[Failure]]:
+    """Run what is not in the table yet, workload by workload."""
+    file, n_seeds = out / "robustness.csv", suite.budget.report_seeds
+    runs = read_robustness(file, entries, suite.hash, n_seeds)
+    done = {(run.workload, run.entry) for run in runs}
+    chosen = middle_workloads(suite)
+    due = [(name, entry) for name in chosen for entry in entries if (name, entry.name) not in done]
+    failures: list[Failure] = []
+    if due:
+        named = [suite.find_workload(name) for name in dict.fromkeys(name for name, _ in due)]
+        part = suite.model_copy(update={"workload": tuple(named)})
+        workloads = {work.id: work for work in load_workloads(part, source, data_directories(settings.data_dirs))}
+        n_runs = n_seeds * len(SETTINGS)
+        total = sum(suite.find_workload(name).n_updates * n_runs for name, _ in due)
+        progress.started("robustness", total, 0)
+        for name, entry in due:
+            engine = Engine(workloads[name], device=settings.device)
+            try:
+                runs += run_robustness(
+                    engine, entry, suite.hash, n_seeds, lambda updates: progress.advanced(updates * n_runs)
+                )
+            except PluginError as error:
+                failures.append(Failure(name, entry.name, f"robustness: {error}"))
+                progress.failed(name, entry.name, f"robustness: {error}")
+            else:
+                write_robustness(runs, file)
+        progress.finished()
+    order = [(name, entry.name) for name in chosen for entry in entries]
+    runs = [run for run in runs if (run.workload, run.entry) in order]
+    return sorted(runs, key=lambda run: order.index((run.workload, run.entry))), failures

@@ -1,0 +1,89 @@
+"""`ganno-bench evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ganno_bench.cli.options import DataDirs, Device
+
+if TYPE_CHECKING:
+    from ganno_bench.api import EvaluationReport
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    policy: Annotated[
+        str, typer.Argument(help="A policy's folder, or the name of a shipped policy.", metavar="POLICY")
+    ],
+    suite: Annotated[str, typer.Option(help="Name of a suite, or path to a TOML file.", metavar="SUITE")] = "transfer",
+    against: Annotated[
+        list[str] | None,
+        typer.Option(help="A further rival, as in `run --scheduler`. Repeat for several.", metavar="REF"),
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option(help="Optuna trials per rival and workload. Default: the suite's.")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(help="Seeds that results rest on. Default: the suite's.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder. Default: runs/evaluate/NAME.", metavar="DIR")] = None,
+    rivals: Annotated[
+        Path | None,
+        typer.Option(
+            help="Run directory of the rivals, to be shared by policies. Default: rivals in --out.", metavar="DIR"
+        ),
+    ] = None,
+    data_dir: DataDirs = None,
+    device: Device = "cpu",
+) -> None:
+    """Say how far a frozen policy generalises: other depths, data and model families, by validation loss only.
+
+    Test data has no part in what is shown, so it can be used while a policy is developed. The same command again goes
+    on where the last one stopped; a policy that has changed is run anew, its rivals are not.
+    """
+    from ganno_bench.api import evaluate_with_settings
+    from ganno_bench.bench.evaluation import EvaluationSettings
+    from ganno_bench.cli.display import RunDisplay
+
+    settings = EvaluationSettings(
+        policy=policy,
+        suite=suite,
+        against=tuple(against or ()),
+        trials=trials,
+        seeds=seeds,
+        out=out,
+        rivals=rivals,
+        data_dirs=tuple(data_dir or ()),
+        device=device,
+    )
+    try:
+        with RunDisplay() as display:
+            report = evaluate_with_settings(settings, display)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; what was finished is kept, and the same command goes on from there", err=True)
+        raise typer.Exit(130) from None
+    _print(report)
+    if report.evaluation.failures:
+        raise typer.Exit(1)
+
+
+def _print(report: EvaluationReport) -> None:
+    from ganno_bench.cli.console import wide_console
+    from ganno_bench.leaderboard.evaluation import headline_of
+    from ganno_bench.leaderboard.evaluation_tables import matrix_table, summary_table
+    from ganno_bench.leaderboard.formats import rich_table
+
+    console = wide_console()
+    for line in headline_of(report.evaluation):
+        console.print(line, style="dim", highlight=False, markup=False)
+    if report.cells:
+        console.print()
+        console.print(rich_table(summary_table(report.evaluation, report.cells)))
+        console.print(rich_table(matrix_table(report.evaluation, report.cells)))
+    for what, path in report.files.items():
+        console.print(f"{what:<10}{path}", highlight=False, markup=False, soft_wrap=True)
+    if report.evaluation.failures:
+        n = len(report.evaluation.failures)
+        console.print(f"{n} failed; see {report.files['page']}", style="red", markup=False, soft_wrap=True)

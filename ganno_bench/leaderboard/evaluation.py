@@ -1,0 +1,173 @@
+"""The page on how a policy generalises: tables and pictures, made of records and of nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from ganno_bench.bench.evaluation import UNTUNED, Evaluation
+from ganno_bench.bench.robustness import middle_workloads
+from ganno_bench.leaderboard.evaluation_plots import plot_failure, plot_matrix, plot_robustness, plot_schedules
+from ganno_bench.leaderboard.evaluation_tables import (
+    cell_table,
+    cells_of,
+    entry_table,
+    matrix_csv,
+    robustness_table,
+    summary_table,
+)
+from ganno_bench.leaderboard.formats import escape_markdown, markdown_table
+from ganno_bench.leaderboard.schedule_summary import summarise_schedule
+from ganno_bench.leaderboard.style import RC
+from ganno_bench.scoring.reference import REFERENCE
+from ganno_bench.scoring.transfer import TransferCell
+
+__all__ = ["failed_cells", "headline_of", "write_evaluation"]
+
+_FEW_SEEDS = 5
+
+
+def write_evaluation(evaluation: Evaluation) -> dict[str, Path]:
+    """Write `README.md`, `matrix.csv` and the pictures that they need; return what lies where.
+
+    Pictures of an earlier page are replaced, and removed where there is nothing left to show.
+    """
+    cells = cells_of(evaluation)
+    out, plots = evaluation.path, evaluation.path / "plots"
+    plots.mkdir(parents=True, exist_ok=True)
+    for stale in plots.glob("*.png"):
+        stale.unlink()
+    figures: dict[str, Figure | None] = {
+        "schedules": plot_schedules(evaluation, middle_workloads(evaluation.suite)),
+        "robustness": plot_robustness(evaluation),
+    }
+    if cells:
+        figures["transfer"] = plot_matrix(evaluation, cells)
+    figures |= {f"failure-{cell.workload}": plot_failure(evaluation, cell.workload) for cell in failed_cells(cells)}
+    drawn = {name: figure for name, figure in figures.items() if figure is not None}
+    with mpl.rc_context(RC):
+        for name, figure in drawn.items():
+            figure.savefig(plots / f"{name}.png", dpi=150)
+    files = {"page": out / "README.md", "matrix": out / "matrix.csv", "plots": plots}
+    files["matrix"].write_text(matrix_csv(evaluation, cells), "utf-8")
+    files["page"].write_text(_page(evaluation, cells, set(drawn)), "utf-8")
+    return files
+
+
+def failed_cells(cells: Sequence[TransferCell]) -> list[TransferCell]:
+    """Return the cells in which the policy is significantly worse than tuned cosine, worst first."""
+    return sorted((cell for cell in cells if cell.cosine.verdict == "loss"), key=lambda cell: cell.cosine.score)
+
+
+def headline_of(evaluation: Evaluation) -> list[str]:
+    """Return what was run, and what a reader must know before believing it; one item per line."""
+    suite, budget = evaluation.suite, evaluation.suite.budget
+    lines = [
+        f"Policy {evaluation.card.name} ({evaluation.policy_hash}), frozen, from the optimizer's default learning rate",
+        f"Suite {suite.name}@{suite.hash}: {len(suite.workload)} workloads, {budget.report_seeds} seeds; rivals are "
+        f"tuned by {budget.trials} trials on {budget.tuning_seeds} seeds of their own",
+        "Validation loss only: no test data has a part in this page",
+    ]
+    if budget.report_seeds < _FEW_SEEDS:
+        lines.append(f"Fewer than {_FEW_SEEDS} seeds: intervals are too narrow, no claim rests on them")
+    return lines + [missing.line for missing in evaluation.left_out]
+
+
+def _page(evaluation: Evaluation, cells: Sequence[TransferCell], drawn: set[str]) -> str:
+    parts = [
+        f"# How far {escape_markdown(evaluation.card.name)} generalises",
+        "\n".join(f"- {escape_markdown(line)}" for line in headline_of(evaluation)),
+    ]
+    if evaluation.failures:
+        lines = [f"- {failure.scheduler} on {failure.workload}: {failure.error}" for failure in evaluation.failures]
+        parts += ["Could not be run:", "\n".join(map(escape_markdown, lines))]
+    if cells:
+        parts += ["## Transfer", _how_to_read(), markdown_table(summary_table(evaluation, cells))]
+        parts += [_picture("transfer", "Score of every cell, by family, data and depth")]
+        parts += [
+            f"Mean scores against tuned {REFERENCE} of everyone on the same cells; `{UNTUNED}` is not tuned, either:",
+            markdown_table(entry_table(evaluation, cells)),
+            "### Cell by cell",
+            markdown_table(cell_table(evaluation, cells)),
+        ]
+        parts += _failures(evaluation, cells)
+    if "schedules" in drawn:
+        parts += [
+            "## What the agents do",
+            "One workload of each family, report seed 0: the learning rate of every layer.",
+            _picture("schedules", "Learning rate of every layer over time"),
+        ]
+    if "robustness" in drawn:
+        parts += [
+            "## Robustness",
+            "Median final validation loss where training starts from another base learning rate or weight decay than "
+            "the optimizer's default; the bands reach from the best run to the worst. Runs are in `robustness.csv`.",
+            markdown_table(robustness_table(evaluation)),
+            _picture("robustness", "Final validation loss against base learning rate and weight decay"),
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _how_to_read() -> str:
+    return (
+        "A score is 100 ln(L / L_policy), of medians over seeds of the final validation loss: 0 ties, +10 is a loss "
+        f"about 10 % below the rival's. L is that of tuned {REFERENCE}, or the tuned layerwise rival that is best on "
+        "the very workload. Intervals (95 %, bootstrap) are paired by seed; a cell is won or lost if its interval "
+        "excludes 0. "
+        "*Seen* is a cell whose family, data and depth lie within one of the ranges that the policy was trained on."
+    )
+
+
+def _failures(evaluation: Evaluation, cells: Sequence[TransferCell]) -> list[str]:
+    failed = failed_cells(cells)
+    if not failed:
+        return ["## Failures", f"In no cell is the policy significantly worse than tuned {REFERENCE}."]
+    parts = [
+        "## Failures",
+        f"In {len(failed)} of {len(cells)} cells the policy is significantly worse than tuned {REFERENCE}; worst "
+        "first.",
+    ]
+    for cell in failed:
+        parts += [
+            f"### {cell.workload}: {cell.cosine.score:+z.1f}",
+            escape_markdown(_diagnosis(evaluation, cell)),
+            _picture(f"failure-{cell.workload}", f"Learning rates and losses on {cell.workload}"),
+        ]
+    return parts
+
+
+def _diagnosis(evaluation: Evaluation, cell: TransferCell) -> str:
+    """Return what happened in a cell, in numbers."""
+    ours, theirs = (
+        [run for run in evaluation.records if (run.workload, run.scheduler) == (cell.workload, name)]
+        for name in (evaluation.policy, REFERENCE)
+    )
+    base, default = (float(runs[0].config["base_lr"]) for runs in (theirs, ours))
+    tuned_decay, decay = (float(runs[0].config["weight_decay"]) for runs in (theirs, ours))
+    sentences = [
+        f"Median loss {cell.losses[evaluation.policy]:.3g} against {cell.losses[REFERENCE]:.3g} nats "
+        f"({evaluation.novelty[cell.workload].label})."
+    ]
+    policy, cosine = summarise_schedule(ours), summarise_schedule(theirs)
+    if policy is not None and cosine is not None:
+        sentences.append(
+            f"From {default:.3g}, the policy's learning rate (mean over layers) peaks at {policy.peak:.3g} at update "
+            f"{policy.peak_at}, {policy.peak / base:.2g} times the tuned base learning rate of {base:.3g}, and ends at "
+            f"{policy.final_share:.2g} of its peak (tuned {REFERENCE}: {cosine.final_share:.2g})."
+        )
+        sentences.append(
+            "All layers have the same learning rate."
+            if policy.spread < 1.001
+            else f"Layers are up to {policy.spread:.2g} times apart."
+        )
+    sentences.append(f"Weight decay is {decay:.2g}, tuned {tuned_decay:.2g}.")
+    if cell.diverged:
+        sentences.append(f"{cell.diverged} of {cell.n_seeds} runs diverged.")
+    return " ".join(sentences)
+
+
+def _picture(name: str, what: str) -> str:
+    return f"![{what}](plots/{name}.png)"

@@ -1,0 +1,201 @@
+"""A start from demonstrations: the actor imitates tuned schedules before it is rewarded for anything.
+
+The demonstrations are the learning rates of report runs in a run directory. From them comes a curve for each optimizer
+and depth: at each share of the horizon, the logarithm of the learning rate is a straight line in the logarithm of the
+number of layers, by least squares. The demonstrator moves every layer towards that curve from whatever base learning
+rate a run begins with, and the actor learns to predict its actions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from tensordict import TensorDictBase
+from torch import Tensor
+from torch.nn import functional as F
+
+from ganno_bench.core.config import Config, Positive
+from ganno_bench.core.errors import ConfigError
+from ganno_bench.core.records import read_records
+from ganno_bench.marl.env import LayerwiseLREnv
+from ganno_bench.policies.actions import REFERENCES, ActionSpec
+from ganno_bench.policies.actor import Actor
+from ganno_bench.workloads.suite import load_suite
+
+__all__ = ["Curve", "DemonstrationSpec", "demonstrate", "imitate", "load_curves"]
+
+_POINTS = 33
+_TINY = 1e-10
+
+
+class DemonstrationSpec(Config):
+    """What is imitated, and how."""
+
+    records: str
+    """A run directory, relative to the training configuration."""
+    scheduler: str = "warmup-cosine"
+    """Whose report runs are imitated."""
+    episodes: Positive = 1
+    """Episodes of each training workload."""
+    epochs: Positive = 20
+    """Times that they are used."""
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    """Adam's learning rate."""
+    exploration: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """Share of random actions, after which the demonstrator shows the way back."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What is demonstrated with one optimizer: ln(learning rate) = level + slope * ln(layers).
+
+    Attributes:
+        level: At evenly spaced shares of the horizon, float64, shape (33,).
+        slope: Likewise; 0 where all demonstrations have the same number of layers.
+    """
+
+    level: Tensor
+    slope: Tensor
+
+    def at(self, progress: float, n_layers: int) -> Tensor:
+        """Return ln(learning rate) at a share of the horizon, in [0, 1]."""
+        index = round(progress * (len(self.level) - 1))
+        return self.level[index] + self.slope[index] * math.log(n_layers)
+
+
+def load_curves(spec: DemonstrationSpec, source: Path) -> dict[str, Curve]:
+    """Return optimizer -> what is demonstrated with it.
+
+    Args:
+        spec: Names the records.
+        source: The file that it stands in, for messages and relative paths.
+
+    Raises:
+        ConfigError: There are no report runs of the scheduler.
+        RecordError: The records cannot be read.
+    """
+    folder = source.parent / spec.records
+    records = [
+        record
+        for record in read_records([folder])
+        if record.role == "report" and record.scheduler == spec.scheduler and record.status == "completed"
+    ]
+    if not records:
+        raise ConfigError(f"{source}: key 'demonstrations': {folder} has no report runs of {spec.scheduler!r}")
+    suite = load_suite(str(folder / "suite.toml"))
+    shown: dict[str, list[tuple[float, Tensor]]] = {}
+    points = torch.linspace(0.0, 1.0, _POINTS, dtype=torch.float64)
+    for record in records:
+        workload = suite.find_workload(record.workload)
+        rates = torch.tensor(record.lr_trace.lr, dtype=torch.float64).clamp(min=_TINY).log()
+        at = torch.tensor(record.lr_trace.updates, dtype=torch.float64) / max(1, workload.n_updates - 1)
+        nearest = (points[:, None] - at).abs().argmin(1)
+        of_optimizer = shown.setdefault(workload.optimizer.name, [])
+        of_optimizer.append((math.log(rates.shape[1]), rates.mean(1)[nearest]))
+    return {optimizer: _line(several) for optimizer, several in shown.items()}
+
+
+def _line(shown: Sequence[tuple[float, Tensor]]) -> Curve:
+    layers = torch.tensor([depth for depth, _ in shown], dtype=torch.float64)
+    rates = torch.stack([rate for _, rate in shown])
+    centred = layers - layers.mean()
+    spread = (centred**2).sum()
+    slope = (centred[:, None] * rates).sum(0) / spread if spread > 1e-9 else torch.zeros_like(rates[0])
+    return Curve(rates.mean(0) - slope * layers.mean(), slope)
+
+
+def demonstrate(action: ActionSpec, curve: Curve, base_lr: Tensor, log_factor: Tensor, progress: float) -> Tensor:
+    """Return the actions that bring each layer's learning rate as near to a curve as one decision can, shape (P, L).
+
+    Args:
+        action: What an agent can do.
+        curve: What is demonstrated.
+        base_lr: Of each run, shape (P,).
+        log_factor: Where the layers are, shape (P, L).
+        progress: Share of the horizon at which the curve is to be met, in [0, 1].
+    """
+    target = curve.at(progress, log_factor.shape[1]) - base_lr.log()[:, None]
+    wanted = target - torch.tensor(REFERENCES[action.reference](progress), dtype=torch.float64).clamp(min=_TINY).log()
+    if action.max_step is not None:
+        return ((wanted - log_factor) / action.max_step).clamp(-1.0, 1.0)
+    n_decays = len(action.decay_multipliers or (1.0,))
+    choices = torch.arange(len(action.multipliers)) * n_decays + int(action.neutral) % n_decays
+    after = torch.stack([action.moved(log_factor, choice.expand(log_factor.shape)) for choice in choices])
+    return choices[(after - wanted).abs().argmin(0)]
+
+
+def imitate(
+    actor: Actor, envs: Sequence[LayerwiseLREnv], curves: Mapping[str, Curve], spec: DemonstrationSpec, seed: int
+) -> float:
+    """Let the actor learn to do what the demonstrator does; return how often it does so in the end, in [0, 1].
+
+    For continuous actions that is the share of actions within a tenth of the demonstrator's.
+
+    Args:
+        actor: Changed in place.
+        envs: The training workloads; those whose optimizer nobody demonstrated are left out.
+        curves: What `load_curves` returned.
+        spec: How.
+        seed: Decides the episodes, the random actions and the order of the examples.
+
+    Raises:
+        ConfigError: No workload has a demonstrated optimizer.
+    """
+    shown: list[tuple[Tensor, Tensor]] = []
+    torch.manual_seed(seed)
+    for env in envs:
+        curve = curves.get(env.engine.workload.spec.optimizer.name)
+        for _ in range(spec.episodes if curve is not None else 0):
+            assert curve is not None
+            shown.append(_episode(env, curve, spec.exploration))
+    if not shown:
+        raise ConfigError(f"no training workload has one of the demonstrated optimizers {sorted(curves)}")
+    optimizer = torch.optim.Adam(actor.parameters(), lr=spec.lr)
+    action = envs[0].controller.action
+    for epoch in range(spec.epochs):
+        agreed, count = 0.0, 0
+        for index in torch.randperm(len(shown)).tolist():
+            seen, wanted = shown[index]
+            # Whole episodes, (P, T, A, F); a few runs at a time.
+            for rows in torch.split(torch.randperm(len(seen)), 8):
+                outputs = actor(seen[rows])
+                if action.continuous:
+                    done, target = torch.tanh(outputs[..., 0]), wanted[rows].float()
+                    loss = F.mse_loss(done, target)
+                    agreed += float(((done - target).abs() < 0.1).float().sum())
+                else:
+                    logits, target = action.logits(outputs), wanted[rows]
+                    loss = F.cross_entropy(logits.flatten(0, -2), target.flatten())
+                    agreed += float((logits.argmax(-1) == target).float().sum())
+                count += target.numel()
+                optimizer.zero_grad()
+                torch.autograd.backward(loss)
+                optimizer.step()
+        if epoch == spec.epochs - 1:
+            return agreed / count
+    raise AssertionError("there is at least one epoch")
+
+
+def _episode(env: LayerwiseLREnv, curve: Curve, exploration: float) -> tuple[Tensor, Tensor]:
+    """Return what the agents saw, (P, T, A, F), and what the demonstrator would have done, (P, T, A)."""
+    td: TensorDictBase = env.reset()
+    seen, wanted = [], []
+    action = env.controller.action
+    for _ in range(env.n_decisions):
+        middle = (env.n_updates + env.interval / 2) / env.engine.workload.spec.n_updates
+        best = demonstrate(action, curve, env.base_lr, env.log_factor, min(middle, 1.0))
+        best = best[:, : env.n_agents]
+        seen.append(td["agents", "observation"])
+        wanted.append(best)
+        wild = torch.rand(best.shape) < exploration
+        at_random = torch.rand(best.shape) * 2 - 1 if action.continuous else torch.randint(action.n_choices, best.shape)
+        taken = torch.where(wild, at_random.to(best.dtype), best)
+        td["agents", "action"] = taken.float().unsqueeze(-1) if action.continuous else taken
+        td = env.step(td)["next"]
+    return torch.stack(seen, 1), torch.stack(wanted, 1)

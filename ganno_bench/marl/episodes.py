@@ -1,0 +1,48 @@
+"""Whole episodes: what is done with those that were collected, and the fixed ones by which a policy is judged."""
+
+from __future__ import annotations
+
+import torch
+from tensordict import TensorDictBase
+from torch import Tensor
+
+from ganno_bench.core.seeding import stream_seed
+from ganno_bench.marl.env import LayerwiseLREnv
+from ganno_bench.policies.policy import Policy
+
+__all__ = ["evaluate_greedily", "mean_over_runs", "whole_episodes"]
+
+
+def mean_over_runs(advantage: Tensor, alive: Tensor) -> Tensor:
+    """Return the mean of the living runs' advantages, shape (P, T, A, 1), at each decision, shape (1, T, 1, 1)."""
+    weight = alive[..., None].to(advantage.dtype)
+    total = (advantage * weight).sum(dim=(0, 2), keepdim=True)
+    return total / (weight.sum(dim=0, keepdim=True) * advantage.shape[2]).clamp(min=1.0)
+
+
+def whole_episodes(episode: TensorDictBase) -> list[TensorDictBase]:
+    """Cut each run where it diverged; return runs of the same length together, shape (runs, length)."""
+    lengths = (~episode["diverged"]).sum(dim=(1, 2))
+    return [episode[lengths == length][:, :length] for length in lengths.unique().tolist()]
+
+
+def evaluate_greedily(policy: Policy, env: LayerwiseLREnv) -> Tensor:
+    """Return ln(final validation loss / chance loss) of each run of a fixed episode, shape (P,), at most ln 2.
+
+    A third of the runs each has a tenth of the optimizer's default base learning rate, the default, and ten times it.
+
+    Args:
+        policy: Decides greedily.
+        env: Its observations and actions are the policy's.
+    """
+    runs, spec = env.batch_size[0], env.engine.workload.spec
+    defaults = env.defaults
+    factors = torch.tensor([0.1, 1.0, 10.0], dtype=torch.float64).repeat(-(-runs // 3))[:runs]
+    seeds = [stream_seed("policy-validation", index // 3) for index in range(runs)]
+    env.begin(seeds, defaults.base_lr * factors, torch.full((runs,), defaults.weight_decay, dtype=torch.float64))
+    memory = policy.controller.init(env.engine.run_info(defaults.base_lr * factors, factors)).hidden
+    for _ in range(env.n_decisions):
+        action, memory = policy.recall(env.seen, memory)
+        env.act(action)
+    assert env.n_updates == spec.n_updates
+    return (env.validation_loss / env.engine.workload.dataset.chance_loss).log()

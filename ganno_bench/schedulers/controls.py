@@ -1,0 +1,198 @@
+"""What a learned policy must beat: controls that are made from the policy itself, by reference, and compete zero-shot.
+
+    untrained:POLICY         its network with fresh weights
+    random:POLICY            its actions, drawn uniformly
+    mean-curve:POLICY        its mean learning rate over time, replayed, the same for all layers
+    profile:POLICY           its mean learning rate of each layer, the same at all times
+    curve-profile:POLICY     the product of both; what the policy has beyond it is what reacting is worth
+    without:FEATURE:POLICY   the policy, one of whose observations is masked: 0 at every decision
+
+POLICY is a folder or the name of a shipped policy. FEATURE ends at the first colon, so a folder's name may have some.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ganno_bench.core.config import content_hash
+from ganno_bench.core.errors import ConfigError, UnknownNameError, did_you_mean
+from ganno_bench.core.seeding import stream_seed
+from ganno_bench.policies.controller import ControlState
+from ganno_bench.policies.policy import CARD, BehaviourCard, Policy, PolicyCard, load_policy
+from ganno_bench.schedulers.base import ClosedForm, Scheduler, State
+from ganno_bench.schedulers.policy import PolicyScheduler, attributes_of, find_policy, make_class
+from ganno_bench.training.signals import Controls, RunInfo, Signals
+
+__all__ = ["CONTROLS", "MaskedPolicy", "RandomActions", "Replay", "control_scheduler"]
+
+
+@dataclass(frozen=True)
+class RandomActions(PolicyScheduler):
+    """Base of the classes that draw a policy's actions, all of them equally probable, at each of its decisions.
+
+    A run's actions come from a stream that is its own, whatever runs there are beside it. Since a scheduler is not told
+    a run's seed, the norms of its initial parameters, which the seed decides, stand for it: five digits of them, which
+    are the same on any device. Two runs that begin with the same norms would share their actions.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"param_norm"})
+
+    def step(self, state: State, signals: Signals) -> tuple[Controls, State]:
+        """Let every agent do anything."""
+        run, policy = RunInfo(**state["run"]), self.policy
+        streams: list[str] = state.get("streams") or _streams(signals)
+        n_agents = policy.controller.n_agents(run.n_layers)
+        drawn = [self._action(stream, signals.n_updates, n_agents) for stream in streams]
+        action = torch.stack(drawn).to(run.base_lr.device)
+        n_updates = max(1, min(policy.card.interval, signals.total_updates - signals.n_updates))
+        controls, control = policy.controller.act(
+            ControlState.from_state_dict(state), run, action, signals.n_updates, n_updates
+        )
+        return controls, {"run": state["run"], "streams": streams, **control.state_dict()}
+
+    def _action(self, stream: str, n_updates: int, n_agents: int) -> Tensor:
+        """Return what the agents of one run do, shape (agents,)."""
+        action = self.policy.card.action
+        generator = torch.Generator().manual_seed(stream_seed("random-actions", stream, n_updates))
+        if action.continuous:
+            return 2.0 * torch.rand(n_agents, generator=generator, dtype=torch.float64) - 1.0
+        return torch.randint(action.n_choices, (n_agents,), generator=generator)
+
+
+@dataclass(frozen=True)
+class Replay(ClosedForm):
+    """Base of the classes that replay what a policy does on the average, without looking at the run.
+
+    `lr[l] = base_lr * exp(curve(progress) + profile(relative depth))`; either is left out in a class of its own: a
+    constant, the curve's mean, stands for the curve, and nothing for the profile. A weight decay that the policy
+    controls is not replayed.
+    """
+
+    policy: ClassVar[Policy]
+    identity: ClassVar[str]
+    behaviour: ClassVar[BehaviourCard]
+    curved: ClassVar[bool]
+    profiled: ClassVar[bool]
+    zero_shot: ClassVar[bool] = True
+
+    def init(self, run: RunInfo) -> State:
+        """Return the base learning rates times the layers' factors, shape (P, L)."""
+        base: Tensor = super().init(run)
+        if not self.profiled:
+            return base
+        return base * torch.tensor(self.behaviour.log_profile(run.n_layers), dtype=base.dtype, device=base.device).exp()
+
+    def factor(self, update: int, total: int) -> float:
+        """Return the curve's value, or its mean."""
+        log = self.behaviour.log_factor(update / total) if self.curved else self.behaviour.mean_log_factor
+        return math.exp(log)
+
+
+class MaskedPolicy(Policy):
+    """A policy, one of whose observations is always 0, which is what it sees of a thing that was not measured."""
+
+    def __init__(self, policy: Policy, feature: str) -> None:
+        """Mask an observation.
+
+        Args:
+            policy: The policy, which stays as it is.
+            feature: Name of what it is not to see.
+
+        Raises:
+            UnknownNameError: The policy doesn't observe that.
+        """
+        observed = policy.card.observation
+        if feature not in observed:
+            raise UnknownNameError(
+                f"policy {policy.card.name!r} has no observation {feature!r}{did_you_mean(feature, observed)}"
+            )
+        super().__init__(policy.card, policy.actor)
+        self._kept = torch.tensor([name != feature for name in observed])
+
+    def recall(self, observation: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the actions and the next memory, given only what is not masked; see `Policy.recall`."""
+        return super().recall(torch.where(self._kept.to(observation.device), observation, 0.0), memory)
+
+
+CONTROLS = ("untrained", "random", "mean-curve", "profile", "curve-profile", "without")
+"""What stands before the first colon of a reference."""
+
+_REPLAYS = {"mean-curve": (True, False), "profile": (False, True), "curve-profile": (True, True)}
+"""Name -> whether the curve, and whether the profile is replayed."""
+
+
+def control_scheduler(ref: str) -> type[Scheduler]:
+    """Return the scheduler class of a control, the same one for the same control of the same policy.
+
+    The class is called like the reference, with the name on the policy's card in the place of its folder.
+
+    Args:
+        ref: `KIND:POLICY`, where KIND is one of `CONTROLS`, or `without:FEATURE:POLICY`.
+
+    Raises:
+        UnknownNameError: The policy does not observe FEATURE; the message has the nearest name.
+        ConfigError: The reference is malformed, there is no such policy, it is corrupt, or its card does not say what
+            is to be replayed.
+    """
+    kind, _, policy_ref = ref.partition(":")
+    feature = ""
+    if kind == "without":
+        feature, colon, policy_ref = policy_ref.partition(":")
+        if not (feature and colon):
+            raise ConfigError(f"scheduler reference {ref!r} is not of the form without:FEATURE:POLICY")
+    folder = find_policy(policy_ref)
+    policy = load_policy(folder)
+    card = policy.card
+    title = f"{kind}:{feature}:{card.name}" if feature else f"{kind}:{card.name}"
+    behaviour = None if card.behaviour is None else card.behaviour.model_dump()
+    identity = content_hash([title, policy.hash, behaviour])
+    if kind == "untrained":
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(stream_seed("untrained-policy"))
+            fresh = Policy(card)
+        doc = f"The policy {card.name!r} before any training: its most probable actions with fresh weights."
+        return make_class(PolicyScheduler, title, doc, identity, __module__=__name__, **attributes_of(fresh))
+    if kind == "random":
+        doc = f"Random actions of the policy {card.name!r} every {card.interval} updates, uniformly: {_actions(card)}."
+        return make_class(RandomActions, title, doc, identity, policy=policy, interval=card.interval)
+    if kind == "without":
+        doc = f"The policy {card.name!r} without its observation {feature!r}, which is masked."
+        masked = MaskedPolicy(policy, feature)
+        return make_class(PolicyScheduler, title, doc, identity, __module__=__name__, **attributes_of(masked))
+    if card.behaviour is None:
+        raise ConfigError(f"{folder / CARD}: key 'behaviour' is missing, from which {title!r} would be replayed")
+    curved, profiled = _REPLAYS[kind]
+    what = {
+        "mean-curve": "mean learning rate over time, the same for all layers",
+        "profile": "mean learning rate of each layer, the same at all times",
+        "curve-profile": "mean learning rate over time times that of each layer",
+    }[kind]
+    doc = f"The {what}, of the policy {card.name!r}: replayed, whatever the run looks like."
+    attributes = {"policy": policy, "behaviour": card.behaviour, "curved": curved, "profiled": profiled}
+    return make_class(Replay, title, doc, identity, **attributes)
+
+
+def _actions(card: PolicyCard) -> str:
+    """Say what an agent of a policy can do."""
+    action = card.action
+    agent = f"the {action.scope}'s learning rate"
+    if action.continuous:
+        return f"{agent} times e^-{action.max_step:g} to e^{action.max_step:g}"
+    both = f"{agent} times {_numbers(action.multipliers)}"
+    return f"{both}, weight decay times {_numbers(decays)}" if (decays := action.decay_multipliers) else both
+
+
+def _numbers(values: Iterable[float]) -> str:
+    return " or ".join(f"{value:g}" for value in values)
+
+
+def _streams(signals: Signals) -> list[str]:
+    """Return the names of the runs' streams."""
+    assert signals.param_norm is not None
+    return [" ".join(f"{norm:.4e}" for norm in norms) for norms in signals.param_norm.tolist()]
