@@ -19,12 +19,16 @@ PAGES = (
     "docs/architecture.md",
     "docs/protocol.md",
     "docs/ganno.md",
+    "docs/evaluation.md",
+    "policies/README.md",
     "benchmarks/README.md",
 )
 SLOW = (
     "ganno-bench run quickstart --scheduler ./examples",
     "python benchmarks/",
     "ganno-bench train",
+    "ganno-bench evaluate",
+    "ganno-bench run policies/demonstrations",
     "ganno-bench run quickstart --scheduler policy:",
     "python examples/ganno",
 )

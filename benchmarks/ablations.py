@@ -1,0 +1,85 @@
+"""What is each part of a policy worth? Entries side by side on a development set, by validation loss.
+
+    python benchmarks/ablations.py REFERENCE OTHER ... [--features POLICY] [--quick]
+
+Every entry is a scheduler reference (`policy:ganno`, `mean-curve:ganno`, a folder as `policy:DIR`, ...), starts from
+the optimizer's default base learning rate and weight decay, and is scored by 100 ln(L_first / L), with L the final
+validation loss and the first reference as the first: -10 is a loss about 10 % higher. Mean over the workloads of the
+suite `transfer` whose data are embedded, over four seeds of their own, with the standard error over workloads.
+`--features` adds `without:FEATURE:POLICY` for each observation of the policy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+
+import torch
+from torch import Tensor
+
+from ganno_bench.core.seeding import stream_seed
+from ganno_bench.policies.policy import load_policy
+from ganno_bench.schedulers.drive import Contestant, drive
+from ganno_bench.schedulers.policy import find_policy
+from ganno_bench.schedulers.registry import SchedulerEntry, load_scheduler
+from ganno_bench.training.optimizers import OPTIMIZERS
+from ganno_bench.training.population import Engine
+from ganno_bench.workloads.embedded import EMBEDDED
+from ganno_bench.workloads.suite import find_suite, load_suite
+from ganno_bench.workloads.workload import load_workloads
+
+SEEDS = [stream_seed("ablations", index) for index in range(4)]
+
+
+def log_loss(engine: Engine, entry: SchedulerEntry) -> float:
+    """Return the mean log of the final validation loss, at worst chance."""
+    workload = engine.workload
+    defaults = OPTIMIZERS[workload.spec.optimizer.name]
+    result = drive(engine, [Contestant(entry.build({}), defaults.base_lr, defaults.weight_decay, entry.name)], SEEDS)
+    chance = workload.dataset.chance_loss
+    loss: Tensor = result.val_loss[-1].nan_to_num(chance, chance).clamp(max=chance)
+    return float(loss.log().mean())
+
+
+def main() -> None:
+    """Print a table as Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("entries", nargs="*", default=["policy:ganno-anchored", "policy:ganno-global"])
+    parser.add_argument("--features", metavar="POLICY", help="mask each observation of this policy, one at a time")
+    parser.add_argument("--quick", action="store_true", help="one workload: to see that it works")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    references = list(options.entries)
+    if options.features:
+        names = load_policy(find_policy(options.features)).card.observation
+        references += [f"without:{name}:{options.features}" for name in names]
+    entries = [load_scheduler(reference) for reference in references]
+    suite = load_suite("transfer")
+    embedded = [w for w in suite.workload if suite.dataset[w.dataset].source in EMBEDDED.entries()]
+    suite = suite.model_copy(update={"workload": tuple(embedded[:1] if options.quick else embedded)})
+    scores: dict[str, dict[str, list[float]]] = {entry.name: {} for entry in entries}
+    for workload in load_workloads(suite, find_suite("transfer"), ()):
+        engine = Engine(workload)
+        first = None
+        for entry in entries:
+            loss = log_loss(engine, entry)
+            first = loss if first is None else first
+            scores[entry.name].setdefault(workload.spec.model["family"], []).append(100 * (first - loss))
+    families = list(dict.fromkeys(w.model["family"] for w in suite.workload))
+    print(f"| entry | all | {' | '.join(families)} |\n| --- | ---: |" + " ---: |" * len(families))
+    for entry in entries:
+        own = scores[entry.name]
+        cells = [_cell([score for several in own.values() for score in several]), *(_cell(own[f]) for f in families)]
+        print(f"| {entry.name} | {' | '.join(cells)} |")
+
+
+def _cell(values: list[float]) -> str:
+    mean = sum(values) / len(values)
+    if len(values) < 2:
+        return f"{mean:+.1f}"
+    error = math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1) / len(values))
+    return f"{mean:+.1f} ± {error:.1f}"
+
+
+if __name__ == "__main__":
+    main()
