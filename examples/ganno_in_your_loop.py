@@ -1,4 +1,4 @@
-"""A trained policy sets the learning rates of a plain PyTorch loop: python examples/ganno_in_your_loop.py POLICY."""
+"""A trained policy sets the learning rates of a plain PyTorch loop: python examples/ganno_in_your_loop.py [POLICY]."""
 
 import sys
 
@@ -13,7 +13,8 @@ images = ((images - images.mean()) / images.std()).float()
 torch.manual_seed(0)
 net = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 10))
 optimizer = torch.optim.SGD(layer_groups(net), lr=0.01, momentum=0.9)
-scheduler = GannoScheduler(optimizer, total_updates=300, policy=sys.argv[1])
+policy = sys.argv[1] if len(sys.argv) > 1 else "ganno-anchored"
+scheduler = GannoScheduler(optimizer, total_updates=300, policy=policy)
 
 for update in range(300):
     chosen = torch.randint(1500, (64,))

@@ -42,7 +42,7 @@ from ganno_bench.bench.runner import Settings
         (["check", "./no.py:Mine"], "scheduler file 'no.py' does not exist"),
         (["show", "cosin"], "nothing is called 'cosin'; did you mean 'cosine'?"),
         (["show", "quickstrat"], "nothing is called 'quickstrat'; did you mean 'quickstart'?"),
-        (["show", "digits-mlp-3"], "nothing is called 'digits-mlp-3'; did you mean 'digits-mlp-"),
+        (["show", "digits-mlp-7"], "nothing is called 'digits-mlp-7'; did you mean 'digits-mlp-"),
         (["show", "digit"], "nothing is called 'digit'; did you mean 'digits'?"),
         (["table", "no/run"], "no/run: cannot be read: No such file or directory"),
         (["plot", "no/run"], "no/run: cannot be read: No such file or directory"),

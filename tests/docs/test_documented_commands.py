@@ -30,6 +30,7 @@ SLOW = (
     "ganno-bench evaluate",
     "ganno-bench run policies/demonstrations",
     "ganno-bench run quickstart --scheduler policy:",
+    "ganno-bench run quickstart --scheduler cosine --scheduler policy:",
     "python examples/ganno",
 )
 TINY = ["--trials", "2", "--tuning-seeds", "1", "--report-seeds", "2", "--threads", "1"]
@@ -99,12 +100,14 @@ def test_a_policy_is_trained_and_stands_in_the_table(checkout: Path) -> None:
     assert done.returncode == 0, done.stderr
     for entry in ("policy:ganno", "cosine@default"):
         assert re.search(rf"^\s*\d+=?\s+{entry}\s", done.stdout, re.MULTILINE), f"{entry} is not ranked"
-    (at_home,) = [c for c in commands() if c.startswith("python examples/ganno")]
-    done = run(shlex.split(at_home), checkout)
-    assert done.returncode == 0, done.stderr
-    accuracy = re.search(r"held-out accuracy (\S+)", done.stdout)
-    assert accuracy
-    assert float(accuracy[1]) > 0.8
+    at_home = [c for c in commands() if c.startswith("python examples/ganno")]
+    assert at_home
+    for command in [*at_home, "python examples/ganno_in_your_loop.py runs/train/mine/policy"]:
+        done = run(shlex.split(command), checkout)
+        assert done.returncode == 0, done.stderr
+        accuracy = re.search(r"held-out accuracy (\S+)", done.stdout)
+        assert accuracy
+        assert float(accuracy[1]) > 0.8
 
 
 @pytest.mark.slow

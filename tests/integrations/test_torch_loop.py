@@ -176,8 +176,8 @@ def test_a_policy_that_observes_a_validation_loss_asks_for_it(tmp_path: Path) ->
     loop.scheduler.step(1.0, val_loss=torch.tensor(0.5))
 
 
-def test_the_example_runs(folder: Path) -> None:
+def test_the_example_runs() -> None:
     example = Path(__file__).parents[2] / "examples" / "ganno_in_your_loop.py"
-    done = subprocess.run([sys.executable, str(example), str(folder)], capture_output=True, text=True, check=True)
-    assert "held-out accuracy" in done.stdout
+    done = subprocess.run([sys.executable, str(example)], capture_output=True, text=True, check=True)
+    assert float(done.stdout.rpartition("held-out accuracy ")[2]) > 0.85
     assert len(example.read_text().splitlines()) <= 30
