@@ -30,6 +30,8 @@ SLOW = (
     "ganno-bench evaluate",
     "ganno-bench run policies/demonstrations",
     "ganno-bench run quickstart --scheduler policy:",
+    "ganno-bench run quickstart --scheduler constant --scheduler step",
+    "ganno-bench run headline",
     "ganno-bench run quickstart --scheduler cosine --scheduler policy:",
     "python examples/ganno",
 )
