@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Self
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -12,7 +15,7 @@ from ganno_bench.bench.plan import Job
 from ganno_bench.bench.progress import Progress as RunProgress
 from ganno_bench.cli.console import wide_console
 
-__all__ = ["RunDisplay", "report"]
+__all__ = ["RunDisplay", "report", "run_display"]
 
 
 class RunDisplay(RunProgress):
@@ -70,6 +73,17 @@ class RunDisplay(RunProgress):
     def _say(self, line: str) -> None:
         if not self._console.is_terminal:
             self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def run_display() -> Iterator[RunDisplay]:
+    """Show a run while it goes on; where the user interrupts it, say that it can go on, and exit with 130."""
+    try:
+        with RunDisplay() as display:
+            yield display
+    except KeyboardInterrupt:
+        typer.echo("interrupted; what was finished is kept, and the same command goes on from there", err=True)
+        raise typer.Exit(130) from None
 
 
 def report(result: Report) -> None:

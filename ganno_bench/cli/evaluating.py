@@ -45,7 +45,7 @@ def evaluate(
     """
     from ganno_bench.api import evaluate_with_settings
     from ganno_bench.bench.evaluation import EvaluationSettings
-    from ganno_bench.cli.display import RunDisplay
+    from ganno_bench.cli.display import run_display
 
     settings = EvaluationSettings(
         policy=policy,
@@ -58,12 +58,8 @@ def evaluate(
         data_dirs=tuple(data_dir or ()),
         device=device,
     )
-    try:
-        with RunDisplay() as display:
-            report = evaluate_with_settings(settings, display)
-    except KeyboardInterrupt:
-        typer.echo("interrupted; what was finished is kept, and the same command goes on from there", err=True)
-        raise typer.Exit(130) from None
+    with run_display() as display:
+        report = evaluate_with_settings(settings, display)
     _print(report)
     if report.evaluation.failures:
         raise typer.Exit(1)

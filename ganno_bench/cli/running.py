@@ -49,7 +49,7 @@ def run(
     """
     from ganno_bench.api import run_with_settings
     from ganno_bench.bench.runner import Settings
-    from ganno_bench.cli.display import RunDisplay, report
+    from ganno_bench.cli.display import report, run_display
 
     settings = Settings(
         suite=suite,
@@ -66,12 +66,8 @@ def run(
         storage=storage,
         study=study,
     )
-    try:
-        with RunDisplay() as display:
-            result = run_with_settings(settings, display)
-    except KeyboardInterrupt:
-        typer.echo("interrupted; what was finished is kept, and the same command goes on from there", err=True)
-        raise typer.Exit(130) from None
+    with run_display() as display:
+        result = run_with_settings(settings, display)
     report(result)
     if result.failures:
         raise typer.Exit(1)

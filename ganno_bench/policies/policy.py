@@ -166,10 +166,14 @@ class Policy:
             run: The runs.
             signals: What they look like now.
         """
-        n_updates = max(1, min(self.card.interval, signals.total_updates - signals.n_updates))
         seen, state = self.controller.observe(state, run, signals)
         action, hidden = self.recall(seen, state.hidden)
         state = replace(state, hidden=hidden)
+        return self.act(state, run, signals, action)
+
+    def act(self, state: ControlState, run: RunInfo, signals: Signals, action: Tensor) -> tuple[Controls, ControlState]:
+        """Return the controls of the next interval under given actions, shape (P, agents), and the next state."""
+        n_updates = max(1, min(self.card.interval, signals.total_updates - signals.n_updates))
         return self.controller.act(state, run, action, signals.n_updates, n_updates)
 
     @property

@@ -50,10 +50,7 @@ class RandomActions(PolicyScheduler):
         n_agents = policy.controller.n_agents(run.n_layers)
         drawn = [self._action(stream, signals.n_updates, n_agents) for stream in streams]
         action = torch.stack(drawn).to(run.base_lr.device)
-        n_updates = max(1, min(policy.card.interval, signals.total_updates - signals.n_updates))
-        controls, control = policy.controller.act(
-            ControlState.from_state_dict(state), run, action, signals.n_updates, n_updates
-        )
+        controls, control = policy.act(ControlState.from_state_dict(state), run, signals, action)
         return controls, {"run": state["run"], "streams": streams, **control.state_dict()}
 
     def _action(self, stream: str, n_updates: int, n_agents: int) -> Tensor:
