@@ -9,8 +9,11 @@ tasks and runs. Beside the trained policy stand
 - the untrained one (greedy, so it repeats some arbitrary preference),
 - the best fixed multiplier: every learning rate is the base learning rate times one number, the same for all tasks, the
   best of 21 for these very tasks,
-- the mean curve: for each task, the geometric mean over runs and layers of the learning rates that the policy chose
-  there, replayed in all of its runs. That is a learning-rate curve of the task's own, without any reaction.
+- the mean curve: the one that the policy's card carries and that `mean-curve:POLICY` replays in the benchmark, times
+  the base learning rate, the same for all tasks, runs and layers,
+- the mean curve of the task: for each task, the geometric mean over runs and layers of the learning rates that the
+  policy chose there, replayed in all of its runs, whatever their base learning rate. That is more than a schedule can
+  know: over all these runs, the policy found out where that task's learning rate lies.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -34,6 +38,8 @@ from ganno_bench.training.signals import Controls
 
 ROOT = Path(__file__).resolve().parents[1]
 BASE = (0.1, 1.0, 10.0)
+NAMES = ("policy", "mean curve", "best fixed multiplier", "untrained", "mean curve of the task")
+COLOURS = ("#D55E00", "#0072B2", "#009E73", "#999999", "#9EC9E2")
 MULTIPLIERS = [10 ** (-2 + 0.2 * index) for index in range(21)]
 
 
@@ -76,14 +82,19 @@ def under_rates(env: LayerwiseLREnv, rates: Tensor) -> Tensor:
 
 def compare(trained: Policy, untrained: Policy, envs: Sequence[LayerwiseLREnv]) -> dict[str, float]:
     """Return the mean return of each."""
-    returns: dict[str, list[float]] = {"policy": [], "untrained": [], "mean curve": []}
+    returns: dict[str, list[float]] = {name: [] for name in NAMES if name != "best fixed multiplier"}
+    assert trained.card.behaviour is not None
+    factors = np.exp(trained.card.behaviour.curve)
     fixed = torch.zeros(len(MULTIPLIERS), dtype=torch.float64)
     for env in envs:
         own, rates = under_policy(trained, env)
         returns["policy"].append(float(own.mean()))
         returns["untrained"].append(float(under_policy(untrained, env)[0].mean()))
+        progress = np.arange(env.n_decisions) / env.n_decisions
+        factor = torch.as_tensor(np.interp(progress, np.linspace(0, 1, len(factors)), factors))
+        returns["mean curve"].append(float(under_rates(env, factor[:, None] * base_rates(env)).mean()))
         curve = rates.log().mean(dim=(1, 2)).exp()[:, None].expand(-1, env.batch_size[0])
-        returns["mean curve"].append(float(under_rates(env, curve).mean()))
+        returns["mean curve of the task"].append(float(under_rates(env, curve).mean()))
         for index, multiplier in enumerate(MULTIPLIERS):
             held = (multiplier * base_rates(env)).expand(env.n_decisions, -1)
             fixed[index] += under_rates(env, held).mean() / len(envs)
@@ -101,16 +112,10 @@ def draw(curves: Sequence[Sequence[tuple[int, float]]], results: Sequence[dict[s
     left.set_ylabel("ln(final loss / chance)")
     left.set_title("Validation tasks, greedy: lower is better", fontsize=10)
     left.legend(frameon=False, fontsize=8)
-    colours = {
-        "policy": "#D55E00",
-        "mean curve": "#0072B2",
-        "best fixed multiplier": "#009E73",
-        "untrained": "#999999",
-    }
-    for place, (name, colour) in enumerate(colours.items()):
+    for place, (name, colour) in enumerate(zip(NAMES, COLOURS, strict=True)):
         for seed, result in enumerate(results):
             right.bar(place + 0.26 * (seed - (len(results) - 1) / 2), result[name], width=0.24, color=colour)
-    right.set_xticks(range(len(colours)), [name.replace(" ", "\n") for name in colours])
+    right.set_xticks(range(len(NAMES)), [name.replace(" ", "\n", 2) for name in NAMES])
     right.set_title("Return after training, a bar for each seed", fontsize=10)
     right.set_ylabel("ln(first loss / final loss)")
     for axis in (left, right):
@@ -130,8 +135,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="seconds instead of minutes: to see that it works")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    names = ("policy", "untrained", "best fixed multiplier", "mean curve")
-    print(f"| training seed | env steps | {' | '.join(names)} |\n| --- | ---: |" + " ---: |" * len(names))
+    print(f"| training seed | env steps | {' | '.join(NAMES)} |\n| --- | ---: |" + " ---: |" * len(NAMES))
     curves, results = [], []
     for seed in range(1 if options.quick else options.seeds):
         config = load_train_config(options.config).model_copy(update={"seed": seed})
@@ -143,7 +147,7 @@ def main() -> None:
             envs = trainer.validation_envs
         results.append(compare(trained, untrained, envs[:1] if options.quick else envs))
         curves.append([(b.env_steps, b.validation) for b in trainer.batches if b.validation == b.validation])
-        row = " | ".join(f"{results[-1][name]:.3f}" for name in names)
+        row = " | ".join(f"{results[-1][name]:.3f}" for name in NAMES)
         print(f"| {seed} | {trainer.env_steps} | {row} |", flush=True)
     draw(curves, results, options.out)
 

@@ -13,6 +13,7 @@ from ganno_bench.core.errors import ConfigError
 from ganno_bench.policies.controller import ControlState
 from ganno_bench.policies.policy import load_policy
 from ganno_bench.schedulers.policy import find_policy
+from ganno_bench.training.layout import sample_stride
 from ganno_bench.training.signals import RunInfo, Signals
 from ganno_bench.workloads.layers import partition
 
@@ -86,6 +87,7 @@ class GannoScheduler:
             [parameter for parameter in group["params"] if parameter.requires_grad] for group in optimizer.param_groups
         ]
         self._parameters = [parameter for group in self._groups for parameter in group]
+        self._strides = [sample_stride(parameter.numel()) for parameter in self._parameters]
         self._owners = torch.tensor([index for index, group in enumerate(self._groups) for _ in group])
         self._gradient_sum: list[Tensor] = []  # kept from interval to interval, as are the copies: to allocate costs
         self._before: list[Tensor] = []
@@ -129,18 +131,16 @@ class GannoScheduler:
             ConfigError: There are no gradients, or the policy needs a validation loss and there is none.
         """
         gradients = self._gradients()
-        norms = self._norms(gradients)
-        if not self.n_updates and not bool(norms.any()):
+        if not self.n_updates and not bool(self._norms(gradients).any()):
             raise ConfigError("all gradients are zero: call step() after optimizer.step() and before zero_grad()")
         total, interval = self._run.total_updates, self.policy.card.interval
         self.n_updates += 1
         if self.n_updates >= total:
             return
         last = self.n_updates % interval == 0
-        if bool(norms.isfinite().all()):
-            self._measure(gradients, norms, float(loss))
+        self._measure(gradients, float(loss))
         if last:
-            signals = self._finish(gradients, norms)
+            signals = self._finish(gradients)
             used = torch.tensor([self.get_last_lr()], dtype=torch.float64)
             mean = self._loss_sum / self._n_measured if self._n_measured else torch.nan
             self._decide(used, signals, mean, None if val_loss is None else float(val_loss))
@@ -231,18 +231,27 @@ class GannoScheduler:
         kept = state.get("momentum_buffer", state.get("exp_avg"))
         return kept if isinstance(kept, Tensor) else torch.zeros_like(parameter)
 
-    def _measure(self, gradients: list[Tensor], norms: Tensor, loss: float) -> None:
+    def _measure(self, gradients: list[Tensor], loss: float) -> None:
+        """Take in an update, unless its gradients are not finite."""
+        sample = [
+            gradient if stride == 1 else gradient.flatten()[::stride]
+            for gradient, stride in zip(gradients, self._strides, strict=True)
+        ]
+        norms = self._norms(sample)
+        if not bool(norms.isfinite().all()):
+            return
         if "grad_snr" in self._needs:
             self._norm_sum += norms
             if self._n_measured:
-                torch._foreach_add_(self._gradient_sum, gradients)
+                torch._foreach_add_(self._gradient_sum, sample)
             else:
-                self._gradient_sum = _copied(self._gradient_sum, gradients)
+                self._gradient_sum = _copied(self._gradient_sum, sample)
         self._loss_sum += loss
         self._n_measured += 1
 
-    def _finish(self, gradients: list[Tensor], norms: Tensor) -> dict[str, Tensor]:
+    def _finish(self, gradients: list[Tensor]) -> dict[str, Tensor]:
         """Return the signals of an interval whose last update has just been made, each of shape (1, L)."""
+        norms = self._norms(gradients)
         found: dict[str, Tensor] = {"grad_norm": norms}
         if "param_norm" in self._needs:
             found["param_norm"] = self._norms(self._parameters)

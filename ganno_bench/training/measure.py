@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ganno_bench.training.layout import Layout
+from ganno_bench.training.layout import GradientSample, Layout
 
 __all__ = ["Measurement"]
 
@@ -22,7 +22,8 @@ class Measurement:
         self._layout = layout
         self._needs = needs
         if "grad_snr" in needs:
-            self._gradient_sum = torch.empty_like(like)
+            self._sample = GradientSample(layout, like.device)
+            self._gradient_sum = self._sample.take(torch.empty_like(like))
         self.begin()
 
     def begin(self) -> None:
@@ -33,19 +34,21 @@ class Measurement:
     def gradient(self, gradients: Tensor, momentum: Tensor, last: bool) -> None:
         """Take in a gradient, before the optimizer does."""
         norms = None
-        if "grad_snr" in self._needs or (last and self._needs & {"grad_norm", "grad_cosine"}):
-            norms = self._layout.norms(gradients)
-        if norms is None:
-            return
         if "grad_snr" in self._needs:
+            sample = self._sample.take(gradients)
+            lengths = self._sample.norms(sample)
             if self._norm_sum is None:
-                self._gradient_sum.copy_(gradients)
-                self._norm_sum = norms.clone()
+                self._gradient_sum.copy_(sample)
+                self._norm_sum = lengths.clone()
             else:
-                self._gradient_sum += gradients
-                self._norm_sum += norms
-        if not last:
+                self._gradient_sum += sample
+                self._norm_sum += lengths
+            if self._sample.is_whole:
+                norms = lengths
+        if not (last and self._needs & {"grad_norm", "grad_cosine"}):
             return
+        if norms is None:
+            norms = self._layout.norms(gradients)
         if "grad_norm" in self._needs:
             self._values["grad_norm"] = norms
         if "grad_cosine" in self._needs:
@@ -63,6 +66,6 @@ class Measurement:
         if "param_norm" in self._needs:
             self._values["param_norm"] = self._layout.norms(parameters)
         if self._norm_sum is not None:
-            snr = self._layout.norms(self._gradient_sum) / self._norm_sum.clamp(min=_TINY)
+            snr = self._sample.norms(self._gradient_sum) / self._norm_sum.clamp(min=_TINY)
             self._values["grad_snr"] = snr.clamp(max=1)
         return {name: value for name, value in self._values.items() if name in self._needs}

@@ -86,7 +86,8 @@ class Signals:
         grad_cosine: Cosine between the last update's gradient and the momentum (Adam: first moment) before that
             update, shape (P, L); 0 where there was no momentum yet. Optional.
         grad_snr: Norm of the mean gradient over the mean norm of the gradient, over the interval; in [0, 1], 1 where
-            all gradients point the same way, shape (P, L). Optional.
+            all gradients point the same way, shape (P, L). Of a parameter with more than 16,384 entries, that many
+            at most, evenly spaced, are looked at. Optional.
     """
 
     n_updates: int

@@ -21,6 +21,7 @@ from ganno_bench.policies.actor import ActorSpec
 from ganno_bench.policies.policy import Policy, PolicyCard
 from ganno_bench.schedulers.drive import Contestant, drive
 from ganno_bench.schedulers.policy import policy_scheduler
+from ganno_bench.training import layout
 from ganno_bench.workloads.suite import OptimizerSpec
 
 N_UPDATES = 32
@@ -73,6 +74,11 @@ def test_the_decisions_are_those_of_the_harness(
             seen.add(tuple(lr.tolist()))
         scheduler.step(run.update(lr))
     assert len(seen) > 3
+
+
+def test_so_are_they_where_gradients_are_sampled(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout, "_SAMPLE", 30)
+    test_the_decisions_are_those_of_the_harness(folder, "mlp", SGD, 0.02)
 
 
 class Net(nn.Module):

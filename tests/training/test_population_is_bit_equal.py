@@ -12,6 +12,7 @@ from torch import Tensor
 from torch_loop import parameters
 from workload_cases import ADAMW, LARGE_IMAGES, SGD, make_engine, make_workload
 
+from ganno_bench.training import layout
 from ganno_bench.training.population import Engine, Population
 from ganno_bench.training.signals import OPTIONAL_SIGNALS, Controls, Signals
 
@@ -135,6 +136,11 @@ def test_a_run_is_the_same_in_a_population_of_any_size(
         expected = among_copies(prepared)
         changed = {size: what_others_change(prepared, expected, size) for size in sizes}
     assert changed == {size: [] for size in sizes}
+
+
+def test_so_it_is_where_gradients_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout, "_SAMPLE", 30)
+    test_a_run_is_the_same_in_a_population_of_any_size("mlp", "vmap", 1, (1, 3, 17))
 
 
 @pytest.mark.parametrize("backend", ["vmap", "loop"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields, replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from torch_loop import TorchRun, Update, evaluate_plainly, parameters
 from workload_cases import ADAM, ADAMW, MODELS, NESTEROV, SGD, make_engine, make_workload
 
+from ganno_bench.training import layout
 from ganno_bench.training.population import Engine, Population
 from ganno_bench.training.signals import LAYER_SIGNALS, OPTIONAL_SIGNALS, Controls, Signals
 from ganno_bench.workloads.data import Examples
@@ -75,6 +77,30 @@ def test_each_signal_equals_its_definition(optimizer: OptimizerSpec, backend: st
                 expected = definitions(interval, lr[-1, index], layer)
                 assert {name: float(got[name][layer]) for name in LAYER_SIGNALS} == pytest.approx(expected, rel=1e-8)
                 assert 0.0 <= float(got["grad_snr"][layer]) <= 1.0
+
+
+@both
+@pytest.mark.parametrize("most", [7, 100])
+def test_noise_is_measured_on_evenly_spaced_entries_of_each_parameter(
+    monkeypatch: pytest.MonkeyPatch, backend: str, most: int
+) -> None:
+    monkeypatch.setattr(layout, "_SAMPLE", most)
+    workload = make_workload("mlp", SGD)
+    population = make_engine(workload, backend, torch.float64).population(SEEDS, DECAY, OPTIONAL_SIGNALS)
+    run = TorchRun(workload, SEEDS[0], float(DECAY[0]), torch.float64)
+    lr = layerwise_lr(workload, 4)
+    signals = population.advance(Controls(lr), 4)
+    interval = [run.recorded_update(row[0]) for row in lr]
+    assert signals.grad_snr is not None
+    assert signals.grad_norm is not None
+    for index, layer in enumerate(run.layers):
+        kept = torch.cat([torch.arange(p.numel()) % math.ceil(p.numel() / most) == 0 for p in layer])
+        assert int(kept.sum()) <= most * len(layer)
+        gradients = torch.stack([update.gradient[index][kept] for update in interval])
+        expected = float(gradients.mean(0).norm() / gradients.norm(dim=1).mean())
+        assert float(signals.grad_snr[0, index]) == pytest.approx(expected, rel=1e-8)
+        whole = float(interval[-1].gradient[index].norm())
+        assert float(signals.grad_norm[0, index]) == pytest.approx(whole, rel=1e-8)
 
 
 @both
