@@ -102,15 +102,18 @@ def compare(trained: Policy, untrained: Policy, envs: Sequence[LayerwiseLREnv]) 
     return means | {"best fixed multiplier": float(fixed.max())}
 
 
-def draw(curves: Sequence[Sequence[tuple[int, float]]], results: Sequence[dict[str, float]], file: Path) -> None:
-    """Draw what was learned, and the comparison."""
+def draw(losses: Sequence[Sequence[tuple[int, float]]], results: Sequence[dict[str, float]], file: Path) -> None:
+    """Draw what was learned, of (environment steps, ln(final loss / chance)) of each batch, and the comparison."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for seed, curve in enumerate(curves):
-        left.plot(*zip(*curve, strict=True), marker=".", label=f"seed {seed}")
+    for seed, curve in enumerate(losses):
+        steps, values = np.array(curve).T
+        window = max(1, len(values) // 10)
+        mean = np.convolve(values, np.full(window, 1 / window), mode="valid")
+        left.plot(steps[window - 1 :], mean, label=f"seed {seed}")
     left.set_xlabel("environment steps")
     left.set_ylabel("ln(final loss / chance)")
-    left.set_title("Validation tasks, greedy: lower is better", fontsize=10)
+    left.set_title("Training episodes, running mean: lower is better", fontsize=10)
     left.legend(frameon=False, fontsize=8)
     for place, (name, colour) in enumerate(zip(NAMES, COLOURS, strict=True)):
         for seed, result in enumerate(results):
@@ -146,7 +149,7 @@ def main() -> None:
             trained = load_policy(Path(folder) / "policy")
             envs = trainer.validation_envs
         results.append(compare(trained, untrained, envs[:1] if options.quick else envs))
-        curves.append([(b.env_steps, b.validation) for b in trainer.batches if b.validation == b.validation])
+        curves.append([(batch.env_steps, batch.log_loss) for batch in trainer.batches])
         row = " | ".join(f"{results[-1][name]:.3f}" for name in NAMES)
         print(f"| {seed} | {trainer.env_steps} | {row} |", flush=True)
     draw(curves, results, options.out)
