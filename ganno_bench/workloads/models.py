@@ -21,6 +21,7 @@ MODELS = Registry(
     {
         "cnn": "ganno_bench.workloads.vision:CNN",
         "mlp": "ganno_bench.workloads.vision:MLP",
+        "resnet": "ganno_bench.workloads.resnet:ResNet",
         "transformer": "ganno_bench.workloads.text:Transformer",
     },
     group="ganno_bench.models",

@@ -29,7 +29,11 @@ MODELS = {
 
 # Families and their variants are in MODELS. What a library convolves, where images are larger, is tested by itself.
 LARGE_IMAGES = "cnn-large-images"
-_ALL_MODELS = MODELS | {LARGE_IMAGES: {"family": "cnn", "depth": 2, "width": 4}}
+RESNET = "resnet"
+_ALL_MODELS = MODELS | {
+    LARGE_IMAGES: {"family": "cnn", "depth": 2, "width": 4},
+    RESNET: {"family": "resnet", "depth": 8, "width": 4},
+}
 
 
 def images(size: int = 8) -> Dataset:

@@ -29,6 +29,8 @@ CASES: dict[str, tuple[dict[str, Any], TaskShape]] = {
     "cnn-one-layer": ({"family": "cnn", "depth": 1}, IMAGE),
     "cnn-unnormalised": ({"family": "cnn", "depth": 2, "width": 6, "group_norm": False}, IMAGE),
     "cnn-large-images": ({"family": "cnn", "depth": 7, "width": 8}, LARGE_IMAGE),
+    "resnet": ({"family": "resnet", "depth": 8, "width": 8}, LARGE_IMAGE),
+    "resnet-of-one-group": ({"family": "resnet", "depth": 14, "width": 3, "groups": 1}, IMAGE),
     "decoder": ({"family": "transformer", "depth": 2}, STREAM),
     "encoder": ({"family": "transformer", "depth": 1, "width": 12, "heads": 3}, TEXT),
 }
@@ -61,8 +63,10 @@ def test_the_layers_cover_every_parameter_once(model: Mapping[str, Any], shape: 
 
 @every_model
 def test_a_deeper_network_has_as_many_more_layers(model: Mapping[str, Any], shape: TaskShape) -> None:
-    n_layers = [len(partition(build_model({**model, "depth": depth}, shape, 0))) for depth in (1, 2, 5)]
-    assert [n - n_layers[0] for n in n_layers] == [0, 1, 4]
+    # A residual block of each of three stages, of two convolutions each, makes a resnet six deeper.
+    depths, step = ((8, 14, 32), 3) if model["family"] == "resnet" else ((1, 2, 5), 1)
+    n_layers = [len(partition(build_model({**model, "depth": depth}, shape, 0))) for depth in depths]
+    assert [n - n_layers[0] for n in n_layers] == [0, step, 4 * step]
 
 
 @every_model
@@ -188,6 +192,7 @@ def test_a_family_that_does_not_take_such_data_says_so(model: str, shape: TaskSh
 @pytest.mark.parametrize(
     ("model", "shape", "message"),
     [
+        ({"family": "resnet", "depth": 8, "width": 6}, IMAGE, "width 6 is not a multiple of groups 4"),
         ({"family": "cnn", "depth": 1, "width": 6}, IMAGE, "width 6 is not a multiple of groups 4"),
         ({"family": "transformer", "depth": 1, "width": 9}, TEXT, "width 9 is not a multiple of heads 2"),
     ],
@@ -195,6 +200,12 @@ def test_a_family_that_does_not_take_such_data_says_so(model: str, shape: TaskSh
 def test_a_width_that_cannot_be_divided_is_refused(model: Mapping[str, Any], shape: TaskShape, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         build_model(model, shape, 0)
+
+
+@pytest.mark.parametrize(("depth", "nearest"), [(2, 8), (7, 8), (18, 14)])
+def test_a_resnets_depth_is_of_the_papers_form(depth: int, nearest: int) -> None:
+    with pytest.raises(ConfigError, match=rf"depth {depth} is not 6n \+ 2; did you mean {nearest}\?"):
+        build_model({"family": "resnet", "depth": depth}, IMAGE, 0)
 
 
 def test_a_family_whose_code_fails_is_named() -> None:
@@ -296,6 +307,28 @@ def test_small_images_are_convolved_by_a_matrix_product(size: int, kind: type[nn
 def test_a_cnn_of_any_depth_takes_the_smallest_images(depth: int) -> None:
     shape = TaskShape("image", (1, 4, 4), None, 5, False)
     assert build_model({"family": "cnn", "depth": depth}, shape, 0)(example(shape)).shape == (4, 5)
+
+
+@pytest.mark.parametrize(("depth", "millions"), [(20, 0.27), (32, 0.46), (44, 0.66), (56, 0.85)])
+def test_resnets_are_as_large_as_the_papers(depth: int, millions: float) -> None:
+    # He et al. 2015, table 6.
+    network = build_model({"family": "resnet", "depth": depth}, TaskShape("image", (3, 32, 32), None, 10, False), 0)
+    assert sum(parameter.numel() for parameter in network.parameters()) / 1e6 == pytest.approx(millions, abs=0.005)
+
+
+def test_a_resnets_blocks_halve_the_resolution_twice_and_shortcuts_carry_the_input() -> None:
+    network = build_model({"family": "resnet", "depth": 14, "width": 4}, LARGE_IMAGE, 0)
+    sizes: list[tuple[int, ...]] = []
+    for block in network.get_submodule("blocks").children():
+        block.register_forward_hook(lambda _, inputs, output: sizes.append(tuple(output.shape[1:])))
+        with torch.no_grad():  # a block whose second normalisation gives nothing is its shortcut
+            block.get_parameter("norm2.weight").zero_()
+    logits = network(example(LARGE_IMAGE))
+    assert sizes == [(4, 16, 14)] * 2 + [(8, 8, 7)] * 2 + [(16, 4, 4)] * 2
+    stem = torch.relu(network.get_submodule("norm")(network.get_submodule("stem")(example(LARGE_IMAGE))))
+    pooled = torch.zeros(4, 16)
+    pooled[:, :4] = stem[..., ::4, ::4].mean((-2, -1))
+    torch.testing.assert_close(logits, network.get_submodule("output")(pooled))
 
 
 def test_a_decoder_does_not_see_later_tokens() -> None:
