@@ -14,6 +14,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from ganno_bench.core.records import RunRecord
+from ganno_bench.leaderboard.ladders import plot_ladders
 from ganno_bench.leaderboard.style import RC, Look, headline, legend, log_ticks, looks, panels, save
 from ganno_bench.scoring.budget import budget_scores, trials_to_match
 from ganno_bench.scoring.checks import check_records
@@ -52,6 +53,7 @@ def write_plots(records: Iterable[RunRecord], standings: Standings, out_dir: Pat
     checked = check_records(records)
     figures = {
         "scores": plot_scores(standings),
+        "ladders": plot_ladders(standings),
         "losses": plot_losses(checked, standings),
         "learning-rates": plot_learning_rates(checked, standings),
         "budget": plot_budget(checked, standings),
