@@ -27,7 +27,8 @@ MODELS = Registry(
 )
 """Model families: classes (or functions) that take a `TaskShape` and keyword arguments and give an `nn.Module`.
 
-A model computes with what its arguments and parameters say and nothing else: no dropout, no running statistics.
+A model draws nothing at random, so there is no dropout. What it remembers besides its parameters, such as the running
+statistics of BatchNorm, are persistent buffers, each run with its own; constants are buffers that are not persistent.
 """
 
 
