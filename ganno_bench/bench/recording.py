@@ -125,13 +125,14 @@ class Recorder:
             device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
             backend=self.engine.backend.name,
             threads=torch.get_num_threads(),
-            versions=_versions(),
+            versions=_versions(self.engine.workload.spec.model["family"]),
         )
 
 
 @cache
-def _versions() -> dict[str, str]:
-    return {"python": platform.python_version()} | {name: version(name) for name in _VERSIONED}
+def _versions(family: str) -> dict[str, str]:
+    names = (*_VERSIONED, "torchvision") if family.startswith("torchvision:") else _VERSIONED
+    return {"python": platform.python_version()} | {name: version(name) for name in names}
 
 
 def _finite(value: float | None) -> float | None:

@@ -16,6 +16,7 @@ from torch import Tensor
 from ganno_bench.core.errors import ConfigError, did_you_mean
 from ganno_bench.core.seeding import stream_seed
 from ganno_bench.training.backends import make_backend, resolve_backend
+from ganno_bench.training.buffers import stack_buffers, state_buffers
 from ganno_bench.training.evaluate import Evaluation, evaluate
 from ganno_bench.training.layout import Layout
 from ganno_bench.training.measure import Measurement
@@ -209,7 +210,7 @@ class Population:
 
     def evaluate(self, split: Split) -> Evaluation:
         """Return loss and error on a split that lies on the population's device; NaN for diverged runs."""
-        parts = [evaluate(self.engine.backend, chunk.parameters, split) for chunk in self._chunks]
+        parts = [evaluate(self.engine.backend, chunk.parameters, chunk.buffers, split) for chunk in self._chunks]
         values = []
         for name in ("loss", "error"):
             rows = [getattr(part, name)[: chunk.n_runs] for part, chunk in zip(parts, self._chunks, strict=True)]
@@ -294,9 +295,13 @@ class _Chunk:
         self._rows = None if len(distinct) == len(row_seeds) else rows
         shape = (len(distinct), engine.layout.n_columns)
         initial = torch.zeros(shape, dtype=engine.dtype)
+        states = []
         for index, seed in enumerate(distinct):
-            engine.layout.write(initial, index, engine.workload.build(seed))
+            network = engine.workload.build(seed)
+            engine.layout.write(initial, index, network)
+            states.append(state_buffers(network))
         self.parameters = initial.to(engine.device)[rows].contiguous()
+        self.buffers = stack_buffers([states[index] for index in rows.tolist()], engine.device, engine.dtype)
         self.optimizer = make_optimizer(engine.workload.spec.optimizer, self.parameters)
         spec = engine.workload.spec
         orders = [
@@ -304,7 +309,7 @@ class _Chunk:
         ]
         self._order = torch.stack(orders, dim=1).to(engine.device)  # (n_updates, S, B)
         self._gradient_rows = torch.zeros_like(self.parameters)
-        self._gradients = engine.backend.bind(self.parameters, self._gradient_rows)
+        self._gradients = engine.backend.bind(self.parameters, self._gradient_rows, self.buffers)
         self.measurement = Measurement(engine.layout, needs, self.parameters)
 
     def advance(
@@ -346,7 +351,9 @@ class _Chunk:
             tensor[rows] = 0.0
 
     def tensors(self) -> dict[str, Tensor]:
-        return {"parameters": self.parameters} | self.optimizer.tensors()
+        """Return the state of all rows: parameters, what the optimizer keeps, and the networks' buffers."""
+        buffers = {f"buffers.{name}": rows for name, rows in self.buffers.items()}
+        return {"parameters": self.parameters} | self.optimizer.tensors() | buffers
 
     def _pad(self, values: Tensor) -> Tensor:
         """Repeat the last entry along the first axis, shape (n_runs, ...) to (n_rows, ...)."""

@@ -151,5 +151,5 @@ def test_a_model_that_cannot_be_vectorised_is_named() -> None:
     inputs, targets = workload.dataset.train.to("cpu", torch.float32).gather(torch.arange(32).view(2, 16))
     message = "model Unvectorisable cannot be vectorised, backend 'loop' may do: "
     with pytest.raises(PluginError, match=message) as caught:
-        backend.bind(parameters, torch.zeros_like(parameters))(inputs, targets)
+        backend.bind(parameters, torch.zeros_like(parameters), {})(inputs, targets)
     assert "\n" not in str(caught.value)

@@ -114,14 +114,15 @@ def test_a_parameter_in_no_layer_or_in_two_is_refused(groups: Mapping[str, Seque
 
 
 def test_a_weight_that_two_members_of_a_layer_share_is_one_of_its_parameters() -> None:
-    network = nn.Sequential(nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2)))
-    network[0][1].weight = network[0][0].weight
-    assert [(layer.name, layer.parameters, layer.size) for layer in partition(network)] == [
-        ("0", ("0.0.weight", "0.1.bias"), 6)
+    network = Declared({"tied": ["first", "second", "scale"]})
+    network.second.weight = network.first.weight
+    layers = partition(network)
+    assert [(layer.parameters, layer.size) for layer in layers] == [
+        (("first.weight", "first.bias", "second.bias", "scale"), 9)
     ]
 
 
-def test_without_a_declaration_each_child_with_parameters_is_a_layer() -> None:
+def test_without_a_declaration_the_natural_blocks_are_the_layers() -> None:
     network = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
     assert [(layer.name, layer.size) for layer in partition(network)] == [("0", 9), ("2", 4)]
 
