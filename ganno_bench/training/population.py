@@ -22,6 +22,7 @@ from ganno_bench.training.layout import Layout
 from ganno_bench.training.measure import Measurement
 from ganno_bench.training.optimizers import make_optimizer
 from ganno_bench.training.signals import OPTIONAL_SIGNALS, Controls, RunInfo, Signals
+from ganno_bench.workloads.augmentation import Augmentation
 from ganno_bench.workloads.data import Split
 from ganno_bench.workloads.workload import Workload
 
@@ -99,8 +100,9 @@ class Engine:
 class Population:
     """P training runs of one workload, in lockstep.
 
-    A run's seed decides its initialisation and the order of its data, and nothing else does: runs with the same seed
-    are paired. A run whose loss stops being finite has diverged: from then on it is frozen, its signals are NaN.
+    A run's seed decides its initialisation, the order of its data and their augmentation, and nothing else does: runs
+    with the same seed are paired. A run whose loss stops being finite has diverged: from then on it is frozen, its
+    signals are NaN.
 
     Attributes:
         seeds: One for each run.
@@ -308,6 +310,15 @@ class _Chunk:
             engine.train.order(_generator(seed, "data-order"), spec.n_updates, spec.batch_size) for seed in distinct
         ]
         self._order = torch.stack(orders, dim=1).to(engine.device)  # (n_updates, S, B)
+        self._augmentation: Augmentation | None = None
+        if spec.augmentation is not None:
+            dataset = engine.workload.dataset
+            self._augmentation = Augmentation(spec.augmentation, dataset, engine.device, engine.dtype)
+            views = [
+                self._augmentation.draw(_generator(seed, "augmentation"), spec.n_updates, spec.batch_size)
+                for seed in distinct
+            ]
+            self._views = torch.stack(views, dim=1).to(engine.device)  # (n_updates, S, B)
         self._gradient_rows = torch.zeros_like(self.parameters)
         self._gradients = engine.backend.bind(self.parameters, self._gradient_rows, self.buffers)
         self.measurement = Measurement(engine.layout, needs, self.parameters)
@@ -327,6 +338,8 @@ class _Chunk:
         for index in range(n_updates):
             last = index == n_updates - 1
             inputs, targets = self.engine.train.gather(self._order[first + index])
+            if self._augmentation is not None:
+                inputs = self._augmentation.view(inputs, self._views[first + index])
             if self._rows is not None:
                 inputs, targets = inputs[self._rows], targets[self._rows]
             losses.append(self._gradients(inputs, targets))

@@ -180,6 +180,7 @@ class Dataset:
         test: What only the harness sees, after the last update.
         chance_loss: Loss of a predictor that knows nothing but the classes, or how frequent each token is, in nats:
             ln(classes), or the unigram entropy of the training tokens.
+        black: For images, what a black pixel has become in each channel, in float32; None where that is not known.
     """
 
     name: str
@@ -190,3 +191,4 @@ class Dataset:
     validation: Split
     test: Split
     chance_loss: float
+    black: tuple[float, ...] | None = None

@@ -61,6 +61,7 @@ def _load_classification(name: str, spec: DatasetSpec, source: Source) -> Datase
     splits = _splits(spec, source)
     labels, n_classes = read_labels(splits, cast(str, spec.target))
     rows: dict[str, Rows[Any]] = {}
+    black = None
     for role, split in splits.items():
         if spec.task == "image-classification":
             rows[role] = Rows.of(read_images(split, role, spec.input), labels[role])
@@ -76,7 +77,8 @@ def _load_classification(name: str, spec: DatasetSpec, source: Source) -> Datase
                 f"has too few rows: a validation_fraction of {spec.validation_fraction} leaves no {role}"
             )
     if spec.task == "image-classification":
-        inputs = encode_images({role: kept.inputs for role, kept in rows.items()}, spec.image_size, spec.grayscale)
+        pixels = {role: kept.inputs for role, kept in rows.items()}
+        inputs, black = encode_images(pixels, spec.image_size, spec.grayscale)
         shape = TaskShape("image", tuple(inputs["train"].shape[1:]), None, n_classes, next_token=False)
     else:
         tokens = {
@@ -91,7 +93,7 @@ def _load_classification(name: str, spec: DatasetSpec, source: Source) -> Datase
         shape = TaskShape("tokens", (spec.sequence_length,), len(vocabulary), n_classes, next_token=False)
     examples = {role: Examples(inputs[role], torch.tensor(kept.labels)) for role, kept in rows.items()}
     digest = fingerprint(*(kept.hashes for kept in rows.values()))
-    return Dataset(name, spec.task, digest, shape, **examples, chance_loss=math.log(n_classes))
+    return Dataset(name, spec.task, digest, shape, **examples, chance_loss=math.log(n_classes), black=black)
 
 
 def _load_language_modelling(name: str, spec: DatasetSpec, source: Source) -> Dataset:
@@ -111,7 +113,7 @@ def _load_language_modelling(name: str, spec: DatasetSpec, source: Source) -> Da
     streams = {role: TokenStream(vocabulary.encode(run), spec.sequence_length) for role, run in tokens.items()}
     shape = TaskShape("tokens", (spec.sequence_length,), len(vocabulary), len(vocabulary), next_token=True)
     digest = fingerprint(*([hash_row(text, label=None)] for text in texts.values()))
-    return Dataset(name, spec.task, digest, shape, **streams, chance_loss=_entropy(streams["train"].tokens))
+    return Dataset(name, spec.task, digest, shape, **streams, chance_loss=_entropy(streams["train"].tokens), black=None)
 
 
 def _splits(spec: DatasetSpec, source: Source) -> dict[str, Any]:

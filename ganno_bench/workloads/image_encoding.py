@@ -17,7 +17,9 @@ from ganno_bench.workloads.fingerprint import Pixels
 __all__ = ["encode_images"]
 
 
-def encode_images(splits: Mapping[str, Sequence[Pixels]], size: int | None, grayscale: bool) -> dict[str, Tensor]:
+def encode_images(
+    splits: Mapping[str, Sequence[Pixels]], size: int | None, grayscale: bool
+) -> tuple[dict[str, Tensor], tuple[float, ...]]:
     """Return images with mean 0 and variance 1 in every channel of the training split.
 
     Args:
@@ -26,7 +28,7 @@ def encode_images(splits: Mapping[str, Sequence[Pixels]], size: int | None, gray
         grayscale: Whether to drop colours. Where only some images are gray, those become RGB otherwise.
 
     Returns:
-        For each split float32, shape (n_images, channels, height, width).
+        For each split float32, shape (n_images, channels, height, width); and what a black pixel is in each channel.
 
     Raises:
         DatasetError: The sizes differ and none is asked for.
@@ -43,7 +45,7 @@ def encode_images(splits: Mapping[str, Sequence[Pixels]], size: int | None, gray
         )
     stacks = {name: np.stack(images).reshape(len(images), *shapes[0], -1) for name, images in converted.items()}
     table = _standardisation(stacks["train"])
-    return {name: _look_up(table, stack) for name, stack in stacks.items()}
+    return {name: _look_up(table, stack) for name, stack in stacks.items()}, tuple(table[:, 0].tolist())
 
 
 def _convert(pixels: Pixels, mode: str, size: int | None) -> Pixels:

@@ -13,6 +13,7 @@ from ganno_bench.core.errors import ConfigError, UnknownNameError, did_you_mean
 from ganno_bench.core.resources import resource_dir
 
 __all__ = [
+    "AugmentationSpec",
     "Budget",
     "DatasetSpec",
     "OptimizerSpec",
@@ -75,6 +76,15 @@ class OptimizerSpec(Config):
     """Adam and AdamW only."""
 
 
+class AugmentationSpec(Config):
+    """Random changes of the images of training batches; validation and test images stay as they are."""
+
+    flip: bool = False
+    """Mirror an image, left to right, with probability 1/2."""
+    crop: Annotated[int, Field(ge=0)] = 0
+    """Pad an image by so many black pixels a side and cut it back to its size at a random place."""
+
+
 class WorkloadSpec(Config):
     """One rung of a suite: model, data, optimizer, batch size and number of updates are all fixed."""
 
@@ -88,6 +98,8 @@ class WorkloadSpec(Config):
     n_updates: Positive
     n_evaluations: Positive = 16
     """Points of the validation curve, evenly spaced, the last one after the last update."""
+    augmentation: AugmentationSpec | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Image classification only. Part of the training, not of the data: the dataset's fingerprint doesn't change."""
 
 
 class Budget(Config):
@@ -176,6 +188,7 @@ def load_suite(ref: str) -> Suite:
             )
         if not isinstance(workload.model.get("family"), str):
             raise ConfigError(f"{path}: key 'workload[{index}].model.family' is missing or no string")
+        _check_augmentation(workload, suite.dataset[workload.dataset], f"{path}: key 'workload[{index}].augmentation'")
     for key, dataset in suite.dataset.items():
         if (dataset.target is None) != (dataset.task == "language-modelling"):
             raise ConfigError(
@@ -183,3 +196,14 @@ def load_suite(ref: str) -> Suite:
                 + ("needs the name of the label column" if dataset.target is None else "has no label column")
             )
     return suite
+
+
+def _check_augmentation(workload: WorkloadSpec, dataset: DatasetSpec, key: str) -> None:
+    if workload.augmentation is None:
+        return
+    if dataset.task != "image-classification":
+        raise ConfigError(
+            f"{key}: dataset {workload.dataset!r} is for {dataset.task}; only images can be flipped and cropped"
+        )
+    if workload.augmentation == AugmentationSpec():
+        raise ConfigError(f"{key}: changes nothing; give 'flip = true', a 'crop' of 1 or more, or leave it out")

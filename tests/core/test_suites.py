@@ -95,6 +95,27 @@ def test_what_is_not_said_has_its_default(tmp_path: Path) -> None:
         ('"sgd" }', '"sgd", momentum = 1.0 }', "key 'workload[0].optimizer.momentum': Input should be less than 1"),
         ("batch_size = 8", "batchsize = 8", "unknown key 'workload[0].batchsize'; did you mean 'batch_size'?"),
         ("n_updates = 10", "n_updates = '10'", "key 'workload[0].n_updates': Input should be a valid integer"),
+        (
+            "n_updates = 10",
+            "n_updates = 10\naugmentation = { flip = true }",
+            "key 'workload[1].augmentation': dataset 'prose' is for language-modelling; only images can be flipped and "
+            "cropped",
+        ),
+        (
+            '"sgd" }',
+            '"sgd" }\naugmentation = { crop = 0 }',
+            "key 'workload[0].augmentation': changes nothing; give 'flip = true', a 'crop' of 1 or more, or leave it",
+        ),
+        (
+            '"sgd" }',
+            '"sgd" }\naugmentation = { flips = true }',
+            "unknown key 'workload[0].augmentation.flips'; did you mean 'flip'?",
+        ),
+        (
+            '"sgd" }',
+            '"sgd" }\naugmentation = { crop = -1 }',
+            "key 'workload[0].augmentation.crop': Input should be greater than or equal to 0 (value: -1)",
+        ),
         ("[[workload]]", "[[workloads]]", "unknown key 'workloads'; did you mean 'workload'?"),
         ('["cosine"]', "[]", "key 'schedulers': Tuple should have at least 1 item"),
         ('name = "mine"', 'name = "My Suite"', "key 'name': String should match pattern"),
@@ -157,9 +178,11 @@ def test_the_hash_covers_what_affects_results_and_nothing_else(tmp_path: Path) -
         ('"sgd"', '"sgd", momentum = 0.8'),
         ('input = "text"', 'input = "text"\nmax_train = 9'),
         ("small", "tiny"),
+        ('"sgd" }', '"sgd" }\naugmentation = { flip = true }'),
+        ('"sgd" }', '"sgd" }\naugmentation = { flip = true, crop = 1 }'),
     ):
         hashes.add(load(tmp_path, old, new).hash)
-    assert len(hashes) == 8
+    assert len(hashes) == 10
 
 
 def test_the_projects_own_suites_are_valid() -> None:

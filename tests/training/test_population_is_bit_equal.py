@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch_loop import parameters
-from workload_cases import ADAMW, LARGE_IMAGES, RESNET, SGD, make_engine, make_workload
+from workload_cases import ADAMW, BATCH_NORM, LARGE_IMAGES, RESNET, SGD, make_engine, make_workload
 
 from ganno_bench.training import layout
 from ganno_bench.training.population import Engine, Population
@@ -34,7 +34,7 @@ CASES = {
         ("loop", 1, all_sizes[:-1]),
     )
 }
-CASES[f"{RESNET}-loop"] = (RESNET, "loop", 1, (1, 3))  # on a CPU, `auto` takes no other backend for it
+CASES |= {f"{model}-loop": (model, "loop", 1, (1, 3)) for model in (RESNET, BATCH_NORM)}  # what `auto` takes on a CPU
 UPDATES = 5
 BATCH_SIZE = 7  # so odd that the decoder's bits depend on its place unless the batch is padded
 

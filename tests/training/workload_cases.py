@@ -30,9 +30,11 @@ MODELS = {
 # Families and their variants are in MODELS. What a library convolves, where images are larger, is tested by itself.
 LARGE_IMAGES = "cnn-large-images"
 RESNET = "resnet"
+BATCH_NORM = "resnet-batch-norm"
 _ALL_MODELS = MODELS | {
     LARGE_IMAGES: {"family": "cnn", "depth": 2, "width": 4},
     RESNET: {"family": "resnet", "depth": 8, "width": 4},
+    BATCH_NORM: {"family": "resnet", "depth": 8, "width": 3, "batch_norm": True},
 }
 
 
