@@ -20,6 +20,7 @@ MODELS = Registry(
     "model",
     {
         "cnn": "ganno_bench.workloads.vision:CNN",
+        "lstm": "ganno_bench.workloads.recurrent:LSTM",
         "mlp": "ganno_bench.workloads.vision:MLP",
         "resnet": "ganno_bench.workloads.resnet:ResNet",
         "transformer": "ganno_bench.workloads.text:Transformer",

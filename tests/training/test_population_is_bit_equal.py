@@ -23,6 +23,8 @@ SIZES = {
     "cnn-unnormalised": (1, 3, 16, 64),
     "decoder": (1, 2, 5, 16, 33),
     "encoder": (1, 5, 17, 33),
+    "lstm": (1, 3, 33),
+    "lstm-stream": (2, 5, 17),
     LARGE_IMAGES: (1, 3, 8),  # alone, it would be convolved by another kernel
 }
 CASES = {
@@ -47,7 +49,7 @@ class Run:
 
 
 def engine(model: str, backend: str) -> Engine:
-    optimizer = ADAMW if model in ("decoder", "cnn-unnormalised") else SGD
+    optimizer = ADAMW if model in ("decoder", "cnn-unnormalised", "lstm") else SGD
     return make_engine(make_workload(model, optimizer, n_updates=UPDATES, batch_size=BATCH_SIZE), backend)
 
 

@@ -25,6 +25,8 @@ MODELS = {
     "cnn-unnormalised": {"family": "cnn", "depth": 2, "width": 6, "group_norm": False},
     "decoder": {"family": "transformer", "depth": 2, "width": 16, "heads": 2},
     "encoder": {"family": "transformer", "depth": 1, "width": 12, "heads": 3},
+    "lstm": {"family": "lstm", "depth": 2, "width": 12},
+    "lstm-stream": {"family": "lstm", "depth": 1, "width": 16},
 }
 
 # Families and their variants are in MODELS. What a library convolves, where images are larger, is tested by itself.
@@ -73,7 +75,8 @@ def stream() -> Dataset:
 def make_workload(
     model: str, optimizer: OptimizerSpec = SGD, n_updates: int = 100, batch_size: int = 10, n_evaluations: int = 4
 ) -> Workload:
-    data = {"decoder": stream, "encoder": texts, LARGE_IMAGES: large_images}.get(model, images)()
+    sources = {"decoder": stream, "encoder": texts, "lstm": texts, "lstm-stream": stream, LARGE_IMAGES: large_images}
+    data = sources.get(model, images)()
     spec = WorkloadSpec(
         id=model,
         dataset=data.name,

@@ -15,6 +15,7 @@ from ganno_bench.core.errors import ConfigError, PluginError, UnknownNameError
 from ganno_bench.workloads.data import TaskShape
 from ganno_bench.workloads.layers import partition
 from ganno_bench.workloads.models import MODELS, build_model, check_model
+from ganno_bench.workloads.recurrent import LSTM, LSTMLayer
 from ganno_bench.workloads.vision import MLP, SMALL_IMAGE, MatrixConv2d
 
 IMAGE = TaskShape("image", (2, 8, 8), None, 5, False)
@@ -34,6 +35,8 @@ CASES: dict[str, tuple[dict[str, Any], TaskShape]] = {
     "resnet-batch-norm": ({"family": "resnet", "depth": 8, "width": 6, "batch_norm": True}, LARGE_IMAGE),
     "decoder": ({"family": "transformer", "depth": 2}, STREAM),
     "encoder": ({"family": "transformer", "depth": 1, "width": 12, "heads": 3}, TEXT),
+    "lstm": ({"family": "lstm", "depth": 2}, TEXT),
+    "lstm-stream": ({"family": "lstm", "depth": 1, "width": 12}, STREAM),
 }
 every_model = pytest.mark.parametrize(("model", "shape"), CASES.values(), ids=CASES)
 
@@ -184,6 +187,7 @@ def test_an_unknown_family_is_refused_with_the_nearest_name() -> None:
         ("mlp", STREAM, "model family 'mlp' takes image inputs, the dataset has tokens inputs"),
         ("cnn", TEXT, "model family 'cnn' takes image inputs, the dataset has tokens inputs"),
         ("transformer", IMAGE, "model family 'transformer' takes tokens inputs, the dataset has image inputs"),
+        ("lstm", IMAGE, "model family 'lstm' takes tokens inputs, the dataset has image inputs"),
     ],
 )
 def test_a_family_that_does_not_take_such_data_says_so(model: str, shape: TaskShape, message: str) -> None:
@@ -226,7 +230,8 @@ def test_the_seed_decides_the_initialisation_and_nothing_else_does(model: Mappin
     values, same = first.state_dict(), again.state_dict()
     assert all(torch.equal(values[name], same[name]) for name in values)
     different = [name for name, value in other.named_parameters() if not torch.equal(value, values[name])]
-    drawn = {name for name, value in first.named_parameters() if value.detach().std() > 0}
+    # What is constant has one value, or one for each of two kinds of gates.
+    drawn = {name for name, value in first.named_parameters() if len(value.unique()) > 2}
     assert set(different) == drawn
 
 
@@ -257,6 +262,19 @@ def test_a_transformers_weights_have_the_scale_that_is_documented() -> None:
             assert float(value.std()) == pytest.approx(fan_in**-0.5 / shrunk, rel=0.1)
         elif name.endswith("bias"):
             assert not value.any()
+
+
+def test_an_lstms_weights_have_the_scale_that_is_documented_and_its_forget_gates_are_open() -> None:
+    network = build_model({"family": "lstm", "depth": 3, "width": 64}, STREAM, 0)
+    assert isinstance(network, LSTM)
+    for name, parameter in network.named_parameters():
+        value = parameter.detach()
+        if name.startswith("stack") and name.endswith("bias"):
+            assert value.flatten().tolist() == [0.0] * 64 + [1.0] * 64 + [0.0] * 128
+        elif name.endswith("bias"):
+            assert not value.any()
+        else:
+            assert float(value.std()) == pytest.approx(1.0 if name == "tokens.weight" else 64**-0.5, rel=0.1)
 
 
 # What the networks compute.
@@ -333,8 +351,9 @@ def test_a_resnets_blocks_halve_the_resolution_twice_and_shortcuts_carry_the_inp
     torch.testing.assert_close(logits, network.get_submodule("output")(pooled))
 
 
-def test_a_decoder_does_not_see_later_tokens() -> None:
-    network = build_model({"family": "transformer", "depth": 3}, STREAM, 0)
+@pytest.mark.parametrize("family", ["transformer", "lstm"])
+def test_a_language_model_does_not_see_later_tokens(family: str) -> None:
+    network = build_model({"family": family, "depth": 3}, STREAM, 0)
     inputs = example(STREAM)
     for position in range(9):
         changed = inputs.clone()
@@ -344,8 +363,9 @@ def test_a_decoder_does_not_see_later_tokens() -> None:
         assert (difference[position:] > 0).all()
 
 
-def test_an_encoder_sees_all_tokens_and_ignores_padding() -> None:
-    network = build_model({"family": "transformer", "depth": 2, "width": 12, "heads": 3}, TEXT, 0)
+@pytest.mark.parametrize("family", ["transformer", "lstm"])
+def test_a_text_classifier_sees_all_tokens_and_ignores_padding(family: str) -> None:
+    network = build_model({"family": family, "depth": 2, "width": 12}, TEXT, 0)
     inputs = example(TEXT)
     inputs[:, 4:] = 0
     before = network(inputs)
@@ -355,13 +375,57 @@ def test_an_encoder_sees_all_tokens_and_ignores_padding() -> None:
         assert (network(changed) != before).any(1).all()
     with torch.no_grad():  # neither what padding is embedded as nor where it stands
         network.get_parameter("tokens.weight")[0] += 1.0
-        network.get_parameter("positions")[4:] -= 1.0
+        if family == "transformer":
+            network.get_parameter("positions")[4:] -= 1.0
     assert torch.equal(network(inputs), before)
 
 
-def test_a_text_of_nothing_but_padding_has_finite_logits_and_gradients() -> None:
-    network = build_model({"family": "transformer", "depth": 2}, TEXT, 0)
+@pytest.mark.parametrize("family", ["transformer", "lstm"])
+def test_a_text_of_nothing_but_padding_has_finite_logits_and_gradients(family: str) -> None:
+    network = build_model({"family": family, "depth": 2}, TEXT, 0)
     logits = network(torch.zeros(2, 7, dtype=torch.int64))
     logits.square().sum().backward()
     assert logits.isfinite().all()
     assert all(value.grad is not None and value.grad.isfinite().all() for value in network.parameters())
+
+
+def library_lstm(network: LSTM) -> nn.LSTM:
+    """Return torch's LSTM with the same weights; its gates stand in the order input, forget, candidate, output."""
+    width = network.tokens.embedding_dim
+    theirs = nn.LSTM(width, width, len(network.stack)).double()
+    with torch.no_grad():
+        for index, layer in enumerate(network.stack):
+            assert isinstance(layer, LSTMLayer)
+            for name, own in (
+                ("weight_ih", layer.weight[:, :width]),
+                ("weight_hh", layer.weight[:, width:]),
+                ("bias_ih", layer.bias[:, 0]),
+            ):
+                take, keep, show, candidate = own.split(width)
+                theirs.get_parameter(f"{name}_l{index}").copy_(torch.cat([take, keep, candidate, show]))
+            theirs.get_parameter(f"bias_hh_l{index}").zero_()
+    return theirs
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_an_lstm_for_language_modelling_is_torchs(depth: int) -> None:
+    network = build_model({"family": "lstm", "depth": depth, "width": 12}, STREAM, 0).double()
+    assert isinstance(network, LSTM)
+    inputs = example(STREAM)
+    states, _ = library_lstm(network)(network.tokens(inputs.t()))
+    expected = network.output(states.transpose(0, 1))
+    torch.testing.assert_close(network(inputs), expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_an_lstm_for_classification_is_torchs_on_the_text_without_padding(depth: int) -> None:
+    network = build_model({"family": "lstm", "depth": depth, "width": 12}, TEXT, 0).double()
+    assert isinstance(network, LSTM)
+    inputs = example(TEXT)
+    for text, length in zip(inputs, (7, 4, 1, 0), strict=True):
+        text[length:] = 0
+    logits = network(inputs)
+    for text, own in zip(inputs[:3], logits, strict=False):
+        states, _ = library_lstm(network)(network.tokens(text[text != 0]).unsqueeze(1))
+        torch.testing.assert_close(own, network.output(states[-1, 0]), rtol=1e-12, atol=1e-12)
+    assert torch.equal(logits[3], network.output.bias)
