@@ -144,13 +144,8 @@ class ScheduleFree(OptimizerEntry):
 
 class _ProdigyRun(OpenOptimizer):
     def step(self, lr: float) -> float:
-        group = self.optimizer.param_groups[0]
-        estimate, n_steps, (beta1, beta2) = group["d"], group["k"], group["betas"]
-        super().step(lr)
-        correction = 1.0
-        if group["use_bias_correction"]:
-            correction = (1 - beta2 ** (n_steps + 1)) ** 0.5 / (1 - beta1 ** (n_steps + 1))
-        return float(estimate * lr * correction)
+        estimate = float(self.optimizer.param_groups[0]["d"])  # the update raises it for the next one
+        return estimate * super().step(lr)
 
 
 @dataclass(frozen=True)
