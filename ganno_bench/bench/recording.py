@@ -54,6 +54,7 @@ class Recorder:
             wall_seconds: Time that the population took.
         """
         dataset = self.engine.workload.dataset
+        open_optimizer = self.entry.open_optimizer(self.engine.workload.spec.optimizer.name)
         provenance = self._provenance()
         train, val = result.train_loss.tolist(), result.val_loss.tolist()
         val_error = result.val_error.tolist()
@@ -106,6 +107,7 @@ class Recorder:
                         # Six digits are plenty for a plot, and keep records small.
                         lr=tuple(tuple(float(f"{value:.6g}") for value in traces[index, run]) for index in kept),
                     ),
+                    open_optimizer=open_optimizer,
                     cost=Cost(
                         updates=result.eval_updates[-1],
                         tuning_updates=tuning_updates,
@@ -125,7 +127,8 @@ class Recorder:
             device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
             backend=self.engine.backend.name,
             threads=torch.get_num_threads(),
-            versions=_versions(self.engine.workload.spec.model["family"]),
+            versions=_versions(self.engine.workload.spec.model["family"])
+            | {name: version(name) for name in self.entry.packages},
         )
 
 

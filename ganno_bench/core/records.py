@@ -116,6 +116,8 @@ class RunRecord(Config):
     metrics: Metrics
     curve: Curve
     lr_trace: LrTrace
+    open_optimizer: str | None = Field(default=None, exclude_if=lambda value: value is None)
+    """`package.Class` of the released optimizer that replaced the workload's; None where it was kept."""
     cost: Cost
     provenance: Provenance
 

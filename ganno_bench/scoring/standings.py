@@ -247,6 +247,7 @@ class _Scorer:
             n_runs=sum(cell.n_runs for cell in cells),
             n_workloads=len(on),
             n_trials=self.n_trials.get(entry[1]) if entry[0] == "tuned" else None,
+            open_optimizer=any(record.open_optimizer for runs in on.values() for record in runs.records),
         )
 
     def _oracle(self, ruleset: Ruleset, own: Sequence[_Entry]) -> Row:

@@ -20,6 +20,7 @@ from ganno_bench.training.buffers import stack_buffers, state_buffers
 from ganno_bench.training.evaluate import Evaluation, evaluate
 from ganno_bench.training.layout import Layout
 from ganno_bench.training.measure import Measurement
+from ganno_bench.training.open_optimizer import MakeOptimizer, OpenOptimizers
 from ganno_bench.training.optimizers import make_optimizer
 from ganno_bench.training.signals import OPTIONAL_SIGNALS, Controls, RunInfo, Signals
 from ganno_bench.workloads.augmentation import Augmentation
@@ -80,10 +81,14 @@ class Engine:
         self.chunk = fitting if max_population is None else max_population
 
     def population(
-        self, seeds: Sequence[int], weight_decay: Tensor | float = 0.0, needs: Iterable[str] = ()
+        self,
+        seeds: Sequence[int],
+        weight_decay: Tensor | float = 0.0,
+        needs: Iterable[str] = (),
+        optimizers: Sequence[MakeOptimizer] | None = None,
     ) -> Population:
         """Return a fresh population; see `Population`."""
-        return Population(self, seeds, weight_decay, needs)
+        return Population(self, seeds, weight_decay, needs, optimizers)
 
     def run_info(self, base_lr: Tensor, weight_decay: Tensor) -> RunInfo:
         """Return what a scheduler is told about runs with these base values, each of shape (P,)."""
@@ -109,10 +114,16 @@ class Population:
         n_updates: Updates so far.
         diverged_at: Index of the first update whose loss was not finite, or -1, shape (P,).
         last_losses: Sum of the training losses over the updates of the last `advance`, nats, shape (P,).
+        applied_lr: Learning rates of these updates, shape (n, P, L): what an open optimizer made of what it was given.
     """
 
     def __init__(
-        self, engine: Engine, seeds: Sequence[int], weight_decay: Tensor | float = 0.0, needs: Iterable[str] = ()
+        self,
+        engine: Engine,
+        seeds: Sequence[int],
+        weight_decay: Tensor | float = 0.0,
+        needs: Iterable[str] = (),
+        optimizers: Sequence[MakeOptimizer] | None = None,
     ) -> None:
         """Initialise the networks.
 
@@ -121,6 +132,8 @@ class Population:
             seeds: One for each run.
             weight_decay: Of all runs, or of each, shape (P,).
             needs: Optional fields of `Signals` that are wanted.
+            optimizers: What makes the optimizer of each run that replaces the workload's, or None to keep that. Then
+                all layers have one learning rate, and only the validation loss can be wanted.
 
         Raises:
             ConfigError: No seeds, or a signal that there is none of.
@@ -132,6 +145,8 @@ class Population:
             raise ConfigError("a population has at least one run, no seed was given")
         for name in sorted(self.needs - set(OPTIONAL_SIGNALS)):
             raise ConfigError(f"unknown signal {name!r}{did_you_mean(name, OPTIONAL_SIGNALS)}")
+        if optimizers is not None and (layers := sorted(self.needs - {"val_loss"})):
+            raise ConfigError(f"signal {layers[0]!r} is not measured under an open optimizer")
         self.n_updates = 0
         device = engine.device
         self.diverged_at = torch.full((len(seeds),), -1, dtype=torch.int64, device=device)
@@ -139,12 +154,16 @@ class Population:
         self._momentum: Tensor | None = None
         self._last_lr = torch.full((self.n_runs, engine.layout.n_layers), torch.nan, dtype=torch.float64, device=device)
         self.last_losses = torch.zeros(self.n_runs, dtype=torch.float64, device=device)
+        self.applied_lr = self._last_lr[None][:0]
         self._interval_loss: tuple[Tensor | float, int] = (0.0, 0)
         size = -(-self.n_runs // -(-self.n_runs // engine.chunk))  # chunks of even size, none larger than allowed
         self._chunks = [
             _Chunk(engine, slice(first, min(first + size, self.n_runs)), self.seeds[first : first + size], self.needs)
             for first in range(0, self.n_runs, size)
         ]
+        if optimizers is not None:
+            for chunk in self._chunks:
+                chunk.replace_optimizer(optimizers[chunk.runs], self._weight_decay[chunk.runs])
 
     @property
     def n_runs(self) -> int:
@@ -202,7 +221,7 @@ class Population:
             parts.append(chunk.advance(self.n_updates, lr[:, chunk.runs], self._weight_decay[chunk.runs], momentum))
         losses = torch.cat([losses for losses, _ in parts], dim=1)
         layers = {name: torch.cat([signals[name] for _, signals in parts]) for name in parts[0][1]}
-        self._last_lr = lr[-1].clone()
+        self.applied_lr, self._last_lr = lr, lr[-1].clone()
         self._freeze(losses)
         self.n_updates += n_updates
         total, count = self._interval_loss if same_interval else (0.0, 0)
@@ -212,7 +231,7 @@ class Population:
 
     def evaluate(self, split: Split) -> Evaluation:
         """Return loss and error on a split that lies on the population's device; NaN for diverged runs."""
-        parts = [evaluate(self.engine.backend, chunk.parameters, chunk.buffers, split) for chunk in self._chunks]
+        parts = [evaluate(self.engine.backend, chunk.evaluated(), chunk.buffers, split) for chunk in self._chunks]
         values = []
         for name in ("loss", "error"):
             rows = [getattr(part, name)[: chunk.n_runs] for part, chunk in zip(parts, self._chunks, strict=True)]
@@ -220,7 +239,13 @@ class Population:
         return Evaluation(*values)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state between two intervals, as tensors, numbers and lists: enough to continue bit by bit."""
+        """Return the state between two intervals, as tensors, numbers and lists: enough to continue bit by bit.
+
+        Raises:
+            ConfigError: The optimizers are open ones, whose state is their own.
+        """
+        if any(chunk.open is not None for chunk in self._chunks):
+            raise ConfigError("a population under open optimizers has no state to continue from")
         return copy.deepcopy(
             {
                 "seeds": list(self.seeds),
@@ -305,6 +330,7 @@ class _Chunk:
         self.parameters = initial.to(engine.device)[rows].contiguous()
         self.buffers = stack_buffers([states[index] for index in rows.tolist()], engine.device, engine.dtype)
         self.optimizer = make_optimizer(engine.workload.spec.optimizer, self.parameters)
+        self.open: OpenOptimizers | None = None  # used instead, where there is one
         spec = engine.workload.spec
         orders = [
             engine.train.order(_generator(seed, "data-order"), spec.n_updates, spec.batch_size) for seed in distinct
@@ -326,7 +352,10 @@ class _Chunk:
     def advance(
         self, first: int, lr: Tensor, weight_decay: Tensor, momentum: Tensor | None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Make lr.shape[0] updates; return losses, shape (n, P), and signals, each of shape (P, L)."""
+        """Make lr.shape[0] updates; return losses, shape (n, P), and signals, each of shape (P, L).
+
+        Open optimizers overwrite `lr`, shape (n, P, L), with what was effective.
+        """
         n_updates = lr.shape[0]
         parameters, gradients, optimizer = self.parameters, self._gradient_rows, self.optimizer
         step_lr = self._pad(lr.transpose(0, 1)).transpose(0, 1).to(parameters.dtype).neg()
@@ -343,6 +372,9 @@ class _Chunk:
             if self._rows is not None:
                 inputs, targets = inputs[self._rows], targets[self._rows]
             losses.append(self._gradients(inputs, targets))
+            if self.open is not None:
+                lr[index] = self.open.step(losses[-1][: self.n_runs], lr[index, :, 0])[:, None]
+                continue
             measurement.gradient(gradients, optimizer.momentum, last)
             direction = optimizer.direction(parameters, gradients, decay, beta)
             if last:
@@ -354,6 +386,13 @@ class _Chunk:
                     parameters[:, part].addcmul_(direction[:, part], step_lr[index, :, layer, None])
         measured = measurement.finish(parameters)
         return torch.stack(losses)[:, : self.n_runs], {name: value[: self.n_runs] for name, value in measured.items()}
+
+    def replace_optimizer(self, makers: Sequence[MakeOptimizer], weight_decay: Tensor) -> None:
+        gradients = self._gradient_rows
+        self.open = OpenOptimizers(makers, self.engine.layout, self.parameters, gradients, weight_decay)
+
+    def evaluated(self) -> Tensor:
+        return self.parameters if self.open is None else self.open.evaluated()
 
     def param_norm(self) -> Tensor:
         return self.engine.layout.norms(self.parameters)[: self.n_runs]
