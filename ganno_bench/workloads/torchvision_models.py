@@ -149,7 +149,8 @@ def _take_one_channel(network: nn.Module) -> None:
 
 def _check_logits(family: str, network: nn.Module, shape: TaskShape) -> None:
     """Run two images through a network, without computing anything, and look at what comes out."""
-    state = {name: torch.empty_like(value, device="meta") for name, value in network.state_dict().items()}
+    tensors = dict(network.named_parameters()) | dict(network.named_buffers())
+    state = {name: torch.empty_like(value, device="meta") for name, value in tensors.items()}
     images = torch.empty(2, *shape.input_shape, device="meta")
     size = " x ".join(map(str, shape.input_shape))
     hint = "; aux_logits = false leaves its auxiliary classifiers out" if getattr(network, "aux_logits", False) else ""

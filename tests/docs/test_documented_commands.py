@@ -20,6 +20,7 @@ PAGES = (
     "docs/protocol.md",
     "docs/ganno.md",
     "docs/evaluation.md",
+    "docs/models.md",
     "policies/README.md",
     "benchmarks/README.md",
 )
