@@ -15,9 +15,10 @@ from ganno_bench.workloads.columns import read_images, read_labels, read_strings
 from ganno_bench.workloads.data import Dataset, Examples, TaskShape, TokenStream
 from ganno_bench.workloads.embedded import EMBEDDED
 from ganno_bench.workloads.fingerprint import Rows, canonical_text, fingerprint, hash_row
+from ganno_bench.workloads.graph_encoding import encode_neighbourhoods
 from ganno_bench.workloads.image_encoding import encode_images
 from ganno_bench.workloads.sources import Source, data_directories, list_datasets, open_source
-from ganno_bench.workloads.suite import DatasetSpec
+from ganno_bench.workloads.suite import DatasetSpec, GraphSpec
 from ganno_bench.workloads.text_encoding import Vocabulary, first_tokens, tokenize
 
 __all__ = ["EMBEDDED", "data_directories", "list_datasets", "load_dataset"]
@@ -62,7 +63,7 @@ def _load_classification(name: str, spec: DatasetSpec, source: Source) -> Datase
     labels, n_classes = read_labels(splits, cast(str, spec.target))
     rows: dict[str, Rows[Any]] = {}
     for role, split in splits.items():
-        if spec.task == "image-classification":
+        if spec.task in ("image-classification", "node-classification"):
             rows[role] = Rows.of(read_images(split, role, spec.input), labels[role])
         else:
             texts = read_strings(split, role, spec.input)
@@ -75,16 +76,18 @@ def _load_classification(name: str, spec: DatasetSpec, source: Source) -> Datase
             raise DatasetError(
                 f"has too few rows: a validation_fraction of {spec.validation_fraction} leaves no {role}"
             )
+    contents = {role: kept.inputs for role, kept in rows.items()}
     if spec.task == "image-classification":
-        inputs = encode_images({role: kept.inputs for role, kept in rows.items()}, spec.image_size, spec.grayscale)
+        inputs = encode_images(contents, spec.image_size, spec.grayscale)
         shape = TaskShape("image", tuple(inputs["train"].shape[1:]), None, n_classes, next_token=False)
+    elif spec.task == "node-classification":
+        graph = cast(GraphSpec, spec.graph)
+        inputs = encode_neighbourhoods(contents, spec.image_size, spec.grayscale, graph)
+        shape = TaskShape("graph", tuple(inputs["train"].shape[1:]), None, n_classes, next_token=False)
     else:
         tokens = {
-            role: [
-                tokenize(first_tokens(text, spec.tokenizer, spec.sequence_length), spec.tokenizer)
-                for text in kept.inputs
-            ]
-            for role, kept in rows.items()
+            role: [tokenize(first_tokens(text, spec.tokenizer, spec.sequence_length), spec.tokenizer) for text in texts]
+            for role, texts in contents.items()
         }
         vocabulary = Vocabulary.count(tokens["train"], spec.vocab_size, n_reserved=2)
         inputs = {role: vocabulary.encode_padded(texts, spec.sequence_length) for role, texts in tokens.items()}

@@ -20,6 +20,7 @@ MODELS = Registry(
     "model",
     {
         "cnn": "ganno_bench.workloads.vision:CNN",
+        "gcn": "ganno_bench.workloads.graph:GCN",
         "mlp": "ganno_bench.workloads.vision:MLP",
         "transformer": "ganno_bench.workloads.text:Transformer",
     },
