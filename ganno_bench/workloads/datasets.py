@@ -18,7 +18,7 @@ from ganno_bench.workloads.fingerprint import Rows, canonical_text, fingerprint,
 from ganno_bench.workloads.graph_encoding import encode_neighbourhoods
 from ganno_bench.workloads.image_encoding import encode_images
 from ganno_bench.workloads.sources import Source, data_directories, list_datasets, open_source
-from ganno_bench.workloads.suite import DatasetSpec, GraphSpec
+from ganno_bench.workloads.suite import DatasetSpec
 from ganno_bench.workloads.text_encoding import Vocabulary, first_tokens, tokenize
 
 __all__ = ["EMBEDDED", "data_directories", "list_datasets", "load_dataset"]
@@ -81,8 +81,9 @@ def _load_classification(name: str, spec: DatasetSpec, source: Source) -> Datase
         inputs = encode_images(contents, spec.image_size, spec.grayscale)
         shape = TaskShape("image", tuple(inputs["train"].shape[1:]), None, n_classes, next_token=False)
     elif spec.task == "node-classification":
-        graph = cast(GraphSpec, spec.graph)
-        inputs = encode_neighbourhoods(contents, spec.image_size, spec.grayscale, graph)
+        if spec.graph is None:
+            raise DatasetError("needs a graph for node classification, such as graph = { neighbours = 8 }")
+        inputs = encode_neighbourhoods(contents, spec.image_size, spec.grayscale, spec.graph)
         shape = TaskShape("graph", tuple(inputs["train"].shape[1:]), None, n_classes, next_token=False)
     else:
         tokens = {

@@ -140,6 +140,12 @@ def test_a_graph_needs_more_images_than_neighbours() -> None:
         load_dataset("d", spec)
 
 
+def test_node_classification_needs_a_graph() -> None:
+    spec = digits_spec().model_copy(update={"graph": None})
+    with pytest.raises(DatasetError, match="dataset 'd': embedded dataset 'digits' needs a graph for node classif"):
+        load_dataset("d", spec)
+
+
 def test_the_content_is_that_of_the_same_images_without_a_graph() -> None:
     spec = digits_spec(feature_size=3)
     plain = spec.model_copy(update={"task": "image-classification", "graph": None})
