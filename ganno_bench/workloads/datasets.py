@@ -15,6 +15,7 @@ from ganno_bench.workloads.columns import read_images, read_labels, read_strings
 from ganno_bench.workloads.data import Dataset, Examples, TaskShape, TokenStream
 from ganno_bench.workloads.embedded import EMBEDDED
 from ganno_bench.workloads.fingerprint import Rows, canonical_text, fingerprint, hash_row
+from ganno_bench.workloads.graph_encoding import encode_neighbourhoods
 from ganno_bench.workloads.image_encoding import encode_images
 from ganno_bench.workloads.sources import Source, data_directories, list_datasets, open_source
 from ganno_bench.workloads.suite import DatasetSpec
@@ -63,7 +64,7 @@ def _load_classification(name: str, spec: DatasetSpec, source: Source) -> Datase
     rows: dict[str, Rows[Any]] = {}
     black = None
     for role, split in splits.items():
-        if spec.task == "image-classification":
+        if spec.task in ("image-classification", "node-classification"):
             rows[role] = Rows.of(read_images(split, role, spec.input), labels[role])
         else:
             texts = read_strings(split, role, spec.input)
@@ -76,17 +77,19 @@ def _load_classification(name: str, spec: DatasetSpec, source: Source) -> Datase
             raise DatasetError(
                 f"has too few rows: a validation_fraction of {spec.validation_fraction} leaves no {role}"
             )
+    contents = {role: kept.inputs for role, kept in rows.items()}
     if spec.task == "image-classification":
-        pixels = {role: kept.inputs for role, kept in rows.items()}
-        inputs, black = encode_images(pixels, spec.image_size, spec.grayscale)
+        inputs, black = encode_images(contents, spec.image_size, spec.grayscale)
         shape = TaskShape("image", tuple(inputs["train"].shape[1:]), None, n_classes, next_token=False)
+    elif spec.task == "node-classification":
+        if spec.graph is None:
+            raise DatasetError("needs a graph for node classification, such as graph = { neighbours = 8 }")
+        inputs = encode_neighbourhoods(contents, spec.image_size, spec.grayscale, spec.graph)
+        shape = TaskShape("graph", tuple(inputs["train"].shape[1:]), None, n_classes, next_token=False)
     else:
         tokens = {
-            role: [
-                tokenize(first_tokens(text, spec.tokenizer, spec.sequence_length), spec.tokenizer)
-                for text in kept.inputs
-            ]
-            for role, kept in rows.items()
+            role: [tokenize(first_tokens(text, spec.tokenizer, spec.sequence_length), spec.tokenizer) for text in texts]
+            for role, texts in contents.items()
         }
         vocabulary = Vocabulary.count(tokens["train"], spec.vocab_size, n_reserved=2)
         inputs = {role: vocabulary.encode_padded(texts, spec.sequence_length) for role, texts in tokens.items()}

@@ -20,6 +20,7 @@ MODELS = Registry(
     "model",
     {
         "cnn": "ganno_bench.workloads.vision:CNN",
+        "gcn": "ganno_bench.workloads.graph:GCN",
         "lstm": "ganno_bench.workloads.recurrent:LSTM",
         "mlp": "ganno_bench.workloads.vision:MLP",
         "resnet": "ganno_bench.workloads.resnet:ResNet",

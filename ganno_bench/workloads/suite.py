@@ -16,6 +16,7 @@ __all__ = [
     "AugmentationSpec",
     "Budget",
     "DatasetSpec",
+    "GraphSpec",
     "OptimizerSpec",
     "Suite",
     "Task",
@@ -25,7 +26,18 @@ __all__ = [
     "suite_names",
 ]
 
-Task = Literal["image-classification", "text-classification", "language-modelling"]
+Task = Literal["image-classification", "node-classification", "text-classification", "language-modelling"]
+
+
+class GraphSpec(Config):
+    """How images become a graph, each a node of it."""
+
+    neighbours: Positive = 8
+    """Join each image with so many others, the nearest."""
+    subgraph_size: Positive = 16
+    """Nodes of an example: the one that is classified and those around it."""
+    feature_size: Positive = 4
+    """A node's features are its image in so many pixels a side; the graph is that of the whole images."""
 
 
 class DatasetSpec(Config):
@@ -60,6 +72,8 @@ class DatasetSpec(Config):
     """Keep the most frequent tokens of the training split; all others become one unknown token."""
     sequence_length: Positive = 64
     """Tokens per example; longer texts are cut off, shorter ones padded."""
+    graph: GraphSpec | None = Field(default=None, exclude_if=lambda value: value is None)
+    """For node classification, and only there."""
 
 
 class OptimizerSpec(Config):
@@ -194,6 +208,11 @@ def load_suite(ref: str) -> Suite:
             raise ConfigError(
                 f"{path}: key 'dataset.{key}.target': {dataset.task} "
                 + ("needs the name of the label column" if dataset.target is None else "has no label column")
+            )
+        if (dataset.graph is None) == (dataset.task == "node-classification"):
+            raise ConfigError(
+                f"{path}: key 'dataset.{key}.graph': {dataset.task} "
+                + ("needs a graph, such as { neighbours = 8 }" if dataset.graph is None else "has no graph")
             )
     return suite
 

@@ -77,6 +77,26 @@ def test_what_is_not_said_has_its_default(tmp_path: Path) -> None:
         ('"language-modelling"', '"modelling"', "key 'dataset.prose.task': Input should be 'image-classification', "),
         ('target = "label"', "", "key 'dataset.pictures.target': image-classification needs the name of the label"),
         ('input = "text"', 'input = "text"\ntarget = "x"', "key 'dataset.prose.target': language-modelling has no lab"),
+        (
+            'source = "digits"',
+            'source = "digits"\ngraph = {}',
+            "key 'dataset.pictures.graph': image-classification has no",
+        ),
+        (
+            '"image-classification"',
+            '"node-classification"',
+            "key 'dataset.pictures.graph': node-classification needs a ",
+        ),
+        (
+            '"image-classification"',
+            '"node-classification"\ngraph = { neighbors = 8 }',
+            "unknown key 'dataset.pictures.graph.neighbors'; did you mean 'neighbours'?",
+        ),
+        (
+            '"image-classification"',
+            '"node-classification"\ngraph = { neighbours = 0 }',
+            "key 'dataset.pictures.graph.neighbours': Input should be greater than or equal to 1 (value: 0)",
+        ),
         ('dataset = "prose"', 'dataset = "prse"', "key 'workload[1].dataset': no dataset 'prse' is declared; did you"),
         ('id = "large"', 'id = "small"', "key 'workload': id 'small' is given 2 times"),
         ('family = "transformer", ', "", "key 'workload[1].model.family' is missing or no string"),

@@ -21,6 +21,8 @@ SIZES = {
     "mlp": (1, 2, 3, 5, 8, 16, 17, 33, 64),
     "cnn": (1, 3, 8, 17, 64),
     "cnn-unnormalised": (1, 3, 16, 64),
+    "gcn": (1, 2, 5, 16, 33),
+    "gcn-residual": (1, 3, 17, 64),
     "decoder": (1, 2, 5, 16, 33),
     "encoder": (1, 5, 17, 33),
     "lstm": (1, 3, 33),
@@ -49,7 +51,7 @@ class Run:
 
 
 def engine(model: str, backend: str) -> Engine:
-    optimizer = ADAMW if model in ("decoder", "cnn-unnormalised", "lstm") else SGD
+    optimizer = ADAMW if model in ("decoder", "cnn-unnormalised", "gcn-residual", "lstm") else SGD
     return make_engine(make_workload(model, optimizer, n_updates=UPDATES, batch_size=BATCH_SIZE), backend)
 
 

@@ -23,6 +23,8 @@ MODELS = {
     "mlp": {"family": "mlp", "depth": 3, "width": 24},
     "cnn": {"family": "cnn", "depth": 3, "width": 4},
     "cnn-unnormalised": {"family": "cnn", "depth": 2, "width": 6, "group_norm": False},
+    "gcn": {"family": "gcn", "depth": 3, "width": 20},
+    "gcn-residual": {"family": "gcn", "depth": 2, "width": 12, "residual": True},
     "decoder": {"family": "transformer", "depth": 2, "width": 16, "heads": 2},
     "encoder": {"family": "transformer", "depth": 1, "width": 12, "heads": 3},
     "lstm": {"family": "lstm", "depth": 2, "width": 12},
@@ -54,6 +56,20 @@ def large_images() -> Dataset:
     return images(14)
 
 
+def graphs() -> Dataset:
+    generator = torch.Generator().manual_seed(4)
+    n_nodes, n_features = 7, 6  # an odd number of nodes
+    adjacency = torch.rand(150, n_nodes, n_nodes, generator=generator, dtype=torch.float64) / n_nodes
+    features = torch.randn(150, n_nodes, n_features, generator=generator, dtype=torch.float64)
+    adjacency[::4, 5:] = adjacency[::4, :, 5:] = features[::4, 5:] = 0.0  # graphs of fewer nodes
+    targets = torch.randint(0, 5, (150,), generator=generator)
+    features[torch.arange(150), :, targets] += 1.0
+    inputs = torch.cat([adjacency + adjacency.mT, features], dim=-1)
+    parts = [Examples(inputs[a:b], targets[a:b]) for a, b in ((0, 90), (90, 120), (120, 150))]
+    shape = TaskShape("graph", (n_nodes, n_nodes + n_features), None, 5, False)
+    return Dataset("graphs", "node-classification", "3" * 64, shape, *parts, math.log(5))
+
+
 def texts() -> Dataset:
     generator = torch.Generator().manual_seed(2)
     inputs = torch.randint(1, 11, (100, 7), generator=generator)
@@ -76,7 +92,7 @@ def make_workload(
     model: str, optimizer: OptimizerSpec = SGD, n_updates: int = 100, batch_size: int = 10, n_evaluations: int = 4
 ) -> Workload:
     sources = {"decoder": stream, "encoder": texts, "lstm": texts, "lstm-stream": stream, LARGE_IMAGES: large_images}
-    data = sources.get(model, images)()
+    data = (sources | {"gcn": graphs, "gcn-residual": graphs}).get(model, images)()
     spec = WorkloadSpec(
         id=model,
         dataset=data.name,

@@ -16,11 +16,12 @@ from ganno_bench.workloads.data import TaskShape
 from ganno_bench.workloads.layers import partition
 from ganno_bench.workloads.models import MODELS, build_model, check_model
 from ganno_bench.workloads.recurrent import LSTM, LSTMLayer
-from ganno_bench.workloads.vision import MLP, SMALL_IMAGE, MatrixConv2d
+from ganno_bench.workloads.vision import SMALL_IMAGE, MatrixConv2d
 
 IMAGE = TaskShape("image", (2, 8, 8), None, 5, False)
 LARGE_IMAGE = TaskShape("image", (3, 16, 14), None, 5, False)
 STREAM = TaskShape("tokens", (9,), 13, 13, True)
+GRAPH = TaskShape("graph", (6, 6 + 3), None, 5, False)
 TEXT = TaskShape("tokens", (7,), 11, 2, False)
 
 CASES: dict[str, tuple[dict[str, Any], TaskShape]] = {
@@ -33,6 +34,8 @@ CASES: dict[str, tuple[dict[str, Any], TaskShape]] = {
     "resnet": ({"family": "resnet", "depth": 8, "width": 8}, LARGE_IMAGE),
     "resnet-of-one-group": ({"family": "resnet", "depth": 14, "width": 3, "groups": 1}, IMAGE),
     "resnet-batch-norm": ({"family": "resnet", "depth": 8, "width": 6, "batch_norm": True}, LARGE_IMAGE),
+    "gcn": ({"family": "gcn", "depth": 3}, GRAPH),
+    "gcn-residual": ({"family": "gcn", "depth": 2, "width": 12, "residual": True}, GRAPH),
     "decoder": ({"family": "transformer", "depth": 2}, STREAM),
     "encoder": ({"family": "transformer", "depth": 1, "width": 12, "heads": 3}, TEXT),
     "lstm": ({"family": "lstm", "depth": 2}, TEXT),
@@ -186,6 +189,9 @@ def test_an_unknown_family_is_refused_with_the_nearest_name() -> None:
     [
         ("mlp", STREAM, "model family 'mlp' takes image inputs, the dataset has tokens inputs"),
         ("cnn", TEXT, "model family 'cnn' takes image inputs, the dataset has tokens inputs"),
+        ("mlp", GRAPH, "model family 'mlp' takes image inputs, the dataset has graph inputs"),
+        ("gcn", IMAGE, "model family 'gcn' takes graph inputs, the dataset has image inputs"),
+        ("gcn", TEXT, "model family 'gcn' takes graph inputs, the dataset has tokens inputs"),
         ("transformer", IMAGE, "model family 'transformer' takes tokens inputs, the dataset has image inputs"),
         ("lstm", IMAGE, "model family 'lstm' takes tokens inputs, the dataset has image inputs"),
     ],
@@ -243,11 +249,12 @@ def test_building_a_network_draws_nothing_from_the_global_generator(model: Mappi
 
 
 @pytest.mark.parametrize("gain", [1.0, 2**0.5])
-def test_an_mlps_weights_have_the_scale_that_the_gain_says(gain: float) -> None:
-    network = build_model({"family": "mlp", "depth": 2, "width": 200, "gain": gain}, IMAGE, 0)
-    assert isinstance(network, MLP)
-    for linear in network.hidden:
-        assert isinstance(linear, nn.Linear)
+@pytest.mark.parametrize(("family", "shape"), [("mlp", IMAGE), ("gcn", TaskShape("graph", (6, 96), None, 5, False))])
+def test_weights_have_the_scale_that_the_gain_says(family: str, shape: TaskShape, gain: float) -> None:
+    network = build_model({"family": family, "depth": 2, "width": 200, "gain": gain}, shape, 0)
+    linears = [module for module in network.modules() if isinstance(module, nn.Linear) and module.out_features == 200]
+    assert len(linears) == 2
+    for linear in linears:
         assert float(linear.weight.detach().std()) == pytest.approx(gain / linear.in_features**0.5, rel=0.03)
         assert not linear.bias.any()
 
@@ -349,6 +356,39 @@ def test_a_resnets_blocks_halve_the_resolution_twice_and_shortcuts_carry_the_inp
     pooled = torch.zeros(4, 16)
     pooled[:, :4] = stem[..., ::4, ::4].mean((-2, -1))
     torch.testing.assert_close(logits, network.get_submodule("output")(pooled))
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_a_gcn_is_the_formula_of_kipf_and_welling(residual: bool) -> None:
+    network = build_model({"family": "gcn", "depth": 3, "width": 8, "residual": residual}, GRAPH, 0).double()
+    edges = [(0, 1), (0, 2), (1, 2), (2, 3), (3, 4)]
+    features = torch.randn(5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    normalised = torch.zeros(5, 5, dtype=torch.float64)
+    degrees = [1 + sum(node in edge for edge in edges) for node in range(5)]
+    for a, b in [*edges, *((b, a) for a, b in edges), *((node, node) for node in range(5))]:
+        normalised[a, b] = (degrees[a] * degrees[b]) ** -0.5
+    inputs = torch.zeros(1, 6, 9, dtype=torch.float64)  # one node is missing
+    inputs[0, :5, :5], inputs[0, :5, 6:] = normalised, features
+    hidden = features
+    for index in range(3):
+        weight, bias = (network.get_parameter(f"convolutions.{index}.{name}") for name in ("weight", "bias"))
+        convolved = (normalised @ hidden @ weight.T + bias).relu()
+        hidden = hidden + convolved if residual and index else convolved
+    expected = hidden[0] @ network.get_parameter("output.weight").T + network.get_parameter("output.bias")
+    torch.testing.assert_close(network(inputs)[0], expected)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+def test_a_gcn_sees_as_far_as_it_is_deep(depth: int) -> None:
+    network = build_model({"family": "gcn", "depth": depth, "gain": 2.0}, GRAPH, 0)
+    path = torch.eye(6) + torch.eye(6).roll(1, 0).tril() + torch.eye(6).roll(1, 1).triu()
+    inputs = torch.cat([path / 3, torch.ones(6, 3)], dim=1)[None]
+    seen = []
+    for node in range(6):
+        changed = inputs.clone()
+        changed[0, node, 6:] += torch.tensor([1.0, -2.0, 3.0])
+        seen.append(not torch.equal(network(changed), network(inputs)))
+    assert seen == [node <= depth for node in range(6)]
 
 
 @pytest.mark.parametrize("family", ["transformer", "lstm"])
