@@ -20,6 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("run")(running.run)
+app.command("tune")(running.tune)
 app.command("table")(results.table)
 app.command("plot")(results.plot)
 app.command("check")(running.check)

@@ -187,8 +187,11 @@ def workload_table(standings: Standings, ruleset: Ruleset) -> TextTable:
 
 
 def entry_label(row: Row, ruleset: Ruleset, n_workloads: int | None = None) -> str:
-    """Return an entry's name, with its ruleset in the other one's table, and how many workloads it has if not all."""
-    label = f"{row.entry} (tuned)" if row.ruleset != ruleset else row.entry
+    """Return an entry's name, with its ruleset in the other one's table, and how many workloads it has if not all.
+
+    A star marks what is committed.
+    """
+    label = f"{row.entry}{'*' * row.baseline}" + (" (tuned)" if row.ruleset != ruleset else "")
     if n_workloads is not None and row.n_workloads < n_workloads:
         label += f" ({row.n_workloads}/{n_workloads})"
     return label
