@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
@@ -22,6 +22,7 @@ __all__ = [
     "is_reference",
     "read_reference",
     "reference_losses",
+    "reference_suites",
     "reference_values",
 ]
 
@@ -30,6 +31,8 @@ REFERENCE = "cosine"
 
 REFERENCE_STUDY = 0
 """The tuning study that is the committed reference; others show how much of a score is the luck of tuning."""
+
+_FORM = "{suite hash: {workload: {loss, spread, target, fingerprint}}}"
 
 
 def is_reference(record: RunRecord) -> bool:
@@ -73,20 +76,30 @@ def read_reference(suite_hash: str, path: Path) -> dict[str, ReferenceValues]:
     Raises:
         ConfigError: The file is not of this form.
     """
-    if not path.is_file():
-        return {}
-    form = "{suite hash: {workload: {loss, spread, target, fingerprint}}}"
-    try:
-        found = json.loads(path.read_text(encoding="utf-8")).get(suite_hash, {}).items()
-    except (OSError, ValueError, AttributeError) as error:
-        raise ConfigError(f"{path}: is not of the form {form}: {error}") from None
-    for workload, values in found:
-        if not isinstance(values, dict):
-            raise ConfigError(f"{path}: key '{suite_hash}.{workload}': is not of the form {form} (value: {values!r})")
+    found = _read(path).get(suite_hash, {})
+    if not isinstance(found, dict) or not all(isinstance(values, dict) for values in found.values()):
+        raise ConfigError(f"{path}: key {suite_hash!r}: is not of the form {_FORM} (value: {found!r})")
     return {
         workload: parse_config(ReferenceValues, values, f"{path}: {suite_hash}.{workload}")
-        for workload, values in found
+        for workload, values in found.items()
     }
+
+
+def reference_suites(path: Path) -> set[str]:
+    """Return the hashes of the suites that a reference is committed of; see `read_reference`."""
+    return set(_read(path))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: is not of the form {_FORM} (value: {content!r})")
+    return content
 
 
 def reference_losses(records: Iterable[RunRecord], committed: Mapping[str, float]) -> dict[str, float]:

@@ -106,9 +106,9 @@ def test_the_committed_reference_is_read_by_the_suites_hash(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([1], ": is not of the form {suite hash: {workload: {loss, spread, target, fingerprint}}}: "),
-        ({"5f1e": 3}, ": is not of the form {suite hash: {workload: {loss, spread, target, fingerprint}}}: "),
-        ({"5f1e": {"mlp": 0.25}}, ": key '5f1e.mlp': is not of the form "),
+        ([1], ": is not of the form {suite hash: {workload: {loss, spread, target, fingerprint}}} (value: [1])"),
+        ({"5f1e": 3}, ": key '5f1e': is not of the form {suite hash: "),
+        ({"5f1e": {"mlp": 0.25}}, ": key '5f1e': is not of the form {suite hash: "),
         ({"5f1e": {"mlp": VALUES | {"loss": -1}}}, ": 5f1e.mlp: key 'loss': Input should be greater than 0 (value: -1"),
         ({"5f1e": {"mlp": VALUES | {"los": 1}}}, ": 5f1e.mlp: unknown key 'los'; did you mean 'loss'?"),
     ],
@@ -124,7 +124,7 @@ def test_a_broken_reference_file_is_named(tmp_path, content, message):
 def test_a_reference_file_that_is_no_json_is_named(tmp_path):
     path = tmp_path / "reference.json"
     path.write_text("{")
-    with pytest.raises(ConfigError, match=r"reference\.json: is not of the form "):
+    with pytest.raises(ConfigError, match=r"reference\.json: cannot be read: "):
         read_reference("5f1e", path)
 
 
