@@ -10,6 +10,7 @@ All of it is generated and sorted. SCHEDULER is the name of an entry as a file n
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -86,9 +87,8 @@ class BaselineFile(Config):
 
     def text(self) -> str:
         """Return it as TOML."""
-        comment = (
-            f"# Generated, never edited by hand: ganno-bench tune SUITE --scheduler {self.ref!r} --write-baselines\n\n"
-        )
+        command = f"ganno-bench tune SUITE --scheduler {shlex.quote(self.ref)} --write-baselines"
+        comment = f"# Generated, never edited by hand: {command}\n\n"
         return comment + tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
 
 

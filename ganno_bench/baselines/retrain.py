@@ -116,22 +116,23 @@ def draw(records: Sequence[RunRecord], seed: int) -> list[RunRecord]:
 
 
 class _Engines:
-    """Workloads that are ready to be trained, loaded once for runs that follow each other."""
+    """The workload that is being trained; one at a time, since a dataset can fill the memory."""
 
     def __init__(self, suites: BaselineSuites, data_dirs: Sequence[Path]) -> None:
         self._suites, self._data_dirs = suites, data_dirs
-        self._loaded: dict[tuple[str, str, str, str], Engine] = {}
+        self._loaded: tuple[tuple[str, str, str, str], Engine] | None = None
 
     def load(self, record: RunRecord) -> Engine:
         made = record.provenance
         device = "cuda" if made.device != "cpu" and torch.cuda.is_available() else "cpu"
         key = (record.suite, record.workload, made.backend, device)
-        if key not in self._loaded:
+        if self._loaded is None or self._loaded[0] != key:
+            self._loaded = None
             suite = self._suites.load(record.suite)
             part = suite.model_copy(update={"workload": (suite.find_workload(record.workload),)})
             (workload,) = load_workloads(part, self._suites.source(record.suite), self._data_dirs)
-            self._loaded[key] = Engine(workload, backend=made.backend, device=device)
-        return self._loaded[key]
+            self._loaded = (key, Engine(workload, backend=made.backend, device=device))
+        return self._loaded[1]
 
 
 def _train(engine: Engine, entry: SchedulerEntry, record: RunRecord) -> RunRecord:

@@ -20,6 +20,7 @@ PAGES = (
     "docs/protocol.md",
     "docs/ganno.md",
     "docs/evaluation.md",
+    "docs/baselines.md",
     "policies/README.md",
     "benchmarks/README.md",
 )
@@ -27,6 +28,7 @@ SLOW = (
     "ganno-bench run quickstart --scheduler ./examples",
     "python benchmarks/",
     "ganno-bench train",
+    "ganno-bench tune",
     "ganno-bench evaluate",
     "ganno-bench run policies/demonstrations",
     "ganno-bench run quickstart --scheduler policy:",
