@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -27,10 +27,10 @@ from ganno_bench.training.population import Engine
 from ganno_bench.tuning.space import Config, contestant, default_config, search_space
 from ganno_bench.tuning.study import BatchedStudy, Outcome, open_storage
 from ganno_bench.workloads.datasets import data_directories
-from ganno_bench.workloads.suite import Suite, find_suite, load_suite
+from ganno_bench.workloads.suite import Budget, Suite, WorkloadSpec, find_suite, load_suite
 from ganno_bench.workloads.workload import load_workloads
 
-__all__ = ["Failure", "RunResult", "Settings", "run_suite"]
+__all__ = ["Failure", "Finished", "RunResult", "Settings", "run_suite"]
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,30 @@ class Settings:
     storage: str | None = None
     study: int = 0
 
+    def budget(self, suite: Suite) -> Budget:
+        """Return the suite's budget with what was asked for instead."""
+        given = {name: getattr(self, name) for name in ("trials", "tuning_seeds", "report_seeds")}
+        return suite.budget.model_copy(update={name: value for name, value in given.items() if value is not None})
+
+
+@dataclass(frozen=True)
+class Finished:
+    """An entry that is done with a workload: tuned, unless it is zero-shot, and reported.
+
+    Attributes:
+        suite: The suite, with the budget of the run.
+        spec: The workload.
+        entry: The scheduler.
+        config: The settings of the run.
+        records: All records of the entry on the workload.
+    """
+
+    suite: Suite
+    spec: WorkloadSpec
+    entry: SchedulerEntry
+    config: RunConfig
+    records: Sequence[RunRecord]
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -93,8 +117,15 @@ class RunResult:
     failures: list[Failure]
 
 
-def run_suite(settings: Settings, progress: Progress | None = None) -> RunResult:
+def run_suite(
+    settings: Settings, progress: Progress | None = None, on_finished: Callable[[Finished], None] = lambda done: None
+) -> RunResult:
     """Run a suite to its end, or go on with a run that was cut short.
+
+    Args:
+        settings: What to run.
+        progress: Receives what happens.
+        on_finished: Called whenever an entry is done with a workload, be it that it was done before.
 
     Raises:
         UserError: Something in the settings, the suite or the data is wrong; nothing was run.
@@ -104,8 +135,7 @@ def run_suite(settings: Settings, progress: Progress | None = None) -> RunResult
     _check_numbers(settings)
     suite = load_suite(settings.suite)
     source = find_suite(settings.suite)
-    given = {name: getattr(settings, name) for name in ("trials", "tuning_seeds", "report_seeds")}
-    budget = suite.budget.model_copy(update={name: value for name, value in given.items() if value is not None})
+    budget = settings.budget(suite)
     entries, broken = _load_entries(settings.schedulers or suite.schedulers)
     torch.set_num_threads(settings.threads)
     workloads = load_workloads(suite, source, data_directories(settings.data_dirs))
@@ -136,7 +166,7 @@ def run_suite(settings: Settings, progress: Progress | None = None) -> RunResult
     )
     with RunDirectory(settings.out or Path("runs") / suite.name) as directory:
         config = directory.pin(wanted, source.read_text(encoding="utf-8"))
-        run = _Run(suite.model_copy(update={"budget": budget}), config, directory, progress)
+        run = _Run(suite.model_copy(update={"budget": budget}), config, directory, progress, on_finished)
         for workload_id in engines:
             for ref, error in broken.items():
                 run.fail(workload_id, ref, error)
@@ -147,11 +177,19 @@ def run_suite(settings: Settings, progress: Progress | None = None) -> RunResult
 class _Run:
     """A run in progress."""
 
-    def __init__(self, suite: Suite, config: RunConfig, directory: RunDirectory, progress: Progress) -> None:
+    def __init__(
+        self,
+        suite: Suite,
+        config: RunConfig,
+        directory: RunDirectory,
+        progress: Progress,
+        on_finished: Callable[[Finished], None],
+    ) -> None:
         self.suite = suite
         self.config = config
         self.directory = directory
         self.progress = progress
+        self.on_finished = on_finished
         self.failures: list[Failure] = []
 
     def execute(self, engines: Mapping[str, Engine], entries: Sequence[SchedulerEntry], storage: BaseStorage) -> None:
@@ -172,6 +210,9 @@ class _Run:
                     self._contest(engine, entry, jobs[workload, entry.name], storage)
                 except PluginError as error:
                     self.fail(workload, entry.name, error)
+                else:
+                    records = self._recorded(workload, entry.name)
+                    self.on_finished(Finished(self.suite, engine.workload.spec, entry, self.config, records))
         self.progress.finished()
 
     def fail(self, workload: str, scheduler: str, error: PluginError) -> None:
@@ -237,7 +278,8 @@ class _Run:
         tuned = report and not entry.zero_shot
         tuning_updates = budget.trials * budget.tuning_seeds * engine.workload.spec.n_updates if tuned else 0
         seconds = time.perf_counter() - start
-        recorder = Recorder(self.config, engine, entry)
+        config = self.config
+        recorder = Recorder(config.suite, config.suite_hash, config.custom, config.study, engine, entry)
         records = recorder.records(job, configs, result, test, tuning_updates, seconds)
         self.directory.append(records)
         return records

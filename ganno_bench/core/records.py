@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -20,12 +20,17 @@ __all__ = [
     "Metrics",
     "Provenance",
     "RunRecord",
+    "compact_record",
     "dump_record",
+    "parse_line",
     "parse_record",
     "read_records",
+    "significant",
 ]
 
 SCHEMA_VERSION = 1
+
+C = TypeVar("C", bound=Config)
 
 
 class Metrics(Config):
@@ -79,6 +84,8 @@ class Provenance(Config):
     """`cpu`, or the accelerator's name."""
     backend: str
     threads: int
+    cpu: str = ""
+    """Model and instruction set of the processor, on which the last bits depend; empty in old records."""
     versions: dict[str, str]
     """Package -> version, of all that affects results."""
 
@@ -131,6 +138,27 @@ class RunRecord(Config):
         return self.chance_loss if loss is None else min(loss, self.chance_loss)
 
 
+def significant(value: float) -> float:
+    """Return a value with the six significant digits that curves are kept and compared with."""
+    return float(f"{value:.6g}")
+
+
+def compact_record(record: RunRecord) -> RunRecord:
+    """Return a record as it is committed: no learning rates, a rounded curve, no host; metrics in full precision."""
+    curve = Curve(
+        updates=record.curve.updates,
+        train_loss=tuple(None if loss is None else significant(loss) for loss in record.curve.train_loss),
+        val_loss=tuple(None if loss is None else significant(loss) for loss in record.curve.val_loss),
+    )
+    return record.model_copy(
+        update={
+            "curve": curve,
+            "lr_trace": LrTrace(updates=(), layers=(), lr=()),
+            "provenance": record.provenance.model_copy(update={"host": ""}),
+        }
+    )
+
+
 def dump_record(record: RunRecord) -> str:
     """Return a record as one line of JSON, without the line's end."""
     return json.dumps(record.model_dump(mode="json"), separators=(",", ":"), allow_nan=False)
@@ -146,6 +174,11 @@ def parse_record(line: str | bytes, where: str) -> RunRecord:
     Raises:
         RecordError: The line is no JSON, has another schema version, or lacks something.
     """
+    return parse_line(RunRecord, line, where)
+
+
+def parse_line(model: type[C], line: str | bytes, where: str) -> C:
+    """Read a line of JSON as a model that has a `schema_version`; see `parse_record`."""
     try:
         data = json.loads(line)
     except ValueError as error:
@@ -156,7 +189,7 @@ def parse_record(line: str | bytes, where: str) -> RunRecord:
             f"{where}: has schema version {version!r}; this version of ganno-bench reads {SCHEMA_VERSION}"
         )
     try:
-        return RunRecord.model_validate_json(line)
+        return model.model_validate_json(line)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])

@@ -31,7 +31,7 @@ __all__ = [
 _CSV_COLUMNS = (
     "table", "entry", "ruleset", "kind", "workload", "rank", "score", "score_low", "score_high", "improvement",
     "improvement_low", "improvement_high", "mean_rank", "speed_up", "test_loss", "test_error", "reference_loss",
-    "diverged", "runs", "workloads", "trials", "suite", "suite_hash", "custom", "open_optimizer",
+    "diverged", "runs", "workloads", "trials", "suite", "suite_hash", "custom", "open_optimizer", "baseline",
 )  # fmt: skip
 
 
@@ -127,6 +127,7 @@ def to_csv(standings: Standings) -> str:
                 "suite_hash": standings.suite_hash,
                 "custom": str(standings.custom).lower(),
                 "open_optimizer": str(row.open_optimizer).lower(),
+                "baseline": str(row.baseline).lower(),
             }
             writer.writerow(common | {key: _plain(value) for key, value in _overall(row).items()})
             for workload in standings.workloads:

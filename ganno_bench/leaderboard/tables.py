@@ -206,9 +206,10 @@ def workload_table(standings: Standings, ruleset: Ruleset) -> TextTable:
 def entry_label(row: Row, ruleset: Ruleset, n_workloads: int | None = None) -> str:
     """Return an entry's name with what it is marked by.
 
-    That is `OPEN_OPTIMIZER`, its ruleset in the other one's table, and how many workloads it has if not all.
+    That is `OPEN_OPTIMIZER`, a star for what is committed, its ruleset in the other one's table, and how many workloads
+    it has if not all.
     """
-    label = row.entry + OPEN_OPTIMIZER * row.open_optimizer
+    label = row.entry + OPEN_OPTIMIZER * row.open_optimizer + "*" * row.baseline
     if row.ruleset != ruleset:
         label += " (tuned)"
     if n_workloads is not None and row.n_workloads < n_workloads:

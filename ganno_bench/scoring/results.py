@@ -71,6 +71,7 @@ class Row:
             at the middle; None for what is not ranked.
         speed_up: Median over workloads of `Cell.speed_up`.
         open_optimizer: Whether a released optimizer of its own replaced that of a workload.
+        baseline: Whether its runs are committed ones.
     """
 
     entry: str
@@ -90,6 +91,7 @@ class Row:
     mean_rank: float | None = None
     speed_up: float | None = None
     open_optimizer: bool = False
+    baseline: bool = False
 
 
 @dataclass(frozen=True)

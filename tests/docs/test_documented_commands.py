@@ -21,6 +21,7 @@ PAGES = (
     "docs/ganno.md",
     "docs/evaluation.md",
     "docs/models.md",
+    "docs/baselines.md",
     "policies/README.md",
     "benchmarks/README.md",
 )
@@ -28,6 +29,7 @@ SLOW = (
     "ganno-bench run quickstart --scheduler ./examples",
     "python benchmarks/",
     "ganno-bench train",
+    "ganno-bench tune",
     "ganno-bench evaluate",
     "ganno-bench run policies/demonstrations",
     "ganno-bench run quickstart --scheduler policy:",
