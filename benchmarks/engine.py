@@ -189,6 +189,8 @@ def backends(repetitions: int) -> None:
         "cnn, depth 3, 28x28": enlarged(small, 28),
         "transformer, depth 1": workload("stdlib-chars-transformer-1"),
         "transformer, depth 2": workload("stdlib-chars-transformer-2"),
+        "lstm, depth 1": workload("stdlib-chars-transformer-1", model={"family": "lstm", "depth": 1}),
+        "lstm, depth 2": workload("stdlib-chars-transformer-1", model={"family": "lstm", "depth": 2}),
     }
     for name, work in cases.items():
         contenders = {backend: population(work, 16, backend=backend, updates=20) for backend in ("vmap", "loop")}

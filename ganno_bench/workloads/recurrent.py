@@ -1,4 +1,4 @@
-"""LSTMs by depth: language modelling at each position, classification by the last state."""
+"""LSTMs by depth: language modelling at each position, classification by the mean state."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["LSTM"]
 class LSTMLayer(nn.Module):
     """What `torch.nn.LSTM` computes with one layer and one bias, written out.
 
-    The library's kernels cannot be vectorised over many networks, so with them there would be one backend, not two that
-    train the same network.
+    The library's kernels, though faster for one network after another on a CPU, cannot be vectorised over many, and
+    compute otherwise on each device: with them there would not be two backends that train the same network.
 
-    The batch stands last, so that each gate of a network is one block of memory; and the gates of a position are one
-    matrix product of its input and the state before it, since products for all positions' inputs at once save nothing.
+    The batch stands last, so that each gate of a network is one block of memory. The gates of a position are one matrix
+    product of its input and the state before it: a product apart, for all positions' inputs at once, was no faster.
     """
 
     def __init__(self, width: int) -> None:
@@ -49,12 +49,12 @@ class LSTMLayer(nn.Module):
 class LSTM(nn.Module):
     """Stacked LSTM (Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000) without normalisation.
 
-    For language modelling it predicts the next token at each position; for classification the output layer sees the
-    last layer's state at the last token that is no padding (id 0), or zeros where there is none.
+    For language modelling it predicts the next token at each position; for classification the last layer's states are
+    averaged over the tokens that are no padding (id 0, at the end of a text).
 
     Weights are drawn from N(0, 1 / fan_in) (LeCun et al. 1998), those of inputs and recurrence alike with a fan-in of
-    `width`; embeddings from N(0, 1). Biases start at 0, those of the forget gates at 1, so that the state is kept at
-    first and gradients reach far back (Jozefowicz et al. 2015).
+    `width`; embeddings from N(0, 1 / width), as the transformer's. Biases start at 0, those of the forget gates at 1,
+    so that the state is kept at first and gradients reach far back (Jozefowicz et al. 2015).
 
     Layers: the embeddings, one for each layer of the stack, and the output layer.
     """
@@ -64,7 +64,7 @@ class LSTM(nn.Module):
 
         Args:
             shape: What goes in and out; token sequences.
-            depth: Layers of the stack, at least 1; without residual connections, more than 8 are hardly trainable.
+            depth: Layers of the stack, at least 1.
             width: Size of the embeddings and of each layer's state.
         """
         super().__init__()
@@ -74,6 +74,7 @@ class LSTM(nn.Module):
         self.stack = nn.ModuleList(LSTMLayer(width) for _ in range(depth))
         self.output = nn.Linear(width, shape.n_outputs)
         self._next_token = shape.next_token
+        nn.init.normal_(self.tokens.weight, std=width**-0.5)
         nn.init.normal_(self.output.weight, std=width**-0.5)
         nn.init.zeros_(self.output.bias)
 
@@ -90,9 +91,8 @@ class LSTM(nn.Module):
         if self._next_token:
             hidden = hidden.permute(2, 0, 1)
         else:
-            position = torch.arange(inputs.shape[1], device=inputs.device)
-            last = position == (inputs != 0).sum(1, keepdim=True) - 1
-            hidden = (hidden * last.t().unsqueeze(1)).sum(0).t()
+            present = (inputs != 0).t()
+            hidden = ((hidden * present.unsqueeze(1)).sum(0) / present.sum(0).clamp(min=1)).t()
         logits: Tensor = self.output(hidden)
         return logits
 
