@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock
 from optuna.distributions import distribution_to_json
@@ -39,6 +39,8 @@ from ganno_bench.tuning.space import default_config, search_space
 from ganno_bench.tuning.study import describe_sampler
 
 __all__ = ["BaselineWriter", "space_snapshot"]
+
+T = TypeVar("T", TunedValue, RunRecord, StudyRecord)
 
 
 class BaselineWriter:
@@ -119,31 +121,24 @@ class _Merge:
         file = None if stale or not self.toml.exists() else self.folder.read_toml(self.toml)
         records_file = self.folder.records(self.suite, self.entry.name)
         studies_file = self.folder.studies(self.suite, self.entry.name)
-        records = [] if stale else list(read_lines(RunRecord, records_file))
-        studies = [] if stale else list(read_lines(StudyRecord, studies_file))
-        values = list(file.value) if file else []
-        old_records = [r for r in records if (r.suite_hash, r.workload, r.study) == self.key]
-        old_studies = [s for s in studies if (s.suite_hash, s.workload, s.study) == self.key]
-        old_values = [v for v in values if v.key == self.key]
+        values, other_values = self._split(file.value if file else ())
+        records, other_records = self._split(() if stale else read_lines(RunRecord, records_file))
+        studies, other_studies = self._split(() if stale else read_lines(StudyRecord, studies_file))
         new_studies = [self.study] if self.study else []
         reference = self._new_reference(stale)
         differs = (
-            (bool(old_records) and _essence(old_records) != _essence(self.reports))
-            or (bool(old_studies) and old_studies != new_studies)
-            or (bool(old_values) and _result(old_values[0]) != _result(self.value))
+            (bool(values) and _result(values[0]) != _result(self.value))
+            or (bool(records) and _essence(records) != _essence(self.reports))
+            or (bool(studies) and studies != new_studies)
         )
         if differs and not self.replace:
             raise BaselineError(f"{self.toml}: {self.where}, is there with another result; --replace takes the new one")
         if differs:
-            old_records, old_studies, old_values = [], [], []
+            values, records, studies = [], [], []
         texts = {
-            studies_file: study_lines(
-                [s for s in studies if (s.suite_hash, s.workload, s.study) != self.key] + (old_studies or new_studies)
-            ),
-            records_file: record_lines(
-                [r for r in records if (r.suite_hash, r.workload, r.study) != self.key] + (old_records or self.reports)
-            ),
-            self.toml: self._file(file, [v for v in values if v.key != self.key] + (old_values or [self.value])).text(),
+            studies_file: study_lines([*other_studies, *(studies or new_studies)]),
+            records_file: record_lines([*other_records, *(records or self.reports)]),
+            self.toml: self._file(file, [*other_values, *(values or [self.value])]).text(),
         }
         if reference is not None:
             texts[self.folder.reference] = reference
@@ -154,6 +149,12 @@ class _Merge:
             path.parent.mkdir(parents=True, exist_ok=True)
             replace_file(path, text)
         return bool(changed)
+
+    def _split(self, items: Iterable[T]) -> tuple[list[T], list[T]]:
+        """Return what belongs to this workload and study, and the rest."""
+        found = list(items)
+        own = [item for item in found if (item.suite_hash, item.workload, item.study) == self.key]
+        return own, [item for item in found if (item.suite_hash, item.workload, item.study) != self.key]
 
     def _check_data(self) -> None:
         """Refuse a result on other data than the reference's."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from ganno_bench.core.records import RunRecord
 from ganno_bench.core.studies import StudyRecord
+from ganno_bench.scoring.checks import check_records
 from ganno_bench.scoring.reference import REFERENCE, REFERENCE_STUDY, ReferenceValues, is_reference
 from ganno_bench.scoring.results import Ruleset, Standings
 from ganno_bench.scoring.standings import standings
@@ -76,10 +77,14 @@ def compare(records: Iterable[RunRecord], baselines: Baselines) -> Comparison:
     Args:
         records: Own records, of one suite.
         baselines: What is committed of it.
+
+    Raises:
+        RecordError: The records cannot be compared among themselves.
     """
     own = list(records)
     if not own or not baselines.reference:
         return Comparison(own)
+    check_records(own)
     if any(record.custom for record in own):
         return Comparison(own, notes=["Custom settings: not compared with the committed baselines."])
     strange = [name for name in dict.fromkeys(r.workload for r in own) if not _same_data(name, own, baselines)]

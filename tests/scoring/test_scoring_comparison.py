@@ -1,6 +1,7 @@
 import pytest
 from fake_records import ENTRIES, fake_benchmark, make_record
 
+from ganno_bench.core.errors import RecordError
 from ganno_bench.core.records import compact_record
 from ganno_bench.core.studies import StudyRecord, TrialRecord
 from ganno_bench.leaderboard.tables import footer, header, main_table
@@ -130,6 +131,12 @@ def test_a_custom_run_is_not_mixed_with_baselines():
     assert (comparison.records, comparison.reference) == (own, {})
     assert "Custom settings: not compared with the committed baselines." in footer(comparison.standings(**OPTIONS))
     assert compare(own, Baselines()).notes == ()  # where there are none, nothing is said
+
+
+def test_records_of_two_suites_are_refused_beside_baselines_too():
+    other = [make_record(suite_hash="beef", workload="other")]
+    with pytest.raises(RecordError, match="records of two suites cannot be compared"):
+        compare([*NEW, *other], BASELINES)
 
 
 def test_the_table_says_which_rows_are_committed_and_how_they_differ():
