@@ -56,7 +56,7 @@ class RunDisplay(RunProgress):
         self._say(f"{title}: running{done}")
 
     def job_started(self, job: Job, n_trials: int) -> None:
-        stage = f"trials {job.trials.start + 1}-{job.trials.stop} of {n_trials}" if job.trials else "report"
+        stage = f"trials {job.trials.start + 1}-{job.trials.stop} of {n_trials}" if job.trials else job.role
         self._live.update(self._task, description=f"{job.workload}  {job.entry}  {stage}")
         if job.workload != self._workload:
             self._workload = job.workload
