@@ -16,6 +16,8 @@ from ganno_bench.leaderboard.evaluation import write_evaluation
 from ganno_bench.leaderboard.evaluation_tables import cells_of
 from ganno_bench.leaderboard.formats import write_tables
 from ganno_bench.leaderboard.plots import write_plots
+from ganno_bench.leaderboard.robustness_formats import write_robustness
+from ganno_bench.scoring.robustness import Robustness, robustness
 from ganno_bench.scoring.standings import Standings, standings
 from ganno_bench.scoring.transfer import TransferCell
 
@@ -44,6 +46,7 @@ class Report:
         standings: Who stands where; None where there is nothing to score against.
         note: Why there are no standings, or an empty string.
         files: What was written, by what it is.
+        robustness: How the entries fare with one factor changed; None where the suite varies nothing.
     """
 
     path: Path
@@ -52,6 +55,7 @@ class Report:
     standings: Standings | None
     note: str
     files: dict[str, Path]
+    robustness: Robustness | None = None
 
 
 @dataclass(frozen=True)
@@ -91,9 +95,12 @@ def run_with_settings(settings: Settings, progress: Progress | None = None) -> R
     except RecordError as error:
         return Report(result.path, result.records, result.failures, None, f"no standings: {error}", files)
     files["table"] = write_tables(table, result.path)[0]
+    varied = robustness(result.records, table)
+    if varied is not None:
+        files["varied"] = write_robustness(varied, result.path)[0]
     write_plots(result.records, table, result.path / "plots")
     files["plots"] = result.path / "plots"
-    return Report(result.path, result.records, result.failures, table, "", files)
+    return Report(result.path, result.records, result.failures, table, "", files, varied)
 
 
 def evaluate(policy: str, suite: str = "transfer", **settings: Any) -> EvaluationReport:

@@ -93,6 +93,10 @@ def report(result: Report) -> None:
         from ganno_bench.leaderboard.formats import to_rich
 
         console.print(to_rich(result.standings))
+    if result.robustness is not None:
+        from ganno_bench.leaderboard.robustness_formats import robustness_rich
+
+        console.print(robustness_rich(result.robustness))
     if result.note:
         console.print(result.note, markup=False, soft_wrap=True)
     for what, path in result.files.items():
