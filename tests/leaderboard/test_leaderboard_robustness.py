@@ -7,6 +7,7 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pytest
 from matplotlib.colors import same_color
 from rich.console import Console
 from varied_records import SETTINGS, varied_benchmark
@@ -114,15 +115,14 @@ def test_no_weight_decay_has_a_place_on_the_axis() -> None:
     result = standings(records, n_resamples=50)
     found = robustness(records, result)
     assert found is not None
-    axes = plot_robustness(found, result).axes[0]
+    axes = plot_robustness(found, result).axes[-2]
     line = next(line for line in axes.get_lines() if line.get_marker() == "o")
     assert list(line.get_xdata()) == [-1, 0, 1]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "1", "10"]
 
 
-def test_it_is_among_the_plots_where_something_was_varied(tmp_path: Path) -> None:
-    names = {path.name for path in write_plots(RECORDS, STANDINGS, tmp_path)}
-    assert {"robustness.png", "robustness.svg"} <= names
+def test_it_is_among_the_plots_where_something_was_varied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ganno_bench.leaderboard.plots.save", lambda figure, stem: [stem])  # to draw takes seconds
     reports = [record for record in RECORDS if record.role == "report"]
-    names = {path.name for path in write_plots(reports, standings(reports, n_resamples=10), tmp_path / "plain")}
-    assert not any(name.startswith("robustness") for name in names)
+    plain = write_plots(reports, standings(reports, n_resamples=10), tmp_path)
+    assert write_plots(RECORDS, STANDINGS, tmp_path) == [*plain, tmp_path / "robustness"]
