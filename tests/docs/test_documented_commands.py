@@ -20,6 +20,7 @@ PAGES = (
     "docs/protocol.md",
     "docs/ganno.md",
     "docs/evaluation.md",
+    "docs/robustness.md",
     "policies/README.md",
     "benchmarks/README.md",
 )
@@ -32,6 +33,7 @@ SLOW = (
     "ganno-bench run quickstart --scheduler policy:",
     "ganno-bench run quickstart --scheduler constant --scheduler step",
     "ganno-bench run headline",
+    "ganno-bench run robustness",
     "ganno-bench run quickstart --scheduler cosine --scheduler policy:",
     "python examples/ganno",
 )
