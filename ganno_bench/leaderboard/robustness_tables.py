@@ -51,7 +51,7 @@ def robustness_table(found: Robustness) -> TextTable:
             *(f"{entry.factors[factor]:+z.1f}" for factor in factors),
             _estimate(entry.mean, entry.low, entry.high),
             f"{entry.worst.score:+z.1f}",
-            setting_label(entry.worst.setting),
+            _short_label(entry.worst.setting),
         )
         for entry in found.entries
     )
@@ -97,11 +97,12 @@ def setting_table(found: Robustness) -> TextTable:
 def robustness_footer(found: Robustness) -> list[str]:
     """Return how to read the tables; one sentence or two per line."""
     seeds = f"{found.n_seeds} report seed{'' if found.n_seeds == 1 else 's'}"
+    workloads = f" and over the {len(found.workloads)} workloads" if len(found.workloads) > 1 else ""
     return [
         f"Own = as reported, on the same {seeds}. Score 0 = Optuna-tuned {REFERENCE} at the workload's own horizon and "
         "batch size, so a longer horizon is worth something to everyone.",
-        f"Mean = over the {len(found.settings)} settings, each of them the mean over runs and over the "
-        f"{len(found.workloads)} workloads; own is not among them. [..] = 95 % stratified bootstrap interval.",
+        f"Mean = over the {len(found.settings)} settings, each of them the mean over runs{workloads}; own is not among "
+        "them. [..] = 95 % stratified bootstrap interval.",
         *found.notes,
     ]
 
@@ -130,6 +131,12 @@ def _numbers(cell: VariedCell) -> list[str]:
 def _label(entry: VariedEntry, found: Robustness) -> str:
     twice = sum(other.entry == entry.entry for other in found.entries) > 1
     return f"{entry.entry} ({entry.ruleset})" if twice else entry.entry
+
+
+def _short_label(setting: Setting) -> str:
+    return (
+        setting_label(setting) if setting.factor is None else f"{_SHORT[setting.factor].lower()} {setting.multiple:g}x"
+    )
 
 
 def _estimate(value: float, low: float | None, high: float | None) -> str:

@@ -39,7 +39,7 @@ def test_a_row_per_entry_says_the_mean_and_the_worst() -> None:
         assert row[0] == entry.entry
         assert float(row[1]) == round(entry.overall[OWN].score, 1)
         assert row[4] == f"{entry.mean:+.1f} [{entry.low:+.1f}, {entry.high:+.1f}]"
-        assert (float(row[5]), row[6]) == (round(entry.worst.score, 1), "base learning rate 10x")
+        assert (float(row[5]), row[6]) == (round(entry.worst.score, 1), "base lr 10x")
     assert table.rows[0][0] == "sturdy_1"
     assert (0, 4) in table.best
     assert (1, 4) not in table.best
@@ -68,7 +68,8 @@ def test_the_formats(tmp_path: Path) -> None:
     console.print(robustness_rich(found))
     shown = console.export_text()
     assert max(map(len, shown.splitlines())) <= 100
-    assert "base learning rate 10x" in shown
+    assert "base lr 10x" in shown
+    assert "over runs and over the 2 workloads; own is not" in " ".join(shown.split())
 
 
 def test_the_csv_has_every_cell() -> None:
