@@ -18,7 +18,9 @@ from ganno_bench.leaderboard.evaluation import write_evaluation
 from ganno_bench.leaderboard.evaluation_tables import cells_of
 from ganno_bench.leaderboard.formats import write_tables
 from ganno_bench.leaderboard.plots import write_plots
+from ganno_bench.leaderboard.robustness_formats import write_robustness
 from ganno_bench.scoring.results import Standings
+from ganno_bench.scoring.robustness import Robustness, robustness
 from ganno_bench.scoring.transfer import TransferCell
 from ganno_bench.workloads.suite import load_suite
 
@@ -50,6 +52,7 @@ class Report:
         standings: Who stands where; None where there is nothing to score against.
         note: Why there are no standings, or an empty string.
         files: What was written, by what it is.
+        robustness: How the entries fare with one factor changed; None where the suite varies nothing.
     """
 
     path: Path
@@ -58,6 +61,7 @@ class Report:
     standings: Standings | None
     note: str
     files: dict[str, Path]
+    robustness: Robustness | None = None
 
 
 @dataclass(frozen=True)
@@ -159,9 +163,12 @@ def _report(result: RunResult, folder: BaselineFolder | None) -> Report:
         note = "\n".join([f"no standings: {error}", *comparison.notes])
         return Report(result.path, result.records, result.failures, None, note, files)
     files["table"] = write_tables(table, result.path)[0]
+    varied = robustness(comparison.records, table)
+    if varied is not None:
+        files["varied"] = write_robustness(varied, result.path)[0]
     write_plots(comparison.records, table, result.path / "plots", comparison.studies)
     files["plots"] = result.path / "plots"
-    return Report(result.path, result.records, result.failures, table, "", files)
+    return Report(result.path, result.records, result.failures, table, "", files, varied)
 
 
 def evaluate(policy: str, suite: str = "transfer", **settings: Any) -> EvaluationReport:

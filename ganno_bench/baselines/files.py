@@ -1,7 +1,7 @@
 """The folder of committed baselines: what lies where, and how it is read.
 
 SCHEDULER.toml                    tuned values with their provenance, and the search space they were found in
-records/SUITE/SCHEDULER.jsonl     report runs, compact
+records/SUITE/SCHEDULER.jsonl     report runs, and varied ones, compact
 studies/SUITE/SCHEDULER.jsonl     tuning studies, in short
 reference.json                    what scores are relative to: tuned cosine, study 0
 
@@ -31,6 +31,7 @@ __all__ = [
     "BaselineFolder",
     "TunedValue",
     "compare_with",
+    "place",
     "read_baselines",
     "read_lines",
     "record_lines",
@@ -183,9 +184,14 @@ def read_lines(model: type[C], file: Path, wanted: Callable[[bytes], bool] = lam
 
 
 def record_lines(records: list[RunRecord]) -> str:
-    """Return report runs as the text of a file, sorted."""
-    ordered = sorted(records, key=lambda r: (r.suite_hash, r.workload, r.study, r.seed))
-    return "".join(dump_record(record) + "\n" for record in ordered)
+    """Return report and varied runs as the text of a file, sorted."""
+    return "".join(dump_record(record) + "\n" for record in sorted(records, key=place))
+
+
+def place(record: RunRecord) -> tuple[str, str, int, str, float, int]:
+    """Return what the runs of an entry are sorted by: suite hash, workload, study, what was varied, seed."""
+    r = record
+    return r.suite_hash, r.workload, r.study, r.factor or "", 1.0 if r.multiple is None else r.multiple, r.seed
 
 
 def study_lines(studies: list[StudyRecord]) -> str:

@@ -14,7 +14,7 @@ import torch
 
 from ganno_bench.baselines.files import BaselineFolder, read_lines
 from ganno_bench.baselines.verify import BaselineSuites
-from ganno_bench.bench.plan import Job, run_seeds
+from ganno_bench.bench.plan import Change, Job, run_seeds
 from ganno_bench.bench.recording import Recorder
 from ganno_bench.core.errors import DatasetError, UserError
 from ganno_bench.core.records import Provenance, RunRecord, compact_record
@@ -140,11 +140,13 @@ def _train(engine: Engine, entry: SchedulerEntry, record: RunRecord) -> RunRecor
     threads = torch.get_num_threads()
     torch.set_num_threads(record.provenance.threads)
     try:
-        seeds = run_seeds("report", record.study, record.seed + 1)[-1:]
+        seeds = run_seeds(record.role, record.study, record.seed + 1)[-1:]
+        change = Change.of_record(record)
+        job = Job(record.workload, entry.name, record.role, 0, range(0), 1, () if change is None else (change,))
+        engine = engine.with_spec(job.spec(engine.workload.spec))
         result = drive(engine, [contestant(entry, record.config)], seeds)
         test = result.population.evaluate(engine.workload.dataset.test.to(engine.device, engine.dtype))
         recorder = Recorder(record.suite, record.suite_hash, record.custom, record.study, engine, entry)
-        job = Job(record.workload, entry.name, "report", 0, range(0), 1)
         (again,) = recorder.records(job, [(record.trial, record.config)], result, test, 0, 0.0)
         return again
     finally:
@@ -184,5 +186,6 @@ def _differing(before: Provenance, now: Provenance) -> list[str]:
     return [name for name, holds in same.items() if not holds]
 
 
-def _entry_of(record: RunRecord) -> tuple[str, str, str, str, int]:
-    return record.suite_hash, record.workload, record.scheduler, record.ruleset, record.study
+def _entry_of(record: RunRecord) -> tuple[object, ...]:
+    r = record
+    return r.suite_hash, r.workload, r.scheduler, r.ruleset, r.study, r.factor, r.multiple

@@ -16,6 +16,7 @@ from ganno_bench.baselines.files import (
     BaselineFile,
     BaselineFolder,
     TunedValue,
+    place,
     read_lines,
     record_lines,
     slug,
@@ -109,7 +110,8 @@ class _Merge:
             f"{self.entry.name} on {done.spec.id!r} of {self.suite}@{done.config.suite_hash}, study {self.key[2]}"
         )
         self.toml = folder.toml(self.entry.name)
-        self.reports = [compact_record(record) for record in done.records if record.role == "report"]
+        self.runs = [compact_record(record) for record in done.records if record.role != "tuning"]
+        self.reports = [record for record in self.runs if record.role == "report"]
         self.study = _study_of(done)
         self.value = _value_of(done, self.reports, self.study)
         self.is_reference = is_reference(self.reports[0])
@@ -128,7 +130,7 @@ class _Merge:
         reference = self._new_reference(stale)
         differs = (
             (bool(values) and _result(values[0]) != _result(self.value))
-            or (bool(records) and _essence(records) != _essence(self.reports))
+            or (bool(records) and _essence(records) != _essence(self.runs))
             or (bool(studies) and studies != new_studies)
         )
         if differs and not self.replace:
@@ -137,7 +139,7 @@ class _Merge:
             values, records, studies = [], [], []
         texts = {
             studies_file: study_lines([*other_studies, *(studies or new_studies)]),
-            records_file: record_lines([*other_records, *(records or self.reports)]),
+            records_file: record_lines([*other_records, *(records or self.runs)]),
             self.toml: self._file(file, [*other_values, *(values or [self.value])]).text(),
         }
         if reference is not None:
@@ -265,10 +267,22 @@ def _result(value: TunedValue) -> dict[str, Any]:
 
 
 def _essence(records: Sequence[RunRecord]) -> list[Any]:
-    """Return what of report runs a repetition must give again."""
+    """Return what of report and varied runs a repetition must give again."""
     return [
-        (r.seed, r.trial, r.code_hash, r.dataset_fingerprint, r.config, r.status, r.metrics, r.curve)
-        for r in sorted(records, key=lambda record: record.seed)
+        (
+            r.role,
+            r.factor,
+            r.multiple,
+            r.seed,
+            r.trial,
+            r.code_hash,
+            r.dataset_fingerprint,
+            r.config,
+            r.status,
+            r.metrics,
+            r.curve,
+        )
+        for r in sorted(records, key=place)
     ]
 
 

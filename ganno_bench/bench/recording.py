@@ -77,6 +77,7 @@ class Recorder:
         records = []
         for run in range(result.population.n_runs):
             trial, config = configs[run // job.n_seeds]
+            change = job.changes[run // job.n_seeds] if job.changes else None
             kept = [index for index, row in enumerate(traces[:, run]) if bool(row.isfinite().all())]
             # The last update may have ruined the parameters, which only the evaluation after it shows.
             diverged = diverged_at[run] >= 0 or not math.isfinite(val[-1][run])
@@ -103,6 +104,8 @@ class Recorder:
                     role=job.role,
                     trial=trial,
                     seed=run % job.n_seeds,
+                    factor=None if change is None else change.factor,
+                    multiple=None if change is None else change.multiple,
                     config=config,
                     status="diverged" if diverged else "completed",
                     diverged_at=at if diverged else None,

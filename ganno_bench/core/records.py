@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from ganno_bench.core.config import Config
 from ganno_bench.core.errors import RecordError
@@ -16,6 +16,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "Cost",
     "Curve",
+    "Factor",
     "LrTrace",
     "Metrics",
     "Provenance",
@@ -31,6 +32,8 @@ __all__ = [
 SCHEMA_VERSION = 1
 
 C = TypeVar("C", bound=Config)
+Factor = Literal["base_lr", "weight_decay", "horizon", "batch_size"]
+"""What a varied run changes of an entry's own configuration, or of its workload."""
 
 
 class Metrics(Config):
@@ -42,7 +45,7 @@ class Metrics(Config):
     val_error: float | None
     """Share of wrong predictions, in [0, 1]."""
     test_loss: float | None
-    """None for tuning runs, too: only the report's runs are evaluated on test data."""
+    """None for tuning runs, too: they are never evaluated on test data."""
     test_error: float | None
 
 
@@ -108,11 +111,16 @@ class RunRecord(Config):
     ruleset: Literal["tuned", "zero-shot"]
     study: int
     """Index of the independent tuning study."""
-    role: Literal["tuning", "report"]
+    role: Literal["tuning", "report", "varied"]
+    """`varied`: the report once more, on the first of its seeds, with one factor changed."""
     trial: int
-    """Index of the trial in its study; for a report, of the trial that won."""
+    """Index of the trial in its study; for a report and what is varied of it, of the trial that won."""
     seed: Annotated[int, Field(ge=0)]
-    """Index of the seed within its role."""
+    """Index of the seed within its role; that of a varied run is the report's."""
+    factor: Factor | None = Field(default=None, exclude_if=lambda value: value is None)
+    """What a varied run changes; None for others."""
+    multiple: float | None = Field(default=None, validate_default=True, exclude_if=lambda value: value is None)
+    """Its value over the report's; None for others."""
     config: dict[str, float | int | str | bool]
     """`base_lr`, `weight_decay` and the scheduler's hyperparameters."""
     status: Literal["completed", "diverged"]
@@ -127,6 +135,14 @@ class RunRecord(Config):
     """`package.Class` of the released optimizer that replaced the workload's; None where it was kept."""
     cost: Cost
     provenance: Provenance
+
+    @field_validator("multiple")
+    @classmethod
+    def _goes_with_its_role(cls, multiple: float | None, known: ValidationInfo) -> float | None:
+        given = {known.data.get("role") == "varied", known.data.get("factor") is not None, multiple is not None}
+        if len(given) > 1:
+            raise ValueError("varied runs, and no others, have a factor and a multiple")
+        return multiple
 
     @property
     def objective(self) -> float:

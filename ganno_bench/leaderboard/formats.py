@@ -19,6 +19,7 @@ from ganno_bench.scoring.results import Row, Standings
 
 __all__ = [
     "escape_markdown",
+    "latex_table",
     "markdown_table",
     "rich_table",
     "to_csv",
@@ -157,7 +158,7 @@ def to_latex(standings: Standings) -> str:
         for ruleset in standings.tables:
             table = make(standings, ruleset)
             label = f"tab:{standings.suite}-{ruleset}{'-workloads' if make is workload_table else ''}"
-            parts.append(_latex_table(table, label))
+            parts.append(latex_table(table, label))
     return "\n\n".join(parts) + "\n"
 
 
@@ -220,7 +221,8 @@ def escape_markdown(text: str) -> str:
     return re.sub(r"([\\|*_`<])", r"\\\1", text)
 
 
-def _latex_table(table: TextTable, label: str) -> str:
+def latex_table(table: TextTable, label: str) -> str:
+    """Return a `table` environment for the `booktabs` package, the best cells bold."""
     spec = "".join("r" if column.numeric else "l" for column in table.columns)
     lines = [" & ".join(_escape_latex(column.title) for column in table.columns) + r" \\"]
     for index, row in enumerate(table.rows):

@@ -16,12 +16,14 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from ganno_bench.core.records import RunRecord
 from ganno_bench.core.studies import StudyRecord
 from ganno_bench.leaderboard.ladders import plot_ladders
+from ganno_bench.leaderboard.robustness_plot import plot_robustness
 from ganno_bench.leaderboard.style import RC, Look, headline, legend, log_ticks, looks, panels, save
 from ganno_bench.scoring.budget import budget_scores, trials_to_match
 from ganno_bench.scoring.checks import check_records
 from ganno_bench.scoring.metrics import FloatArray, clipped_loss, performance_profile, validation_curves
 from ganno_bench.scoring.reference import REFERENCE
 from ganno_bench.scoring.results import Row, Standings
+from ganno_bench.scoring.robustness import robustness
 
 __all__ = [
     "plot_budget",
@@ -55,6 +57,7 @@ def write_plots(
     """
     out_dir.mkdir(parents=True, exist_ok=True)
     checked = check_records(records)
+    varied = robustness(checked, standings)
     figures = {
         "scores": plot_scores(standings),
         "ladders": plot_ladders(standings),
@@ -62,6 +65,7 @@ def write_plots(
         "learning-rates": plot_learning_rates(checked, standings),
         "budget": plot_budget(checked, standings, studies),
         "profiles": plot_profiles(checked, standings),
+        "robustness": None if varied is None else plot_robustness(varied, standings),
     }
     return [path for name, figure in figures.items() if figure is not None for path in save(figure, out_dir / name)]
 

@@ -154,7 +154,7 @@ class _Scorer:
         for record in records:
             if record.role == "report":
                 grouped[record.ruleset, record.scheduler, record.workload].append(record)
-            else:
+            elif record.role == "tuning":
                 trials[record.scheduler, record.workload, record.study].add(record.trial)
         self.entries: dict[_Entry, dict[str, _Runs]] = defaultdict(dict)
         for name in workloads:

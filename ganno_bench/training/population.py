@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ from ganno_bench.training.optimizers import make_optimizer
 from ganno_bench.training.signals import OPTIONAL_SIGNALS, Controls, RunInfo, Signals
 from ganno_bench.workloads.augmentation import Augmentation
 from ganno_bench.workloads.data import Split
+from ganno_bench.workloads.suite import WorkloadSpec
 from ganno_bench.workloads.workload import Workload
 
 __all__ = ["Engine", "Population"]
@@ -79,6 +81,14 @@ class Engine:
         fitting = _CHUNK_BYTES.get(self.device.type, _CHUNK_BYTES["cuda"]) // bytes_per_run
         fitting = max(2, min(fitting, _MAX_CHUNK.get(self.device.type, _MAX_CHUNK["cuda"])))
         self.chunk = fitting if max_population is None else max_population
+
+    def with_spec(self, spec: WorkloadSpec) -> Engine:
+        """Return an engine for another horizon or batch size; network, data, backend and recorded passes are shared."""
+        if spec == self.workload.spec:
+            return self
+        engine = copy.copy(self)
+        engine.workload = replace(self.workload, spec=spec)
+        return engine
 
     def population(
         self,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field
 
 from ganno_bench.core.config import Config, Name, Positive, content_hash, parse_config, read_toml
 from ganno_bench.core.errors import ConfigError, UnknownNameError, did_you_mean
+from ganno_bench.core.records import Factor
 from ganno_bench.core.resources import resource_dir
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "OptimizerSpec",
     "Suite",
     "Task",
+    "Variation",
     "WorkloadSpec",
     "find_suite",
     "load_suite",
@@ -115,6 +117,11 @@ class WorkloadSpec(Config):
     augmentation: AugmentationSpec | None = Field(default=None, exclude_if=lambda value: value is None)
     """Image classification only. Part of the training, not of the data: the dataset's fingerprint doesn't change."""
 
+    def varied(self, factor: Factor, multiple: float) -> Self:
+        """Return the workload with a multiple of its horizon or batch size, in whole numbers; else as it is."""
+        key = {"horizon": "n_updates", "batch_size": "batch_size"}.get(factor)
+        return self if key is None else self.model_copy(update={key: round(getattr(self, key) * multiple)})
+
 
 class Budget(Config):
     """How much tuning everyone gets, and on how many seeds results rest."""
@@ -128,6 +135,31 @@ class Budget(Config):
     """Trials before TPE replaces random search."""
 
 
+_Multiple = Annotated[float, Field(gt=0)]
+
+
+class Variation(Config):
+    """What is varied around each entry's own configuration, one factor at a time.
+
+    Numbers are multiples of the entry's own value (base learning rate, weight decay) or the workload's (horizon, batch
+    size); 1 is the report itself and is not repeated.
+    """
+
+    base_lr: tuple[_Multiple, ...] = ()
+    weight_decay: tuple[Annotated[float, Field(ge=0)], ...] = ()
+    horizon: tuple[_Multiple, ...] = ()
+    """Of the number of updates. The scheduler is told how many there will be."""
+    batch_size: tuple[_Multiple, ...] = ()
+    seeds: Positive = 5
+    """The first so many report seeds are used."""
+
+    @property
+    def settings(self) -> tuple[tuple[Factor, float], ...]:
+        """Every (factor, multiple)."""
+        factors = get_args(Factor)
+        return tuple((factor, multiple) for factor in factors for multiple in getattr(self, factor))
+
+
 class Suite(Config):
     """A set of workloads with a budget, immutable once released."""
 
@@ -136,6 +168,8 @@ class Suite(Config):
     schedulers: Annotated[tuple[str, ...], Field(min_length=1)]
     """Who takes part when nothing else is said."""
     budget: Budget = Budget()
+    variation: Variation | None = Field(default=None, exclude_if=lambda value: value is None)
+    """None: nothing is varied."""
     dataset: dict[str, DatasetSpec]
     workload: Annotated[tuple[WorkloadSpec, ...], Field(min_length=1)]
 
@@ -214,7 +248,32 @@ def load_suite(ref: str) -> Suite:
                 f"{path}: key 'dataset.{key}.graph': {dataset.task} "
                 + ("needs a graph, such as { neighbours = 8 }" if dataset.graph is None else "has no graph")
             )
+    if suite.variation is not None:
+        _check_variation(suite, suite.variation, str(path))
     return suite
+
+
+def _check_variation(suite: Suite, variation: Variation, source: str) -> None:
+    if not variation.settings:
+        raise ConfigError(f"{source}: key 'variation': no factor has a multiple ({', '.join(get_args(Factor))})")
+    for (factor, multiple), count in Counter(variation.settings).items():
+        key = f"{source}: key 'variation.{factor}'"
+        if multiple == 1:
+            raise ConfigError(f"{key}: 1 is the report itself, which is not repeated (value: {multiple:g})")
+        if count > 1:
+            raise ConfigError(f"{key}: {multiple:g} is given {count} times")
+        for workload in suite.workload:
+            varied = workload.varied(factor, multiple)
+            if factor in ("horizon", "batch_size") and (varied == workload or not varied.n_updates * varied.batch_size):
+                raise ConfigError(
+                    f"{key}: {multiple:g} is too close to 0 or 1: it leaves workload {workload.id!r} "
+                    f"{varied.n_updates} updates of {varied.batch_size} examples"
+                )
+    if variation.seeds > suite.budget.report_seeds:
+        raise ConfigError(
+            f"{source}: key 'variation.seeds': there are {suite.budget.report_seeds} report seeds "
+            f"(value: {variation.seeds})"
+        )
 
 
 def _check_augmentation(workload: WorkloadSpec, dataset: DatasetSpec, key: str) -> None:

@@ -205,6 +205,59 @@ def test_the_hash_covers_what_affects_results_and_nothing_else(tmp_path: Path) -
     assert len(hashes) == 10
 
 
+VARIATION = """
+[variation]
+base_lr = [0.1, 10.0]
+horizon = [0.5]
+"""
+
+
+def test_a_suite_that_varies_nothing_says_nothing_of_it(tmp_path: Path) -> None:
+    plain, varied = load(tmp_path), load(tmp_path, "\n[budget]", f"{VARIATION}\n[budget]")
+    assert plain.variation is None
+    assert "variation" not in plain.model_dump()
+    assert plain.hash != varied.hash
+    assert varied.variation is not None
+    assert varied.variation.settings == (("base_lr", 0.1), ("base_lr", 10.0), ("horizon", 0.5))
+    assert varied.variation.seeds == 5
+    # As released, before there was such a thing.
+    released = {"quickstart": "1bf7f12c0eafa428", "headline": "98f82bf0dbb192c0", "transfer": "43cc9bc8dbd3d77d"}
+    assert {name: load_suite(name).hash for name in released} == released
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("base_lr", "base_rl", "unknown key 'variation.base_rl'; did you mean 'base_lr'?"),
+        ("10.0", "0.0", "key 'variation.base_lr[1]': Input should be greater than 0 (value: 0.0)"),
+        ("10.0", "1.0", "key 'variation.base_lr': 1 is the report itself, which is not repeated (value: 1)"),
+        ("10.0", "0.1", "key 'variation.base_lr': 0.1 is given 2 times"),
+        (
+            "horizon = [0.5]",
+            "horizon = [0.01]",
+            "key 'variation.horizon': 0.01 is too close to 0 or 1: it leaves workload 'small' 0 updates of 8 examples",
+        ),
+        (
+            "horizon",
+            "seeds = 2\nbatch_size = [1.01]\nhorizon",
+            "key 'variation.batch_size': 1.01 is too close to 0 or 1: it leaves workload 'small' 10 updates of 8 examp",
+        ),
+        ("horizon", "seeds = 11\nhorizon", "key 'variation.seeds': there are 10 report seeds (value: 11)"),
+        (
+            "base_lr = [0.1, 10.0]\nhorizon = [0.5]",
+            "seeds = 2",
+            "key 'variation': no factor has a multiple (base_lr, weight_decay, horizon, batch_size)",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_variation(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in VARIATION
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, "\n[budget]", VARIATION.replace(old, new) + "\n[budget]")
+    assert str(caught.value).startswith(f"{tmp_path / 'mine.toml'}: {message}")
+    assert "\n" not in str(caught.value)
+
+
 def test_the_projects_own_suites_are_valid() -> None:
     assert "quickstart" in suite_names()
     for name in suite_names():

@@ -22,6 +22,7 @@ PAGES = (
     "docs/evaluation.md",
     "docs/models.md",
     "docs/baselines.md",
+    "docs/robustness.md",
     "policies/README.md",
     "benchmarks/README.md",
 )
@@ -35,6 +36,7 @@ SLOW = (
     "ganno-bench run quickstart --scheduler policy:",
     "ganno-bench run quickstart --scheduler constant --scheduler step",
     "ganno-bench run headline",
+    "ganno-bench run robustness",
     "ganno-bench run quickstart --scheduler cosine --scheduler policy:",
     "python examples/ganno",
 )
