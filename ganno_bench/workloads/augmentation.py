@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ganno_bench.core.errors import ConfigError
 from ganno_bench.workloads.data import Dataset
@@ -54,9 +55,10 @@ class Augmentation:
             raise ConfigError(f"dataset {dataset.name!r} does not say what black is, which a crop pads with")
         self._shifts = 2 * spec.crop + 1  # along one side
         self.n_views = (2 if spec.flip else 1) * self._shifts**2
-        # Pixel i of a view is pixel i + shift of its image, where there is one.
-        self._rows = torch.arange(height, device=device) - spec.crop
-        self._columns = torch.arange(width, device=device) - spec.crop
+        # Where each pixel of an image and of its mirror image comes from; black is the pixel after the last one.
+        own = torch.arange(height * width).view(height, width)
+        frames = F.pad(torch.stack([own, own.flip(1)]), [spec.crop] * 4, value=own.numel()).to(device)
+        self._sources = frames.unfold(1, height, 1).unfold(2, width, 1)  # (flip, shift, shift, height, width), no copy
         self._black = torch.tensor(dataset.black or (0.0,), dtype=torch.float32).to(device, dtype)[:, None]
 
     def draw(self, generator: torch.Generator, n_updates: int, batch_size: int) -> Tensor:
@@ -77,22 +79,15 @@ class Augmentation:
 
         Args:
             images: Shape (..., channels, height, width).
-            views: Which one of each: flip, vertical and horizontal shift as the digits of an index, shape (...).
+            views: Which one of each, shape (...): flip, vertical and horizontal shift are the digits of its index. What
+                is flipped is flipped first and then cropped.
 
         Returns:
             Shape (..., channels, height, width), contiguous.
         """
-        height, width = images.shape[-2:]
-        n_pixels = height * width
         flip, shift = views // self._shifts**2, views % self._shifts**2
-        rows = self._rows + (shift // self._shifts)[..., None]  # (..., height)
-        columns = self._columns + (shift % self._shifts)[..., None]  # (..., width)
-        # A crop of the mirror image, not the mirror image of a crop, which is distributed alike.
-        columns = torch.where(flip.bool()[..., None], width - 1 - columns, columns)
-        # Whatever lies outside of the image is the pixel after its last one, which is black.
-        rows = torch.where((rows >= 0) & (rows < height), rows * width, n_pixels)
-        columns = torch.where((columns >= 0) & (columns < width), columns, n_pixels)
-        source = (rows[..., :, None] + columns[..., None, :]).clamp_(max=n_pixels).flatten(-2)
+        source = self._sources[flip, shift // self._shifts, shift % self._shifts].flatten(-2)  # (..., height * width)
         flat = images.flatten(-2)
+        index = source[..., None, :].expand_as(flat)
         flat = torch.cat([flat, self._black.expand(*flat.shape[:-1], 1)], dim=-1)
-        return flat.gather(-1, source[..., None, :].expand(*images.shape[:-2], n_pixels)).view(images.shape)
+        return flat.gather(-1, index).view(images.shape)
