@@ -75,11 +75,15 @@ class BaselineWriter:
     def write(self, done: Finished) -> None:
         """Write one entry on one workload; a zero-shot entry, which is not tuned, has study 0 only.
 
+        Nothing is written where the data differ from place to place.
+
         Raises:
             BaselineError: The run is custom, or contradicts what is there; nothing was changed.
         """
         self.check_budget(done.config.custom)
-        if done.entry.zero_shot and done.config.study != REFERENCE_STUDY:
+        if done.suite.dataset[done.spec.dataset].local or (
+            done.entry.zero_shot and done.config.study != REFERENCE_STUDY
+        ):
             return
         self.folder.path.mkdir(parents=True, exist_ok=True)
         with FileLock(self.folder.path / ".lock"):

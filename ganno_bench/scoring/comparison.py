@@ -71,8 +71,9 @@ class Comparison:
 def compare(records: Iterable[RunRecord], baselines: Baselines) -> Comparison:
     """Put own runs beside the committed baselines of their suite.
 
-    Workloads that have no committed reference, or one on other data, are left out, unless they are all there is: then
-    there is no comparison with the baselines.
+    A workload that has no committed reference, or one on other data, is scored relative to the own runs of tuned
+    cosine, if there are any, and left out otherwise. Where no workload can be compared with the baselines, the own
+    runs stand alone.
 
     Args:
         records: Own records, of one suite.
@@ -88,10 +89,11 @@ def compare(records: Iterable[RunRecord], baselines: Baselines) -> Comparison:
     if any(record.custom for record in own):
         return Comparison(own, notes=["Custom settings: not compared with the committed baselines."])
     strange = [name for name in dict.fromkeys(r.workload for r in own) if not _same_data(name, own, baselines)]
-    kept = [record for record in own if record.workload not in strange]
-    notes = _about_strange(strange, own, baselines)
-    if not kept:
-        return Comparison(own, notes=notes)
+    if all(record.workload in strange for record in own):
+        return Comparison(own, notes=_about_strange(strange, (), own, baselines))
+    own_reference = {record.workload for record in own if record.workload in strange and is_reference(record)}
+    notes = _about_strange(strange, own_reference, own, baselines)
+    kept = [record for record in own if record.workload not in strange or record.workload in own_reference]
     mine = {(record.ruleset, record.scheduler) for record in kept}
     usable = {name: values for name, values in baselines.reference.items() if name not in strange}
     runs = [
@@ -106,7 +108,10 @@ def compare(records: Iterable[RunRecord], baselines: Baselines) -> Comparison:
         records=[*kept, *committed],
         studies=[s for s in baselines.studies if s.workload in usable and ("tuned", s.scheduler) not in mine],
         reference={name: values.loss for name, values in usable.items()},
-        reference_runs=[run for run in runs if is_reference(run) and run.study == REFERENCE_STUDY],
+        reference_runs=[
+            *(run for run in runs if is_reference(run) and run.study == REFERENCE_STUDY),
+            *(run for run in own if run.workload in own_reference and is_reference(run)),
+        ],
         baselines=frozenset((run.ruleset, run.scheduler) for run in committed),
         notes=notes,
     )
@@ -118,17 +123,25 @@ def _same_data(workload: str, own: Sequence[RunRecord], baselines: Baselines) ->
     return {r.dataset_fingerprint for r in own if r.workload == workload} == {baselines.reference[workload].fingerprint}
 
 
-def _about_strange(names: Sequence[str], own: Sequence[RunRecord], baselines: Baselines) -> list[str]:
-    if not names:
-        return []
-    other = [name for name in names if name in baselines.reference]
-    without = [name for name in names if name not in baselines.reference]
-    reasons = [f"{', '.join(other)} (other data than the baselines')"] if other else []
-    reasons += [f"{', '.join(without)} (no committed reference)"] if without else []
-    return [
-        f"Not compared with the baselines: {'; '.join(reasons)}. For a reference of your own: "
-        f"ganno-bench run {own[0].suite} --scheduler {REFERENCE} --no-baselines, into the same --out."
-    ]
+def _about_strange(
+    names: Sequence[str], own_reference: Collection[str], own: Sequence[RunRecord], baselines: Baselines
+) -> list[str]:
+    def listed(names: Sequence[str]) -> str:
+        other = [name for name in names if name in baselines.reference]
+        without = [name for name in names if name not in baselines.reference]
+        reasons = [f"{', '.join(other)} (other data than the baselines')"] if other else []
+        reasons += [f"{', '.join(without)} (no committed reference)"] if without else []
+        return "; ".join(reasons)
+
+    notes = []
+    if covered := [name for name in names if name in own_reference]:
+        notes.append(f"Compared with the {REFERENCE} of these runs alone: {listed(covered)}.")
+    if left_out := [name for name in names if name not in own_reference]:
+        notes.append(
+            f"Not compared with the baselines: {listed(left_out)}. For a reference of your own: "
+            f"ganno-bench run {own[0].suite} --scheduler {REFERENCE} --no-baselines, into the same --out."
+        )
+    return notes
 
 
 def _about_committed(committed: Sequence[RunRecord], own: Sequence[RunRecord]) -> str:

@@ -97,6 +97,8 @@ def open_source(spec: DatasetSpec, data_dirs: Sequence[Path], suite_dir: Path | 
     if source in EMBEDDED.entries() or ".py:" in source:
         return Source(f"embedded dataset {source!r}", _call(source), registered=True)
     folder = _find_folder(source, data_dirs, suite_dir)
+    if folder is None and spec.folder is not None:
+        folder = _find_folder(spec.folder, data_dirs, suite_dir)
     if folder is not None:
         return Source(f"folder {str(folder)!r}", _read_folder(folder, spec.config))
     path = _expand(source)

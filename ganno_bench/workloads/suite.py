@@ -57,6 +57,11 @@ class DatasetSpec(Config):
     """Configuration of a hub dataset, such as `wikitext-2-v1`."""
     revision: str | None = None
     """Revision of a hub dataset, such as `refs/convert/parquet` where the main one needs a loading script."""
+    folder: str | None = None
+    """Name of a folder in the data folders that may stand in for a hub dataset of another name."""
+    local: bool = False
+    """Whether the content differs from place to place, by the release of Python or by the copy: results on it are not
+    committed, each place has a reference of its own."""
     train_split: str = "train"
     validation_split: str | None = None
     """None: cut from the training split, by a hash of each row's content."""
@@ -175,8 +180,12 @@ class Suite(Config):
 
     @property
     def hash(self) -> str:
-        """Hash of all that affects results: everything but the description and the default entries."""
-        return content_hash(self.model_dump(mode="json", exclude={"description", "schedulers"}))
+        """Hash of all that affects results: everything but the description, the default entries, and where data lie.
+
+        Which data there were is in the fingerprints of the records.
+        """
+        apart: dict[str, Any] = {"dataset": {"__all__": {"folder", "local"}}, "description": True, "schedulers": True}
+        return content_hash(self.model_dump(mode="json", exclude=apart))
 
     def find_workload(self, workload_id: str) -> WorkloadSpec:
         """Return the workload with this id.

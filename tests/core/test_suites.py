@@ -212,6 +212,11 @@ horizon = [0.5]
 """
 
 
+def test_where_data_lie_is_not_part_of_the_hash(tmp_path: Path) -> None:
+    source = 'source = "digits"'
+    assert load(tmp_path, source, f'{source}\nlocal = true\nfolder = "copy"').hash == load(tmp_path).hash
+
+
 def test_a_suite_that_varies_nothing_says_nothing_of_it(tmp_path: Path) -> None:
     plain, varied = load(tmp_path), load(tmp_path, "\n[budget]", f"{VARIATION}\n[budget]")
     assert plain.variation is None

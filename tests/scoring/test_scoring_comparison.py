@@ -116,6 +116,28 @@ def test_a_workload_without_a_committed_reference_is_left_out_too():
     assert "char-transformer (no committed reference)" in comparison.notes[0]
 
 
+def test_such_a_workload_is_compared_with_an_own_cosine_if_there_is_one():
+    reference = {"mlp-depth-2": BASELINES.reference["mlp-depth-2"]}
+    cosine = [r for r in ALL if r.scheduler == "cosine" and r.workload == "char-transformer"]
+    comparison = compare([*NEW, *cosine], Baselines(COMMITTED, BASELINES.studies, reference))
+    assert comparison.notes[0] == (
+        "Compared with the cosine of these runs alone: char-transformer (no committed reference)."
+    )
+    result = comparison.standings(**OPTIONS)
+    assert result.workloads == ("char-transformer", "mlp-depth-2")
+    assert result.committed == {"mlp-depth-2"}
+    own = [r for r in NEW if r.workload == "char-transformer"]
+    alone = compare([*own, *cosine], Baselines()).standings(**OPTIONS)
+    assert (
+        result.cells["tuned", "one-cycle", "char-transformer"] == alone.cells["tuned", "one-cycle", "char-transformer"]
+    )
+    (row,) = [row for row in result.tables["tuned"] if row.entry == "one-cycle"]
+    assert row.rank == 1
+    committed = [row for row in result.tables["tuned"] if row.baseline]
+    assert committed
+    assert all((row.rank, row.n_workloads) == (None, 1) for row in committed)
+
+
 def test_where_no_workload_can_be_compared_the_run_stands_alone():
     own = [r.model_copy(update={"dataset_fingerprint": "0dd"}) for r in ALL]
     comparison = compare(own, BASELINES)
