@@ -15,7 +15,7 @@ from ganno_bench.workloads.suite import DatasetSpec
 
 __all__ = ["cache_key"]
 
-_LIBRARIES = ("datasets", "numpy", "pillow", "torch")
+_LIBRARIES = ("datasets", "numpy", "pillow", "tokenizers", "torch")
 
 
 def cache_key(spec: DatasetSpec, splits: Mapping[str, Any]) -> str | None:

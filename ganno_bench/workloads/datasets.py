@@ -19,7 +19,7 @@ from ganno_bench.workloads.fingerprint import Rows, canonical_text, fingerprint,
 from ganno_bench.workloads.image_encoding import encode_images
 from ganno_bench.workloads.sources import Source, data_directories, list_datasets, open_source
 from ganno_bench.workloads.suite import DatasetSpec
-from ganno_bench.workloads.text_encoding import Vocabulary, VocabularyEncoder, first_tokens, tokenize
+from ganno_bench.workloads.text_encoding import first_tokens, learn_encoder
 
 __all__ = ["EMBEDDED", "data_directories", "list_datasets", "load_dataset"]
 
@@ -52,6 +52,8 @@ def load_dataset(
     load = _load_language_modelling if spec.task == "language-modelling" else _load_classification
     folder = cache_folder()
     try:
+        if wrong := spec.vocab_size_error:
+            raise DatasetError(f"vocab_size {wrong}")
         source = open_source(spec, data_dirs, suite_file_dir)
         try:
             splits = _splits(spec, source)
@@ -83,8 +85,9 @@ def _load_classification(name: str, spec: DatasetSpec, splits: Mapping[str, Any]
         inputs = encode_images({role: kept.inputs for role, kept in rows.items()}, spec.image_size, spec.grayscale)
         shape = TaskShape("image", tuple(inputs["train"].shape[1:]), None, n_classes, next_token=False)
     else:
-        tokens = (tokenize(text, spec.tokenizer, spec.sequence_length) for text in rows["train"].inputs)
-        encoder = VocabularyEncoder(spec.tokenizer, Vocabulary.count(tokens, spec.vocab_size, n_reserved=2))
+        encoder = learn_encoder(
+            rows["train"].inputs, spec.tokenizer, spec.vocab_size, spec.n_reserved, spec.sequence_length
+        )
         inputs = {role: encoder.encode_padded(kept.inputs, spec.sequence_length) for role, kept in rows.items()}
         shape = TaskShape("tokens", (spec.sequence_length,), len(encoder), n_classes, next_token=False)
     examples = {role: Examples(inputs[role], torch.tensor(kept.labels)) for role, kept in rows.items()}
@@ -98,9 +101,7 @@ def _load_language_modelling(name: str, spec: DatasetSpec, splits: Mapping[str, 
         n_train = round((1 - spec.validation_fraction) * len(texts["train"]))
         texts["train"], texts["validation"] = texts["train"][:n_train], texts["train"][n_train:]
     texts = {role: first_tokens(texts[role], spec.tokenizer, cap) for role, cap in _caps(spec).items()}
-    tokens = tokenize(texts["train"], spec.tokenizer)
-    encoder = VocabularyEncoder(spec.tokenizer, Vocabulary.count([tokens], spec.vocab_size, n_reserved=1))
-    del tokens
+    encoder = learn_encoder([texts["train"]], spec.tokenizer, spec.vocab_size, spec.n_reserved)
     streams = {role: TokenStream(encoder.encode(text), spec.sequence_length) for role, text in texts.items()}
     for role, stream in streams.items():
         if (n_tokens := len(stream.tokens)) <= spec.sequence_length:

@@ -1,4 +1,4 @@
-"""Texts -> token ids: tokenizers, and a vocabulary that is counted on training data."""
+"""Texts -> token ids: tokenizers, and what is learned for them from training data alone."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["TextEncoder", "Tokenizer", "Vocabulary", "VocabularyEncoder", "first_tokens", "tokenize"]
+from ganno_bench.workloads.bpe import BytePairEncoder
 
-Tokenizer = Literal["char", "word"]
+__all__ = ["TextEncoder", "Tokenizer", "Vocabulary", "VocabularyEncoder", "first_tokens", "learn_encoder", "tokenize"]
+
+Tokenizer = Literal["char", "word", "bpe"]
 
 _WORD = re.compile(r"\w+|[^\w\s]")
 """A run of letters, digits and underscores, or any other single character that is no white space."""
@@ -26,7 +28,7 @@ _CHARACTERS_PER_TOKEN = 8
 """More than most texts have, blanks included; that others are read twice is all that hangs on it."""
 
 
-def tokenize(text: str, tokenizer: Tokenizer, n_tokens: int | None = None) -> Sequence[str]:
+def tokenize(text: str, tokenizer: Literal["char", "word"], n_tokens: int | None = None) -> Sequence[str]:
     """Return a text's tokens: its characters, or its lower-cased words and punctuation marks.
 
     A word is a run of letters, digits and underscores; a punctuation mark is any other single character but white
@@ -47,8 +49,11 @@ def tokenize(text: str, tokenizer: Tokenizer, n_tokens: int | None = None) -> Se
 
 
 def first_tokens(text: str, tokenizer: Tokenizer, n_tokens: int | None) -> str:
-    """Return the beginning of a text that has its first `n_tokens` tokens, or all of it where it has no more."""
-    if n_tokens is None or tokenizer == "char":
+    """Return the beginning of a text that has its first `n_tokens` tokens, or all of it where it has no more.
+
+    For `bpe`, whose tokens are learned from what is left, it is that many characters.
+    """
+    if n_tokens is None or tokenizer != "word":
         return text[:n_tokens]
     last = next(islice(_WORD.finditer(text), n_tokens - 1, None), None)
     return text if last is None else text[: last.end()]
@@ -101,7 +106,7 @@ class Vocabulary:
 
 
 class TextEncoder(Protocol):
-    """What turns texts into token ids, made from the training split alone."""
+    """What turns texts into token ids."""
 
     def __len__(self) -> int:
         """Return the number of ids, the reserved ones included."""
@@ -117,7 +122,7 @@ class TextEncoder(Protocol):
 class VocabularyEncoder:
     """A `TextEncoder` that looks tokens up in a vocabulary."""
 
-    tokenizer: Tokenizer
+    tokenizer: Literal["char", "word"]
     vocabulary: Vocabulary
 
     def __len__(self) -> int:
@@ -132,6 +137,25 @@ class VocabularyEncoder:
             ids = self.vocabulary.encode(tokenize(text, self.tokenizer, length))
             row[: len(ids)] = ids
         return torch.from_numpy(encoded)
+
+
+def learn_encoder(
+    texts: Iterable[str], tokenizer: Tokenizer, vocab_size: int | None, n_reserved: int, n_tokens: int | None = None
+) -> TextEncoder:
+    """Return an encoder that knows the tokens of texts.
+
+    Args:
+        texts: The training split.
+        tokenizer: Which tokens.
+        vocab_size: Largest number of ids; None, except for `bpe`: as many as there are tokens.
+        n_reserved: How many of the first ids stand for no token of their own.
+        n_tokens: How many tokens of each text will be encoded; a vocabulary is counted on those.
+    """
+    if tokenizer == "bpe":
+        assert vocab_size is not None
+        return BytePairEncoder.train(texts, vocab_size, n_reserved)
+    tokens = (tokenize(text, tokenizer, n_tokens) for text in texts)
+    return VocabularyEncoder(tokenizer, Vocabulary.count(tokens, vocab_size, n_reserved))
 
 
 def _words(text: str) -> list[str]:

@@ -77,6 +77,21 @@ def test_what_is_not_said_has_its_default(tmp_path: Path) -> None:
         ('"language-modelling"', '"modelling"', "key 'dataset.prose.task': Input should be 'image-classification', "),
         ('target = "label"', "", "key 'dataset.pictures.target': image-classification needs the name of the label"),
         ('input = "text"', 'input = "text"\ntarget = "x"', "key 'dataset.prose.target': language-modelling has no lab"),
+        (
+            'input = "text"',
+            'input = "text"\ntokenizer = "bpe"',
+            "key 'dataset.prose.vocab_size' is missing; tokenizer 'bpe' needs at least 256 ids (256 for bytes), more",
+        ),
+        (
+            'input = "text"',
+            'input = "text"\ntokenizer = "bpe"\nvocab_size = 100',
+            "key 'dataset.prose.vocab_size' is too small: 100; tokenizer 'bpe' needs at least 256 ids",
+        ),
+        (
+            'input = "text"',
+            'input = "text"\ntokenizer = "bep"',
+            "key 'dataset.prose.tokenizer': Input should be 'char', ",
+        ),
         ('dataset = "prose"', 'dataset = "prse"', "key 'workload[1].dataset': no dataset 'prse' is declared; did you"),
         ('id = "large"', 'id = "small"', "key 'workload': id 'small' is given 2 times"),
         ('family = "transformer", ', "", "key 'workload[1].model.family' is missing or no string"),
