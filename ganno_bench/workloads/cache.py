@@ -13,19 +13,20 @@ import uuid
 import zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import platformdirs
 import torch
+from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from ganno_bench.core.errors import DatasetError
 from ganno_bench.workloads.cache_key import cache_key
-from ganno_bench.workloads.data import Dataset, Examples, Split, TaskShape, TokenStream
+from ganno_bench.workloads.data import Dataset, Examples, TokenStream
 from ganno_bench.workloads.suite import DatasetSpec
 
 __all__ = ["MAX_BYTES", "cache_folder", "cached"]
@@ -97,36 +98,45 @@ def _read(path: Path, name: str, task: str) -> Dataset | None:
             return None
         os.utime(path)  # now it is the one that was used last
         about = json.loads(header["dataset"])
-        shape = TaskShape(**{**about["shape"], "input_shape": tuple(about["shape"]["input_shape"])})
-        splits: dict[str, Split] = {}
+        rest = {key: adapter.validate_python(about[key]) for key, adapter in _adapters().items()}
+        splits: dict[str, Any] = {}
         for role in _ROLES:
             own = {key.partition(".")[2]: _widen(value) for key, value in tensors.items() if key.startswith(role)}
-            length = shape.input_shape[0]
-            splits[role] = TokenStream(own["tokens"], length) if shape.next_token else Examples(**own)
-        return Dataset(name, task, about["fingerprint"], shape, **splits, chance_loss=about["chance_loss"])
+            length = rest["shape"].input_shape[0]
+            splits[role] = TokenStream(own["tokens"], length) if rest["shape"].next_token else Examples(**own)
+        return Dataset(name, task, **splits, **rest)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return None
 
 
 def _write(path: Path, dataset: Dataset) -> None:
     """Write an entry in one step: who reads it meanwhile finds all of it or nothing."""
+    splits = {role: getattr(dataset, role) for role in _ROLES}
+    if {type(split) for split in splits.values()} != {TokenStream if dataset.shape.next_token else Examples}:
+        return  # what is no kind that `_read` makes
     tensors = {
         f"{role}.{key}": _narrow(value)
-        for role in _ROLES
-        for key, value in vars(getattr(dataset, role)).items()
+        for role, split in splits.items()
+        for key, value in vars(split).items()
         if isinstance(value, Tensor)
     }
     if sum(tensor.nbytes for tensor in tensors.values()) > MAX_BYTES:
         return
-    about = json.dumps(
-        {"fingerprint": dataset.fingerprint, "shape": asdict(dataset.shape), "chance_loss": dataset.chance_loss}
-    )
+    rest = {key: adapter.dump_python(getattr(dataset, key), mode="json") for key, adapter in _adapters().items()}
+    about = json.dumps(rest)
     unfinished = path.with_suffix(f".{uuid.uuid4().hex}.tmp")
     try:
         save_file(tensors, unfinished, {"dataset": about, "checksum": _checksum(about, tensors)})
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+@cache
+def _adapters() -> dict[str, TypeAdapter[Any]]:
+    """Return how each field of a `Dataset` goes to JSON and back: all but its name, its task and its splits."""
+    types = get_type_hints(Dataset)
+    return {key: TypeAdapter(type_) for key, type_ in types.items() if key not in ("name", "task", *_ROLES)}
 
 
 def _trim(folder: Path) -> None:

@@ -72,7 +72,7 @@ class DatasetSpec(Config):
     def vocab_size_error(self) -> str | None:
         """What is wrong with `vocab_size`, or None."""
         smallest = 256 + self.n_reserved
-        is_text = self.task != "image-classification"
+        is_text = self.task in ("text-classification", "language-modelling")
         if is_text and self.tokenizer == "bpe" and (self.vocab_size is None or self.vocab_size < smallest):
             is_wrong = "is missing" if self.vocab_size is None else f"is too small: {self.vocab_size}"
             padding = ", 1 for padding" if self.n_reserved else ""

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +58,12 @@ def write(folder: Path, spec: DatasetSpec, text: str = "") -> DatasetSpec:
 
 
 def assert_same(one: Dataset, other: Dataset) -> None:
-    assert (one.name, one.task, one.fingerprint) == (other.name, other.task, other.fingerprint)
-    assert (one.shape, one.chance_loss) == (other.shape, other.chance_loss)
-    for role in ("train", "validation", "test"):
+    roles = ("train", "validation", "test")
+    for field in fields(Dataset):
+        assert field.name in roles or getattr(one, field.name) == getattr(other, field.name)
+        assert type(getattr(one, field.name)) is type(getattr(other, field.name))
+    for role in roles:
         a, b = vars(getattr(one, role)), vars(getattr(other, role))
-        assert type(getattr(one, role)) is type(getattr(other, role))
         assert a.keys() == b.keys()
         for key, value in a.items():
             if isinstance(value, torch.Tensor):
