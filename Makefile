@@ -6,7 +6,7 @@ READY := .venv/.ready
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-slow lint benchmark clean
+.PHONY: help install quickstart test test-slow lint benchmark verify clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,9 @@ test-slow: $(READY)  ## the tests marked slow
 
 benchmark: $(READY)  ## time the engine (nothing else should be running)
 	$(BIN)/python benchmarks/engine.py
+
+verify: $(READY)  ## check the committed baselines, and train a sample of them again
+	$(BIN)/ganno-bench verify baselines
 
 clean:  ## remove the environment
 	rm -rf .venv

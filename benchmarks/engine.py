@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ from ganno_bench.training.population import Engine, Population
 from ganno_bench.training.signals import LAYER_SIGNALS, Controls
 from ganno_bench.workloads.data import Examples, Split
 from ganno_bench.workloads.datasets import load_dataset
-from ganno_bench.workloads.suite import find_suite, load_suite
+from ganno_bench.workloads.suite import AugmentationSpec, find_suite, load_suite
 from ganno_bench.workloads.workload import Workload
 
 UPDATES = 60
@@ -77,28 +78,35 @@ def sequential(work: Workload, n_runs: int) -> Callable[[], None]:
     return run
 
 
-def enlarged(work: Workload, size: int) -> Workload:
-    """Return a workload with images of `size` x `size` pixels."""
+def enlarged(work: Workload, size: int, channels: int = 1) -> Workload:
+    """Return a workload with images of `size` x `size` pixels, in so many equal channels."""
 
     def enlarge(split: Split) -> Split:
         assert isinstance(split, Examples)
-        return replace(split, inputs=F.interpolate(split.inputs, (size, size)))
+        return replace(split, inputs=F.interpolate(split.inputs, (size, size)).repeat(1, channels, 1, 1))
 
     data = work.dataset
     splits = {name: enlarge(getattr(data, name)) for name in ("train", "validation", "test")}
-    shape = replace(data.shape, input_shape=(data.shape.input_shape[0], size, size))
-    return replace(work, dataset=replace(data, shape=shape, **splits))
+    shape = replace(data.shape, input_shape=(channels, size, size))
+    assert data.black is not None
+    return replace(work, dataset=replace(data, shape=shape, black=data.black * channels, **splits))
 
 
 def population(
-    work: Workload, n_runs: int, *, backend: str = "auto", needs: tuple[str, ...] = (), updates: int = UPDATES
+    work: Workload,
+    n_runs: int,
+    *,
+    backend: str = "auto",
+    needs: tuple[str, ...] = (),
+    updates: int = UPDATES,
+    n_seeds: int = 2,
 ) -> Callable[[], None]:
-    """Train `n_runs` networks side by side, two of them for each configuration, in decisions of 10 updates."""
+    """Train `n_runs` networks side by side, `n_seeds` of them for each configuration, in decisions of 10 updates."""
     engine = Engine(work, backend=backend)
     n_layers = engine.layout.n_layers
 
     def run() -> None:
-        runs = engine.population([0, 1] * (n_runs // 2) if n_runs > 1 else [0], torch.tensor(1e-4).double(), needs)
+        runs = engine.population([run % n_seeds for run in range(n_runs)], torch.tensor(1e-4).double(), needs)
         lr = torch.full((10, runs.n_runs, n_layers), LR[work.spec.optimizer.name], dtype=torch.float64)
         for _ in range(updates // 10):
             runs.advance(Controls(lr), 10)
@@ -189,6 +197,8 @@ def backends(repetitions: int) -> None:
         "cnn, depth 3, 28x28": enlarged(small, 28),
         "transformer, depth 1": workload("stdlib-chars-transformer-1"),
         "transformer, depth 2": workload("stdlib-chars-transformer-2"),
+        "lstm, depth 1": workload("stdlib-chars-transformer-1", model={"family": "lstm", "depth": 1}),
+        "lstm, depth 2": workload("stdlib-chars-transformer-1", model={"family": "lstm", "depth": 2}),
     }
     for name, work in cases.items():
         contenders = {backend: population(work, 16, backend=backend, updates=20) for backend in ("vmap", "loop")}
@@ -262,6 +272,26 @@ def signals(repetitions: int) -> None:
         print(f"| {name} | 16 | {times['with'] / times['without'] - 1:+.1%} |")
 
 
+def augmentation(repetitions: int) -> None:
+    """What augmentation adds to an update of 16 small MLPs, which is where it weighs most."""
+    print("\n| images | augmentation | seeds | ms per update | augmented | added |")
+    print("| --- | --- | ---: | ---: | ---: | ---: |")
+    cases = ((28, 1, AugmentationSpec(crop=2)), (32, 3, AugmentationSpec(flip=True, crop=4)))
+    for (size, channels, asked), n_seeds in product(cases, (2, 16)):
+        plain = enlarged(workload("digits-mlp-4"), size, channels)
+        augmented = replace(plain, spec=plain.spec.model_copy(update={"augmentation": asked}))
+        contenders = {
+            name: population(work, 16, updates=20, n_seeds=n_seeds)
+            for name, work in (("plain", plain), ("augmented", augmented))
+        }
+        times = {name: seconds / 20 * 1e3 for name, seconds in compare(contenders, repetitions).items()}
+        added = f"{times['augmented'] / times['plain'] - 1:+.0%}"
+        print(
+            f"| {size}x{size}x{channels} | {'flip, ' * asked.flip}crop {asked.crop} | {n_seeds} | "
+            f"{times['plain']:.1f} | {times['augmented']:.1f} | {added} |"
+        )
+
+
 def harness(repetitions: int) -> None:
     """What records, Optuna and its journal add to training: the share of a run that is not spent in the engine."""
     print("\n| workload | engine s | harness s | added |")
@@ -322,6 +352,7 @@ TABLES = {
     "profile": profile,
     "backends": backends,
     "signals": signals,
+    "augmentation": augmentation,
     "harness": harness,
 }
 

@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 from torch import Tensor
 
 from ganno_bench.core.seeding import stream_seed
@@ -111,6 +112,7 @@ def draw(losses: Sequence[Sequence[tuple[int, float]]], results: Sequence[dict[s
         window = max(1, len(values) // 10)
         mean = np.convolve(values, np.full(window, 1 / window), mode="valid")
         left.plot(steps[window - 1 :], mean, label=f"seed {seed}")
+    left.xaxis.set_major_formatter(EngFormatter(sep=""))
     left.set_xlabel("environment steps")
     left.set_ylabel("ln(final loss / chance)")
     left.set_title("Training episodes, running mean: lower is better", fontsize=10)

@@ -3,16 +3,16 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ganno_bench.api import Report, evaluate, load_records, run
+    from ganno_bench.api import Report, evaluate, load_records, run, tune
     from ganno_bench.integrations.torch_loop import GannoScheduler, layer_groups
 
-__all__ = ["GannoScheduler", "Report", "__version__", "evaluate", "layer_groups", "load_records", "run"]
+__all__ = ["GannoScheduler", "Report", "__version__", "evaluate", "layer_groups", "load_records", "run", "tune"]
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
     # Late, so that importing the package costs nothing: torch and optuna come with the first use.
-    if name in ("Report", "evaluate", "load_records", "run"):
+    if name in ("Report", "evaluate", "load_records", "run", "tune"):
         from ganno_bench import api
 
         return getattr(api, name)

@@ -1,23 +1,28 @@
-"""What the command line does, for Python: run a suite, evaluate a policy, read records."""
+"""What the command line does, for Python: run or tune a suite, evaluate a policy, read records."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ganno_bench.baselines.files import BaselineFolder, compare_with
+from ganno_bench.baselines.write import BaselineWriter
 from ganno_bench.bench.evaluation import Evaluation, EvaluationSettings, run_evaluation
 from ganno_bench.bench.progress import Progress
-from ganno_bench.bench.runner import Failure, Settings, run_suite
+from ganno_bench.bench.runner import Failure, RunResult, Settings, run_suite
 from ganno_bench.core.errors import RecordError
 from ganno_bench.core.records import RunRecord, read_records
 from ganno_bench.leaderboard.evaluation import write_evaluation
 from ganno_bench.leaderboard.evaluation_tables import cells_of
 from ganno_bench.leaderboard.formats import write_tables
 from ganno_bench.leaderboard.plots import write_plots
-from ganno_bench.scoring.standings import Standings, standings
+from ganno_bench.leaderboard.robustness_formats import write_robustness
+from ganno_bench.scoring.results import Standings
+from ganno_bench.scoring.robustness import Robustness, robustness
 from ganno_bench.scoring.transfer import TransferCell
+from ganno_bench.workloads.suite import load_suite
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,11 +30,14 @@ if TYPE_CHECKING:
 __all__ = [
     "EvaluationReport",
     "Report",
+    "baselines_folder",
     "evaluate",
     "evaluate_with_settings",
     "load_records",
     "run",
     "run_with_settings",
+    "tune",
+    "tune_with_settings",
 ]
 
 
@@ -44,6 +52,7 @@ class Report:
         standings: Who stands where; None where there is nothing to score against.
         note: Why there are no standings, or an empty string.
         files: What was written, by what it is.
+        robustness: How the entries fare with one factor changed; None where the suite varies nothing.
     """
 
     path: Path
@@ -52,6 +61,7 @@ class Report:
     standings: Standings | None
     note: str
     files: dict[str, Path]
+    robustness: Robustness | None = None
 
 
 @dataclass(frozen=True)
@@ -69,31 +79,96 @@ class EvaluationReport:
     files: dict[str, Path]
 
 
-def run(suite: str, **settings: Any) -> Report:
+def run(suite: str, *, baselines: bool | str | Path = True, **settings: Any) -> Report:
     """Run a suite to its end, or go on where an earlier call stopped; write the tables and plots.
 
     Args:
         suite: Name of a suite, or path to a TOML file.
+        baselines: Whether to compare with the committed baselines, or the folder that they lie in.
         settings: See `Settings`: `schedulers`, `trials`, `out`, `data_dirs`, `device`, ...
 
     Raises:
         UserError: Something in the settings, the suite or the data is wrong.
     """
-    return run_with_settings(Settings(suite, **_with_paths(settings)))
+    return run_with_settings(Settings(suite, **_with_paths(settings)), baselines=baselines)
 
 
-def run_with_settings(settings: Settings, progress: Progress | None = None) -> Report:
+def run_with_settings(
+    settings: Settings, progress: Progress | None = None, *, baselines: bool | str | Path = True
+) -> Report:
     """Run a suite; see `run`."""
-    result = run_suite(settings, progress)
+    return _report(run_suite(settings, progress), baselines_folder(baselines))
+
+
+def tune(
+    suite: str,
+    *,
+    baselines: str | Path | None = None,
+    write_baselines: bool = False,
+    replace: bool = False,
+    **settings: Any,
+) -> Report:
+    """Run a suite as `run` does, and commit what comes out as baselines.
+
+    Args:
+        suite: Name of a suite, or path to a TOML file.
+        baselines: The folder of the baselines; by default the project's.
+        write_baselines: Whether to write into it, whenever an entry is done with a workload.
+        replace: Whether to replace what is there and differs, which is an error otherwise.
+        settings: See `Settings`; `out` is `runs/tune/SUITE/study-N` by default.
+
+    Raises:
+        BaselineError: The settings are not the suite's own, or a result contradicts a committed one.
+        UserError: Something else in the settings, the suite or the data is wrong.
+    """
+    wanted = Settings(suite, **_with_paths(settings))
+    return tune_with_settings(wanted, baselines=baselines, write_baselines=write_baselines, replace_baselines=replace)
+
+
+def tune_with_settings(
+    settings: Settings,
+    progress: Progress | None = None,
+    *,
+    baselines: str | Path | None = None,
+    write_baselines: bool = False,
+    replace_baselines: bool = False,
+) -> Report:
+    """Tune a suite; see `tune`."""
+    suite = load_suite(settings.suite)
+    if settings.out is None:
+        settings = replace(settings, out=Path("runs") / "tune" / suite.name / f"study-{settings.study}")
+    folder = BaselineFolder(Path(baselines)) if baselines else BaselineFolder()
+    if not write_baselines:
+        return _report(run_suite(settings, progress), folder)
+    writer = BaselineWriter(folder, replace=replace_baselines)
+    writer.check_budget(settings.budget(suite) != suite.budget)
+    report = _report(run_suite(settings, progress, writer.write), folder)
+    report.files["baselines"] = folder.path
+    return report
+
+
+def baselines_folder(baselines: bool | str | Path) -> BaselineFolder | None:
+    """Return the folder that a value of the option means: True is the project's, False is none."""
+    if isinstance(baselines, bool):
+        return BaselineFolder() if baselines else None
+    return BaselineFolder(Path(baselines))
+
+
+def _report(result: RunResult, folder: BaselineFolder | None) -> Report:
     files = {"records": result.path / "records.jsonl"}
+    comparison = compare_with(folder, result.records)
     try:
-        table = standings(result.records)
+        table = comparison.standings()
     except RecordError as error:
-        return Report(result.path, result.records, result.failures, None, f"no standings: {error}", files)
+        note = "\n".join([f"no standings: {error}", *comparison.notes])
+        return Report(result.path, result.records, result.failures, None, note, files)
     files["table"] = write_tables(table, result.path)[0]
-    write_plots(result.records, table, result.path / "plots")
+    varied = robustness(comparison.records, table)
+    if varied is not None:
+        files["varied"] = write_robustness(varied, result.path)[0]
+    write_plots(comparison.records, table, result.path / "plots", comparison.studies)
     files["plots"] = result.path / "plots"
-    return Report(result.path, result.records, result.failures, table, "", files)
+    return Report(result.path, result.records, result.failures, table, "", files, varied)
 
 
 def evaluate(policy: str, suite: str = "transfer", **settings: Any) -> EvaluationReport:

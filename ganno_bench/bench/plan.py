@@ -3,62 +3,110 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import astuple, dataclass
+from typing import Literal, Self
 
-from ganno_bench.core.records import RunRecord
+from ganno_bench.core.records import Factor, RunRecord
 from ganno_bench.core.seeding import stream_seed
-from ganno_bench.workloads.suite import Budget
+from ganno_bench.tuning.space import Config
+from ganno_bench.workloads.suite import Budget, Variation, WorkloadSpec
 
-__all__ = ["Job", "jobs_of", "run_seeds"]
+__all__ = ["Change", "Job", "jobs_of", "run_seeds"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One factor that is changed of an entry's own configuration, or of its workload.
+
+    Attributes:
+        factor: Which.
+        multiple: Of the entry's own value, or the workload's.
+    """
+
+    factor: Factor
+    multiple: float
+
+    @classmethod
+    def of_record(cls, record: RunRecord) -> Self | None:
+        """Return what a record's run varied; None for a report or a tuning run."""
+        if record.factor is None or record.multiple is None:
+            return None
+        return cls(record.factor, record.multiple)
+
+    def of_config(self, config: Config) -> Config:
+        """Return a configuration with the change; another horizon or batch size is none of its business."""
+        if self.factor not in ("base_lr", "weight_decay"):
+            return config
+        return {**config, self.factor: float(config[self.factor]) * self.multiple}
 
 
 @dataclass(frozen=True)
 class Job:
-    """One population: a batch of tuning trials, or the report of the winner.
+    """One population: a batch of tuning trials, the report of the winner, or the winner with some changes.
 
     Attributes:
         workload: Its id.
         entry: Name of the scheduler.
-        batch: Index of the tuning batch; the report comes after the last.
-        trials: Indices of the trials; none for the report.
+        batch: Index of the tuning batch; the report comes after the last, and what is varied after the report.
+        trials: Indices of the trials; none but for tuning.
         n_seeds: Seeds for each configuration.
+        changes: What is varied, one at a time; all of them train the same workload. None but for varied runs.
     """
 
     workload: str
     entry: str
-    role: Literal["tuning", "report"]
+    role: Literal["tuning", "report", "varied"]
     batch: int
     trials: range
     n_seeds: int
+    changes: tuple[Change, ...] = ()
 
     @property
     def n_runs(self) -> int:
         """Number of records that the job gives."""
-        return self.n_seeds * (len(self.trials) if self.role == "tuning" else 1)
+        return self.n_seeds * max(1, len(self.trials), len(self.changes))
 
     def covers(self, record: RunRecord) -> bool:
         """Whether a record is one of this job's."""
         return (
             (record.workload, record.scheduler, record.role) == (self.workload, self.entry, self.role)
-            and (self.role == "report" or record.trial in self.trials)
+            and (self.role != "tuning" or record.trial in self.trials)
+            and (self.role != "varied" or (record.factor, record.multiple) in map(astuple, self.changes))
             and record.seed < self.n_seeds
         )
 
+    def spec(self, workload: WorkloadSpec) -> WorkloadSpec:
+        """Return the workload that the job trains, given the suite's."""
+        return workload.varied(*astuple(self.changes[0])) if self.changes else workload
 
-def jobs_of(workload: str, entry: str, budget: Budget, *, zero_shot: bool = False) -> Iterator[Job]:
-    """Return the jobs of one scheduler on one workload, in order: tuning, unless it is zero-shot, and the report."""
+
+def jobs_of(
+    workload: str, entry: str, budget: Budget, variation: Variation | None = None, *, zero_shot: bool = False
+) -> Iterator[Job]:
+    """Return the jobs of one scheduler on one workload, in order: tuning, unless it is zero-shot, report, varied runs.
+
+    Changes of the configuration share a population, another horizon or batch size has its own.
+    """
     starts = range(0, 0 if zero_shot else budget.trials, budget.batch)
     for batch, first in enumerate(starts):
         trials = range(first, min(first + budget.batch, budget.trials))
         yield Job(workload, entry, "tuning", batch, trials, budget.tuning_seeds)
     yield Job(workload, entry, "report", len(starts), range(0), budget.report_seeds)
+    if variation is None:
+        return
+    changes = [Change(*setting) for setting in variation.settings]
+    of_config = tuple(change for change in changes if change.factor in ("base_lr", "weight_decay"))
+    populations = [of_config, *((change,) for change in changes if change not in of_config)]
+    n_seeds = min(variation.seeds, budget.report_seeds)
+    for batch, population in enumerate(filter(None, populations), len(starts) + 1):
+        yield Job(workload, entry, "varied", batch, range(0), n_seeds, population)
 
 
 def run_seeds(role: str, study: int, n: int) -> Sequence[int]:
     """Return the seeds of the runs of one role, the same for every scheduler and workload.
 
-    Tuning and report never share a seed; another study has other tuning seeds, and the same report seeds.
+    Tuning and report never share a seed; another study has other tuning seeds, and the same report seeds. What is
+    varied of a report has its seeds.
     """
     path = ("tuning", study) if role == "tuning" else ("report",)
     return [stream_seed(*path, index) for index in range(n)]

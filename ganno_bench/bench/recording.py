@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
+from pathlib import Path
 
 import torch
 
 from ganno_bench.bench.plan import Job
-from ganno_bench.bench.store import RunConfig
-from ganno_bench.core.records import Cost, Curve, LrTrace, Metrics, Provenance, RunRecord
+from ganno_bench.core.records import Cost, Curve, LrTrace, Metrics, Provenance, RunRecord, significant
 from ganno_bench.schedulers.drive import Trajectory
 from ganno_bench.schedulers.registry import SchedulerEntry
 from ganno_bench.training.evaluate import Evaluation
@@ -28,9 +28,21 @@ _VERSIONED = ("ganno-bench", "torch", "optuna", "numpy", "datasets")
 
 @dataclass(frozen=True)
 class Recorder:
-    """Makes records for one scheduler on one workload."""
+    """Makes records for one scheduler on one workload.
 
-    config: RunConfig
+    Attributes:
+        suite: Name of the suite.
+        suite_hash: Hash of the suite with its own budget.
+        custom: Whether the run departs from that budget.
+        study: Index of the tuning study.
+        engine: The workload.
+        entry: The scheduler.
+    """
+
+    suite: str
+    suite_hash: str
+    custom: bool
+    study: int
     engine: Engine
     entry: SchedulerEntry
 
@@ -54,6 +66,7 @@ class Recorder:
             wall_seconds: Time that the population took.
         """
         dataset = self.engine.workload.dataset
+        open_optimizer = self.entry.open_optimizer(self.engine.workload.spec.optimizer.name)
         provenance = self._provenance()
         train, val = result.train_loss.tolist(), result.val_loss.tolist()
         val_error = result.val_error.tolist()
@@ -64,6 +77,7 @@ class Recorder:
         records = []
         for run in range(result.population.n_runs):
             trial, config = configs[run // job.n_seeds]
+            change = job.changes[run // job.n_seeds] if job.changes else None
             kept = [index for index, row in enumerate(traces[:, run]) if bool(row.isfinite().all())]
             # The last update may have ruined the parameters, which only the evaluation after it shows.
             diverged = diverged_at[run] >= 0 or not math.isfinite(val[-1][run])
@@ -77,19 +91,21 @@ class Recorder:
             )
             records.append(
                 RunRecord(
-                    suite=self.config.suite,
-                    suite_hash=self.config.suite_hash,
-                    custom=self.config.custom,
+                    suite=self.suite,
+                    suite_hash=self.suite_hash,
+                    custom=self.custom,
                     workload=job.workload,
                     dataset_fingerprint=dataset.fingerprint,
                     task=dataset.task,
                     scheduler=self.entry.name,
                     code_hash=self.entry.code_hash,
                     ruleset="zero-shot" if self.entry.zero_shot else "tuned",
-                    study=self.config.study,
+                    study=self.study,
                     role=job.role,
                     trial=trial,
                     seed=run % job.n_seeds,
+                    factor=None if change is None else change.factor,
+                    multiple=None if change is None else change.multiple,
                     config=config,
                     status="diverged" if diverged else "completed",
                     diverged_at=at if diverged else None,
@@ -104,8 +120,9 @@ class Recorder:
                         updates=tuple(result.trace_updates[index] for index in kept),
                         layers=tuple(layer.name for layer in self.engine.layout.layers),
                         # Six digits are plenty for a plot, and keep records small.
-                        lr=tuple(tuple(float(f"{value:.6g}") for value in traces[index, run]) for index in kept),
+                        lr=tuple(tuple(map(significant, traces[index, run].tolist())) for index in kept),
                     ),
+                    open_optimizer=open_optimizer,
                     cost=Cost(
                         updates=result.eval_updates[-1],
                         tuning_updates=tuning_updates,
@@ -125,13 +142,28 @@ class Recorder:
             device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
             backend=self.engine.backend.name,
             threads=torch.get_num_threads(),
-            versions=_versions(),
+            cpu=_cpu(),
+            versions=_versions(self.engine.workload.spec.model["family"])
+            | {name: version(name) for name in self.entry.packages},
         )
 
 
 @cache
-def _versions() -> dict[str, str]:
-    return {"python": platform.python_version()} | {name: version(name) for name in _VERSIONED}
+def _versions(family: str) -> dict[str, str]:
+    names = (*_VERSIONED, "torchvision") if family.startswith("torchvision:") else _VERSIONED
+    return {"python": platform.python_version()} | {name: version(name) for name in names}
+
+
+@cache
+def _cpu() -> str:
+    """Return the processor's model and the instruction set that PyTorch uses of it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        lines = []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    model = models[0] if models else platform.processor() or platform.machine()
+    return f"{model}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def _finite(value: float | None) -> float | None:

@@ -100,10 +100,9 @@ def run_robustness(
         PluginError: The scheduler failed.
     """
     spec, chance = engine.workload.spec, engine.workload.dataset.chance_loss
-    default = OPTIMIZERS[spec.optimizer.name]
+    base_lr, weight_decay = entry.base_lr(spec.optimizer.name), OPTIMIZERS[spec.optimizer.name].weight_decay
     contestants = [
-        Contestant(entry.build({}), lr * default.base_lr, decay * default.weight_decay, entry.name)
-        for lr, decay in SETTINGS
+        Contestant(entry.build({}), lr * base_lr, decay * weight_decay, entry.name) for lr, decay in SETTINGS
     ]
     result = drive(engine, contestants, run_seeds("report", 0, n_seeds), on_progress)
     final = result.val_loss[-1].nan_to_num(nan=chance, posinf=chance).clamp(max=chance).tolist()

@@ -1,11 +1,11 @@
-"""Runs a suite: tunes every scheduler on every workload, reports the winners on fresh seeds, resumes where it ended."""
+"""Runs a suite: tunes every scheduler on every workload, reports the winners on fresh seeds, varies them; resumes."""
 
 from __future__ import annotations
 
 import time
 import traceback
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -27,10 +27,10 @@ from ganno_bench.training.population import Engine
 from ganno_bench.tuning.space import Config, contestant, default_config, search_space
 from ganno_bench.tuning.study import BatchedStudy, Outcome, open_storage
 from ganno_bench.workloads.datasets import data_directories
-from ganno_bench.workloads.suite import Suite, find_suite, load_suite
+from ganno_bench.workloads.suite import Budget, Suite, WorkloadSpec, find_suite, load_suite
 from ganno_bench.workloads.workload import load_workloads
 
-__all__ = ["Failure", "RunResult", "Settings", "run_suite"]
+__all__ = ["Failure", "Finished", "RunResult", "Settings", "run_suite"]
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,30 @@ class Settings:
     storage: str | None = None
     study: int = 0
 
+    def budget(self, suite: Suite) -> Budget:
+        """Return the suite's budget with what was asked for instead."""
+        given = {name: getattr(self, name) for name in ("trials", "tuning_seeds", "report_seeds")}
+        return suite.budget.model_copy(update={name: value for name, value in given.items() if value is not None})
+
+
+@dataclass(frozen=True)
+class Finished:
+    """An entry that is done with a workload: tuned, unless it is zero-shot, and reported.
+
+    Attributes:
+        suite: The suite, with the budget of the run.
+        spec: The workload.
+        entry: The scheduler.
+        config: The settings of the run.
+        records: All records of the entry on the workload.
+    """
+
+    suite: Suite
+    spec: WorkloadSpec
+    entry: SchedulerEntry
+    config: RunConfig
+    records: Sequence[RunRecord]
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -93,8 +117,15 @@ class RunResult:
     failures: list[Failure]
 
 
-def run_suite(settings: Settings, progress: Progress | None = None) -> RunResult:
+def run_suite(
+    settings: Settings, progress: Progress | None = None, on_finished: Callable[[Finished], None] = lambda done: None
+) -> RunResult:
     """Run a suite to its end, or go on with a run that was cut short.
+
+    Args:
+        settings: What to run.
+        progress: Receives what happens.
+        on_finished: Called whenever an entry is done with a workload, be it that it was done before.
 
     Raises:
         UserError: Something in the settings, the suite or the data is wrong; nothing was run.
@@ -104,8 +135,7 @@ def run_suite(settings: Settings, progress: Progress | None = None) -> RunResult
     _check_numbers(settings)
     suite = load_suite(settings.suite)
     source = find_suite(settings.suite)
-    given = {name: getattr(settings, name) for name in ("trials", "tuning_seeds", "report_seeds")}
-    budget = suite.budget.model_copy(update={name: value for name, value in given.items() if value is not None})
+    budget = settings.budget(suite)
     entries, broken = _load_entries(settings.schedulers or suite.schedulers)
     torch.set_num_threads(settings.threads)
     workloads = load_workloads(suite, source, data_directories(settings.data_dirs))
@@ -136,7 +166,7 @@ def run_suite(settings: Settings, progress: Progress | None = None) -> RunResult
     )
     with RunDirectory(settings.out or Path("runs") / suite.name) as directory:
         config = directory.pin(wanted, source.read_text(encoding="utf-8"))
-        run = _Run(suite.model_copy(update={"budget": budget}), config, directory, progress)
+        run = _Run(suite.model_copy(update={"budget": budget}), config, directory, progress, on_finished)
         for workload_id in engines:
             for ref, error in broken.items():
                 run.fail(workload_id, ref, error)
@@ -147,24 +177,33 @@ def run_suite(settings: Settings, progress: Progress | None = None) -> RunResult
 class _Run:
     """A run in progress."""
 
-    def __init__(self, suite: Suite, config: RunConfig, directory: RunDirectory, progress: Progress) -> None:
+    def __init__(
+        self,
+        suite: Suite,
+        config: RunConfig,
+        directory: RunDirectory,
+        progress: Progress,
+        on_finished: Callable[[Finished], None],
+    ) -> None:
         self.suite = suite
         self.config = config
         self.directory = directory
         self.progress = progress
+        self.on_finished = on_finished
         self.failures: list[Failure] = []
 
     def execute(self, engines: Mapping[str, Engine], entries: Sequence[SchedulerEntry], storage: BaseStorage) -> None:
         jobs = {
-            (workload, entry.name): list(jobs_of(workload, entry.name, self.suite.budget, zero_shot=entry.zero_shot))
+            (workload, entry.name): list(
+                jobs_of(workload, entry.name, self.suite.budget, self.suite.variation, zero_shot=entry.zero_shot)
+            )
             for workload in engines
             for entry in entries
         }
         self._drop_torn_population(engines)
-        costs = {name: _cost_per_run(engine) for name, engine in engines.items()}
-        recorded = {key: self._recorded(*key) for key in jobs}
-        total = sum(costs[job.workload] * job.n_runs for several in jobs.values() for job in several)
-        done = sum(costs[workload] * len(records) for (workload, _), records in recorded.items())
+        costs = {job: _cost(engines[job.workload], job) for several in jobs.values() for job in several}
+        total = sum(costs.values())
+        done = total - sum(costs[job] for key, several in jobs.items() for job in self._remaining(*key, several))
         self.progress.started(f"suite {self.suite.name}", total, done)
         for workload, engine in engines.items():
             for entry in entries:
@@ -172,6 +211,9 @@ class _Run:
                     self._contest(engine, entry, jobs[workload, entry.name], storage)
                 except PluginError as error:
                     self.fail(workload, entry.name, error)
+                else:
+                    records = self._recorded(workload, entry.name)
+                    self.on_finished(Finished(self.suite, engine.workload.spec, entry, self.config, records))
         self.progress.finished()
 
     def fail(self, workload: str, scheduler: str, error: PluginError) -> None:
@@ -181,17 +223,16 @@ class _Run:
         self.progress.failed(workload, scheduler, str(error))
 
     def _contest(self, engine: Engine, entry: SchedulerEntry, jobs: Sequence[Job], storage: BaseStorage) -> None:
-        """Tune one scheduler on one workload and report the winner; a zero-shot entry is only reported."""
+        """Tune one scheduler on one workload, report the winner and vary it; a zero-shot entry is not tuned."""
         spec = engine.workload.spec
         default = default_config(entry, spec.optimizer.name)
-        records = self._recorded(spec.id, entry.name)
-        remaining = [job for job in jobs if not any(job.covers(record) for record in records)]
+        remaining = self._remaining(spec.id, entry.name, jobs)
         if entry.zero_shot:
             for job in remaining:
                 self.progress.job_started(job, 0)
                 self._train(engine, entry, job, [(0, default)])
             return
-        outcomes = _outcomes([record for record in records if record.role == "tuning"])
+        outcomes = _outcomes([r for r in self._recorded(spec.id, entry.name) if r.role == "tuning"])
         study_seed = stream_seed("study", self.config.study, self.suite.hash, spec.id, entry.name)
         study = BatchedStudy(
             storage,
@@ -219,7 +260,14 @@ class _Run:
     ) -> list[RunRecord]:
         """Train one population and record it."""
         start = time.perf_counter()
-        cost = _cost_per_run(engine) * job.n_runs / engine.workload.spec.n_updates
+        spec = job.spec(engine.workload.spec)
+        cost = _cost(engine, job) / spec.n_updates
+        budget, tuned = self.suite.budget, job.role != "tuning" and not entry.zero_shot
+        tuning_updates = budget.trials * budget.tuning_seeds * engine.workload.spec.n_updates if tuned else 0
+        engine = engine.with_spec(spec)
+        if job.changes:
+            ((trial, own),) = configs
+            configs = [(trial, change.of_config(own)) for change in job.changes]
         seeds = run_seeds(job.role, self.config.study, job.n_seeds)
         contestants = [contestant(entry, config) for _, config in configs]
         try:
@@ -228,19 +276,20 @@ class _Run:
             raise
         except Exception as error:  # there is no end to what the engine can be given
             raise PluginError(f"scheduler {entry.name!r} cannot be run: {one_line(error)}") from error
-        report = job.role == "report"
         # The only place where test data is read, after the last update.
         test = None
-        if report:
+        if job.role != "tuning":
             test = result.population.evaluate(engine.workload.dataset.test.to(engine.device, engine.dtype))
-        budget = self.suite.budget
-        tuned = report and not entry.zero_shot
-        tuning_updates = budget.trials * budget.tuning_seeds * engine.workload.spec.n_updates if tuned else 0
         seconds = time.perf_counter() - start
-        recorder = Recorder(self.config, engine, entry)
+        config = self.config
+        recorder = Recorder(config.suite, config.suite_hash, config.custom, config.study, engine, entry)
         records = recorder.records(job, configs, result, test, tuning_updates, seconds)
         self.directory.append(records)
         return records
+
+    def _remaining(self, workload: str, entry: str, jobs: Sequence[Job]) -> list[Job]:
+        records = self._recorded(workload, entry)
+        return [job for job in jobs if not any(job.covers(record) for record in records)]
 
     def _recorded(self, workload: str, entry: str) -> list[RunRecord]:
         return [r for r in self.directory.records if r.workload == workload and r.scheduler == entry]
@@ -251,7 +300,7 @@ class _Run:
         It may belong to a scheduler that takes no part this time.
         """
         for workload, entry in product(workloads, self.config.entries if self.directory.records else ()):
-            for job in jobs_of(workload, entry.name, self.suite.budget):
+            for job in jobs_of(workload, entry.name, self.suite.budget, self.suite.variation):
                 if job.covers(self.directory.records[-1]):
                     covered = sum(job.covers(record) for record in self.directory.records)
                     self.directory.drop_tail(covered if covered < job.n_runs else 0)
@@ -294,11 +343,11 @@ def _load_entries(refs: Sequence[str]) -> tuple[list[SchedulerEntry], dict[str, 
     return list(entries.values()), broken
 
 
-def _cost_per_run(engine: Engine) -> float:
-    """Return a rough count of the floating-point operations of one run, to divide the progress bar by."""
-    spec, shape = engine.workload.spec, engine.workload.dataset.shape
+def _cost(engine: Engine, job: Job) -> float:
+    """Return a rough count of the floating-point operations of a population, to divide the progress bar by."""
+    spec, shape = job.spec(engine.workload.spec), engine.workload.dataset.shape
     tokens = spec.batch_size * (shape.input_shape[0] if shape.next_token else 1)
-    return spec.n_updates * (6.0 * engine.layout.n_columns * tokens + 1e6)
+    return job.n_runs * spec.n_updates * (6.0 * engine.layout.n_columns * tokens + 1e6)
 
 
 def _device_name(device: str) -> str:

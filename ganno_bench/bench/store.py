@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 
 from ganno_bench.core.config import Config, parse_config, read_toml
 from ganno_bench.core.errors import ResumeError
+from ganno_bench.core.files import replace_file
 from ganno_bench.core.records import RunRecord, dump_record, parse_record
 
 __all__ = ["EntryConfig", "RunConfig", "RunDirectory"]
@@ -130,9 +131,9 @@ class RunDirectory:
                 raise
             pinned = None
         if pinned is None:
-            _replace(self.path / "suite.toml", suite_text)
+            replace_file(self.path / "suite.toml", suite_text)
         if config != pinned:
-            _replace(file, tomli_w.dumps(config.model_dump(mode="json")))
+            replace_file(file, tomli_w.dumps(config.model_dump(mode="json")))
         if self._n_bytes is not None:
             os.truncate(self.path / "records.jsonl", self._n_bytes)
         return config
@@ -188,13 +189,3 @@ def _continued(file: Path, pinned: RunConfig, wanted: RunConfig, recorded: Set[s
         elif known.code_hash != entry.code_hash:
             raise ResumeError(f"{file}: the code of scheduler {entry.name!r} has changed since; give another --out")
     return pinned.model_copy(update={"entries": tuple(entries.values())})
-
-
-def _replace(file: Path, text: str) -> None:
-    """Write a file such that it is either the old one or the new one, whatever happens."""
-    temporary = file.with_name(f".{file.name}.new")
-    with temporary.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(file)

@@ -165,6 +165,13 @@ def _show_scheduler(ref: str) -> None:
     from ganno_bench.schedulers.registry import load_scheduler
 
     entry = load_scheduler(ref)
+    replaced = {
+        f"replaces {name}": f"{entry.open_optimizer(name)}, base_lr {by.base_lr:g} (open-optimizer)"
+        for name, by in entry.replaces.items()
+    }
+    untuned = "base_lr and weight_decay are the optimizer's default ones"
+    if replaced:
+        untuned = "weight_decay is the default of the optimizer that is replaced"
     typer.echo(inspect.getdoc(entry.cls) or "")
     typer.echo("")
     defaults = entry.defaults()
@@ -174,7 +181,8 @@ def _show_scheduler(ref: str) -> None:
             "ref": entry.ref,
             "code": entry.code_hash,
             "needs": ", ".join(sorted(entry.cls.needs)) or "nothing but the update's index and losses",
-            "tuned": "nothing; base_lr and weight_decay are the optimizer's default ones"
+            **replaced,
+            "tuned": f"nothing; {untuned}"
             if entry.zero_shot
             else "base_lr, weight_decay (range fixed by the workload's optimizer)",
             **{f"  {name}": f"{space} (default {defaults[name]})" for name, space in entry.search_space.items()},

@@ -18,6 +18,10 @@ from ganno_bench.cli.console import wide_console
 __all__ = ["RunDisplay", "report", "run_display"]
 
 
+_MOST_CELLS = 100
+"""Lines by workload that are printed after a run; with many baselines they would push the ranking off the screen."""
+
+
 class RunDisplay(RunProgress):
     """Shows a run while it goes on, on standard error; use it as a context manager."""
 
@@ -56,7 +60,7 @@ class RunDisplay(RunProgress):
         self._say(f"{title}: running{done}")
 
     def job_started(self, job: Job, n_trials: int) -> None:
-        stage = f"trials {job.trials.start + 1}-{job.trials.stop} of {n_trials}" if job.trials else "report"
+        stage = f"trials {job.trials.start + 1}-{job.trials.stop} of {n_trials}" if job.trials else job.role
         self._live.update(self._task, description=f"{job.workload}  {job.entry}  {stage}")
         if job.workload != self._workload:
             self._workload = job.workload
@@ -92,7 +96,11 @@ def report(result: Report) -> None:
     if result.standings is not None:
         from ganno_bench.leaderboard.formats import to_rich
 
-        console.print(to_rich(result.standings))
+        console.print(to_rich(result.standings, per_workload=len(result.standings.cells) <= _MOST_CELLS))
+    if result.robustness is not None:
+        from ganno_bench.leaderboard.robustness_formats import robustness_rich
+
+        console.print(robustness_rich(result.robustness))
     if result.note:
         console.print(result.note, markup=False, soft_wrap=True)
     for what, path in result.files.items():

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from ganno_bench.cli import catalogue, evaluating, results, running, training
+from ganno_bench.cli import catalogue, evaluating, results, running, training, verifying
 from ganno_bench.core.errors import GannoBenchError
 
 __all__ = ["app", "main"]
@@ -20,11 +20,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("run")(running.run)
+app.command("tune")(running.tune)
 app.command("table")(results.table)
 app.command("plot")(results.plot)
 app.command("check")(running.check)
 app.command("train")(training.train)
 app.command("evaluate")(evaluating.evaluate)
+app.add_typer(verifying.app, name="verify")
 app.command("list")(catalogue.list_)
 app.command("show")(catalogue.show)
 

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from ganno_bench.cli.options import WithBaselines
+
 __all__ = ["plot", "table"]
 
 _RunDirs = Annotated[list[Path], typer.Argument(help="Run directories, or record files.", metavar="RUN_DIR")]
@@ -25,30 +27,58 @@ class Format(StrEnum):
 def table(
     run_dirs: _RunDirs,
     format_: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.rich,
+    robustness: Annotated[
+        bool, typer.Option("--robustness", help="Only how entries fare with one factor changed.")
+    ] = False,
+    baselines: WithBaselines = True,
 ) -> None:
-    """Print the standings of one or several runs of a suite."""
+    """Print the standings of one or several runs of a suite, and, where it varies something, how entries fare then.
+
+    As CSV the two are separate tables: the standings, or with --robustness the other one.
+    """
+    from ganno_bench.baselines.files import BaselineFolder, compare_with
     from ganno_bench.cli.console import wide_console
+    from ganno_bench.core.errors import RecordError
     from ganno_bench.core.records import read_records
     from ganno_bench.leaderboard import formats
-    from ganno_bench.scoring.standings import standings
+    from ganno_bench.leaderboard import robustness_formats as varied_formats
+    from ganno_bench.leaderboard.robustness_tables import robustness_csv
+    from ganno_bench.scoring.robustness import robustness as score_varied
 
-    result = standings(read_records(run_dirs))
+    comparison = compare_with(BaselineFolder() if baselines else None, read_records(run_dirs))
+    result = comparison.standings()
+    varied = score_varied(comparison.records, result)
+    if robustness and varied is None:
+        raise RecordError(f"option --robustness: suite {result.suite!r} has no entry with all of its varied runs")
     if format_ is Format.rich:
-        wide_console().print(formats.to_rich(result))
+        console = wide_console()
+        if not robustness:
+            console.print(formats.to_rich(result))
+        if varied is not None:
+            console.print(varied_formats.robustness_rich(varied))
         return
     render = {Format.markdown: formats.to_markdown, Format.csv: formats.to_csv, Format.latex: formats.to_latex}
-    typer.echo(render[format_](result), nl=False)
+    render_varied = {
+        Format.markdown: varied_formats.robustness_markdown,
+        Format.csv: robustness_csv,
+        Format.latex: varied_formats.robustness_latex,
+    }
+    parts = [] if robustness else [render[format_](result)]
+    if varied is not None and (robustness or format_ is not Format.csv):
+        parts.append(render_varied[format_](varied))
+    typer.echo("\n".join(parts), nl=False)
 
 
 def plot(
     run_dirs: _RunDirs,
     out: Annotated[Path, typer.Option(help="Folder for the pictures.", metavar="DIR")] = Path("plots"),
+    baselines: WithBaselines = True,
 ) -> None:
     """Draw loss curves, learning rates, budget curves and scores, as PNG and SVG."""
+    from ganno_bench.baselines.files import BaselineFolder, compare_with
     from ganno_bench.core.records import read_records
     from ganno_bench.leaderboard.plots import write_plots
-    from ganno_bench.scoring.standings import standings
 
-    records = read_records(run_dirs)
-    for path in write_plots(records, standings(records), out):
+    comparison = compare_with(BaselineFolder() if baselines else None, read_records(run_dirs))
+    for path in write_plots(comparison.records, comparison.standings(), out, comparison.studies):
         typer.echo(path)

@@ -1,4 +1,4 @@
-"""`ganno-bench run` and `ganno-bench check`."""
+"""`ganno-bench run`, `ganno-bench tune` and `ganno-bench check`."""
 
 from __future__ import annotations
 
@@ -7,45 +7,31 @@ from typing import Annotated
 
 import typer
 
-from ganno_bench.cli.options import DataDirs, Device
+from ganno_bench.cli import options
 
-__all__ = ["check", "run"]
+__all__ = ["check", "run", "tune"]
 
 
 def run(
-    suite: Annotated[
-        str, typer.Argument(help="Name of a suite (see: list suites), or path to a TOML file.", metavar="SUITE")
-    ],
-    scheduler: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Scheduler to run: a name (see: list schedulers), ./file.py:ClassName, or torch:ClassName(key=value). "
-            "Repeat for several. Default: the suite's own.",
-            metavar="REF",
-        ),
-    ] = None,
-    trials: Annotated[int | None, typer.Option(help="Optuna trials per scheduler and workload.")] = None,
-    tuning_seeds: Annotated[int | None, typer.Option(help="Seeds per trial.")] = None,
-    report_seeds: Annotated[int | None, typer.Option(help="Fresh seeds for each winner.")] = None,
+    suite: options.Suite,
+    scheduler: options.Schedulers = None,
+    trials: options.Trials = None,
+    tuning_seeds: options.TuningSeeds = None,
+    report_seeds: options.ReportSeeds = None,
     out: Annotated[Path | None, typer.Option(help="Run directory. Default: runs/SUITE.", metavar="DIR")] = None,
-    data_dir: DataDirs = None,
-    device: Device = "cpu",
-    backend: Annotated[str, typer.Option(help="auto, vmap (all runs in one pass) or loop (one by one).")] = "auto",
-    threads: Annotated[
-        int, typer.Option(help="Threads per operation. More than 1 pays for large networks, on an idle machine.")
-    ] = 1,
-    max_population: Annotated[
-        int | None, typer.Option(help="Most runs in one pass. Default: as many as fit the cache.")
-    ] = None,
-    storage: Annotated[
-        str | None, typer.Option(help="Optuna storage URL. Default: a journal in the run directory.", metavar="URL")
-    ] = None,
-    study: Annotated[int, typer.Option(help="Index of the independent tuning study.")] = 0,
+    data_dir: options.DataDirs = None,
+    device: options.Device = "cpu",
+    backend: options.Backend = "auto",
+    threads: options.Threads = 1,
+    max_population: options.MaxPopulation = None,
+    storage: options.Storage = None,
+    study: options.Study = 0,
+    baselines: options.WithBaselines = True,
 ) -> None:
     """Run a suite: tune each scheduler on each workload, rerun the winners on fresh seeds, print the standings.
 
-    The same command again goes on where the last one stopped. Anything but the suite's own trials and seeds marks the
-    run as custom.
+    The same command again goes on where the last one stopped. The table has the committed baselines of the suite, too.
+    Anything but the suite's own trials and seeds marks the run as custom, which is compared with nothing else.
     """
     from ganno_bench.api import run_with_settings
     from ganno_bench.bench.runner import Settings
@@ -67,7 +53,64 @@ def run(
         study=study,
     )
     with run_display() as display:
-        result = run_with_settings(settings, display)
+        result = run_with_settings(settings, display, baselines=baselines)
+    report(result)
+    if result.failures:
+        raise typer.Exit(1)
+
+
+def tune(
+    suite: options.Suite,
+    scheduler: options.Schedulers = None,
+    study: options.Study = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Run directory. Default: runs/tune/SUITE/study-N.", metavar="DIR")
+    ] = None,
+    write_baselines: Annotated[
+        bool, typer.Option("--write-baselines", help="Commit each entry to the baselines as soon as it is done.")
+    ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace committed results that differ, which is an error otherwise.")
+    ] = False,
+    baselines: options.BaselinesDir = None,
+    trials: options.Trials = None,
+    tuning_seeds: options.TuningSeeds = None,
+    report_seeds: options.ReportSeeds = None,
+    data_dir: options.DataDirs = None,
+    device: options.Device = "cpu",
+    backend: options.Backend = "auto",
+    threads: options.Threads = 1,
+    max_population: options.MaxPopulation = None,
+    storage: options.Storage = None,
+) -> None:
+    """Tune schedulers for a suite and report the winners, as `run` does, and make baselines of them.
+
+    Baselines are written from what is finished, so an interrupted command loses nothing: the same one again goes on.
+    Only runs at the suite's own trials and seeds can be baselines.
+    """
+    from ganno_bench.api import tune_with_settings
+    from ganno_bench.bench.runner import Settings
+    from ganno_bench.cli.display import report, run_display
+
+    settings = Settings(
+        suite=suite,
+        schedulers=scheduler or None,
+        trials=trials,
+        tuning_seeds=tuning_seeds,
+        report_seeds=report_seeds,
+        out=out,
+        data_dirs=tuple(data_dir or ()),
+        device=device,
+        backend=backend,
+        threads=threads,
+        max_population=max_population,
+        storage=storage,
+        study=study,
+    )
+    with run_display() as display:
+        result = tune_with_settings(
+            settings, display, baselines=baselines, write_baselines=write_baselines, replace_baselines=replace
+        )
     report(result)
     if result.failures:
         raise typer.Exit(1)

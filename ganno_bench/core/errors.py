@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable
 
 __all__ = [
+    "BaselineError",
     "ConfigError",
     "DatasetError",
     "GannoBenchError",
@@ -45,6 +46,10 @@ class DatasetError(UserError):
 
 class RecordError(UserError):
     """A record file is corrupt, or records cannot be compared."""
+
+
+class BaselineError(UserError):
+    """A result cannot be committed, or contradicts a committed one."""
 
 
 class ResumeError(UserError):

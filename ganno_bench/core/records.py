@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from ganno_bench.core.config import Config
 from ganno_bench.core.errors import RecordError
@@ -16,16 +16,24 @@ __all__ = [
     "SCHEMA_VERSION",
     "Cost",
     "Curve",
+    "Factor",
     "LrTrace",
     "Metrics",
     "Provenance",
     "RunRecord",
+    "compact_record",
     "dump_record",
+    "parse_line",
     "parse_record",
     "read_records",
+    "significant",
 ]
 
 SCHEMA_VERSION = 1
+
+C = TypeVar("C", bound=Config)
+Factor = Literal["base_lr", "weight_decay", "horizon", "batch_size"]
+"""What a varied run changes of an entry's own configuration, or of its workload."""
 
 
 class Metrics(Config):
@@ -37,7 +45,7 @@ class Metrics(Config):
     val_error: float | None
     """Share of wrong predictions, in [0, 1]."""
     test_loss: float | None
-    """None for tuning runs, too: only the report's runs are evaluated on test data."""
+    """None for tuning runs, too: they are never evaluated on test data."""
     test_error: float | None
 
 
@@ -79,6 +87,8 @@ class Provenance(Config):
     """`cpu`, or the accelerator's name."""
     backend: str
     threads: int
+    cpu: str = ""
+    """Model and instruction set of the processor, on which the last bits depend; empty in old records."""
     versions: dict[str, str]
     """Package -> version, of all that affects results."""
 
@@ -101,11 +111,16 @@ class RunRecord(Config):
     ruleset: Literal["tuned", "zero-shot"]
     study: int
     """Index of the independent tuning study."""
-    role: Literal["tuning", "report"]
+    role: Literal["tuning", "report", "varied"]
+    """`varied`: the report once more, on the first of its seeds, with one factor changed."""
     trial: int
-    """Index of the trial in its study; for a report, of the trial that won."""
+    """Index of the trial in its study; for a report and what is varied of it, of the trial that won."""
     seed: Annotated[int, Field(ge=0)]
-    """Index of the seed within its role."""
+    """Index of the seed within its role; that of a varied run is the report's."""
+    factor: Factor | None = Field(default=None, exclude_if=lambda value: value is None)
+    """What a varied run changes; None for others."""
+    multiple: float | None = Field(default=None, validate_default=True, exclude_if=lambda value: value is None)
+    """Its value over the report's; None for others."""
     config: dict[str, float | int | str | bool]
     """`base_lr`, `weight_decay` and the scheduler's hyperparameters."""
     status: Literal["completed", "diverged"]
@@ -116,8 +131,18 @@ class RunRecord(Config):
     metrics: Metrics
     curve: Curve
     lr_trace: LrTrace
+    open_optimizer: str | None = Field(default=None, exclude_if=lambda value: value is None)
+    """`package.Class` of the released optimizer that replaced the workload's; None where it was kept."""
     cost: Cost
     provenance: Provenance
+
+    @field_validator("multiple")
+    @classmethod
+    def _goes_with_its_role(cls, multiple: float | None, known: ValidationInfo) -> float | None:
+        given = {known.data.get("role") == "varied", known.data.get("factor") is not None, multiple is not None}
+        if len(given) > 1:
+            raise ValueError("varied runs, and no others, have a factor and a multiple")
+        return multiple
 
     @property
     def objective(self) -> float:
@@ -127,6 +152,27 @@ class RunRecord(Config):
     def clipped(self, loss: float | None) -> float:
         """Return what a loss counts as: at worst chance, and chance where the run had diverged."""
         return self.chance_loss if loss is None else min(loss, self.chance_loss)
+
+
+def significant(value: float) -> float:
+    """Return a value with the six significant digits that curves are kept and compared with."""
+    return float(f"{value:.6g}")
+
+
+def compact_record(record: RunRecord) -> RunRecord:
+    """Return a record as it is committed: no learning rates, a rounded curve, no host; metrics in full precision."""
+    curve = Curve(
+        updates=record.curve.updates,
+        train_loss=tuple(None if loss is None else significant(loss) for loss in record.curve.train_loss),
+        val_loss=tuple(None if loss is None else significant(loss) for loss in record.curve.val_loss),
+    )
+    return record.model_copy(
+        update={
+            "curve": curve,
+            "lr_trace": LrTrace(updates=(), layers=(), lr=()),
+            "provenance": record.provenance.model_copy(update={"host": ""}),
+        }
+    )
 
 
 def dump_record(record: RunRecord) -> str:
@@ -144,6 +190,11 @@ def parse_record(line: str | bytes, where: str) -> RunRecord:
     Raises:
         RecordError: The line is no JSON, has another schema version, or lacks something.
     """
+    return parse_line(RunRecord, line, where)
+
+
+def parse_line(model: type[C], line: str | bytes, where: str) -> C:
+    """Read a line of JSON as a model that has a `schema_version`; see `parse_record`."""
     try:
         data = json.loads(line)
     except ValueError as error:
@@ -154,7 +205,7 @@ def parse_record(line: str | bytes, where: str) -> RunRecord:
             f"{where}: has schema version {version!r}; this version of ganno-bench reads {SCHEMA_VERSION}"
         )
     try:
-        return RunRecord.model_validate_json(line)
+        return model.model_validate_json(line)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])

@@ -26,9 +26,9 @@ _COPIES = ("gradient_sum", "before", "momentum")
 def layer_groups(model: nn.Module) -> list[dict[str, Any]]:
     """Return a parameter group for each layer of a network, from input to output, to make an optimizer from.
 
-    A layer is what `model.layers()` says, if there is such a method, or else a child module that holds parameters. For
-    a network whose blocks lie deeper, pass groups of your own: a policy was trained on groups of a linear map and its
-    bias, or of a block.
+    A layer is what `model.layers()` says, if there is such a method, or else a natural block: a residual block, an
+    encoder's layer, a convolution with its normalisation; see `ganno_bench.workloads.blocks`. A policy was trained on
+    such groups.
 
     Raises:
         PluginError: A parameter belongs to no layer, or to two.

@@ -19,6 +19,7 @@ from ganno_bench.scoring.results import Row, Standings
 
 __all__ = [
     "escape_markdown",
+    "latex_table",
     "markdown_table",
     "rich_table",
     "to_csv",
@@ -31,7 +32,7 @@ __all__ = [
 _CSV_COLUMNS = (
     "table", "entry", "ruleset", "kind", "workload", "rank", "score", "score_low", "score_high", "improvement",
     "improvement_low", "improvement_high", "mean_rank", "speed_up", "test_loss", "test_error", "reference_loss",
-    "diverged", "runs", "workloads", "trials", "suite", "suite_hash", "custom",
+    "diverged", "runs", "workloads", "trials", "suite", "suite_hash", "custom", "open_optimizer", "baseline",
 )  # fmt: skip
 
 
@@ -126,6 +127,8 @@ def to_csv(standings: Standings) -> str:
                 "suite": standings.suite,
                 "suite_hash": standings.suite_hash,
                 "custom": str(standings.custom).lower(),
+                "open_optimizer": str(row.open_optimizer).lower(),
+                "baseline": str(row.baseline).lower(),
             }
             writer.writerow(common | {key: _plain(value) for key, value in _overall(row).items()})
             for workload in standings.workloads:
@@ -155,7 +158,7 @@ def to_latex(standings: Standings) -> str:
         for ruleset in standings.tables:
             table = make(standings, ruleset)
             label = f"tab:{standings.suite}-{ruleset}{'-workloads' if make is workload_table else ''}"
-            parts.append(_latex_table(table, label))
+            parts.append(latex_table(table, label))
     return "\n\n".join(parts) + "\n"
 
 
@@ -218,7 +221,8 @@ def escape_markdown(text: str) -> str:
     return re.sub(r"([\\|*_`<])", r"\\\1", text)
 
 
-def _latex_table(table: TextTable, label: str) -> str:
+def latex_table(table: TextTable, label: str) -> str:
+    """Return a `table` environment for the `booktabs` package, the best cells bold."""
     spec = "".join("r" if column.numeric else "l" for column in table.columns)
     lines = [" & ".join(_escape_latex(column.title) for column in table.columns) + r" \\"]
     for index, row in enumerate(table.rows):
@@ -245,7 +249,7 @@ def _latex_table(table: TextTable, label: str) -> str:
 
 _LATEX = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
-    ">": r"\textgreater{}", **{character: f"\\{character}" for character in "&%$#_{}"},
+    ">": r"\textgreater{}", "†": r"\textdagger{}", **{character: f"\\{character}" for character in "&%$#_{}"},
 }  # fmt: skip
 
 

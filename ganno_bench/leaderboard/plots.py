@@ -14,12 +14,16 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from ganno_bench.core.records import RunRecord
+from ganno_bench.core.studies import StudyRecord
+from ganno_bench.leaderboard.ladders import plot_ladders
+from ganno_bench.leaderboard.robustness_plot import plot_robustness
 from ganno_bench.leaderboard.style import RC, Look, headline, legend, log_ticks, looks, panels, save
 from ganno_bench.scoring.budget import budget_scores, trials_to_match
 from ganno_bench.scoring.checks import check_records
 from ganno_bench.scoring.metrics import FloatArray, clipped_loss, performance_profile, validation_curves
 from ganno_bench.scoring.reference import REFERENCE
 from ganno_bench.scoring.results import Row, Standings
+from ganno_bench.scoring.robustness import robustness
 
 __all__ = [
     "plot_budget",
@@ -37,25 +41,31 @@ _LOWEST_SCORE = -60
 """Budget curves come in from below it; a trial or two at chance would hide where they end."""
 
 
-def write_plots(records: Iterable[RunRecord], standings: Standings, out_dir: Path) -> list[Path]:
+def write_plots(
+    records: Iterable[RunRecord], standings: Standings, out_dir: Path, studies: Sequence[StudyRecord] = ()
+) -> list[Path]:
     """Write every plot that the records have data for, as PNG and SVG, and return the paths.
 
     Args:
         records: What the standings were made of.
         standings: Who takes part, and in which colour.
         out_dir: Folder; made if need be.
+        studies: Tuning studies that there are no records of.
 
     Raises:
         RecordError: The records cannot be compared.
     """
     out_dir.mkdir(parents=True, exist_ok=True)
     checked = check_records(records)
+    varied = robustness(checked, standings)
     figures = {
         "scores": plot_scores(standings),
+        "ladders": plot_ladders(standings),
         "losses": plot_losses(checked, standings),
         "learning-rates": plot_learning_rates(checked, standings),
-        "budget": plot_budget(checked, standings),
+        "budget": plot_budget(checked, standings, studies),
         "profiles": plot_profiles(checked, standings),
+        "robustness": None if varied is None else plot_robustness(varied, standings),
     }
     return [path for name, figure in figures.items() if figure is not None for path in save(figure, out_dir / name)]
 
@@ -121,14 +131,18 @@ def plot_losses(records: Sequence[RunRecord], standings: Standings) -> Figure:
     return figure
 
 
-def plot_learning_rates(records: Sequence[RunRecord], standings: Standings) -> Figure:
+def plot_learning_rates(records: Sequence[RunRecord], standings: Standings) -> Figure | None:
     """Return the learning rate against updates, a panel per workload: one run per entry, report seed 0 of study 0.
 
     An entry with learning rates per layer has a line for their geometric mean, thin ones for the layers, and a band
-    from the lowest to the highest.
+    from the lowest to the highest. Committed baselines are not shown: they keep no learning rates. None where nobody
+    has any.
     """
-    look = looks(standings)
-    runs = _reports(records)
+    runs = _reports(record for record in records if record.lr_trace.updates)
+    shown = {(ruleset, entry) for ruleset, entry, _ in runs}
+    look = {key: how for key, how in looks(standings).items() if key in shown}
+    if not look:
+        return None
     with mpl.rc_context(RC):
         figure, axes = panels(standings.workloads)
         for panel, workload in zip(axes, standings.workloads, strict=True):
@@ -153,7 +167,9 @@ def plot_learning_rates(records: Sequence[RunRecord], standings: Standings) -> F
     return figure
 
 
-def plot_budget(records: Sequence[RunRecord], standings: Standings) -> Figure | None:
+def plot_budget(
+    records: Sequence[RunRecord], standings: Standings, studies: Sequence[StudyRecord] = ()
+) -> Figure | None:
     """Return the budget curves: what n Optuna trials are expected to buy, with zero-shot entries as horizontal lines.
 
     Scores are of validation losses, and 0 is what tuned cosine's last trial is expected to have reached. A dot marks
@@ -161,7 +177,7 @@ def plot_budget(records: Sequence[RunRecord], standings: Standings) -> Figure | 
     have no two trials of cosine.
     """
     look = looks(standings)
-    scores = budget_scores(records)
+    scores = budget_scores(records, studies)
     reference = scores.get(("tuned", REFERENCE), {})
     workloads = [name for name in standings.workloads if name in reference and len(reference[name]) > 1]
     if not workloads:

@@ -8,13 +8,26 @@ from dataclasses import dataclass
 from ganno_bench.scoring.reference import REFERENCE
 from ganno_bench.scoring.results import Row, Ruleset, Standings
 
-__all__ = ["Column", "TextTable", "claims", "entry_label", "footer", "header", "main_table", "workload_table"]
+__all__ = [
+    "OPEN_OPTIMIZER",
+    "Column",
+    "TextTable",
+    "claims",
+    "entry_label",
+    "footer",
+    "header",
+    "main_table",
+    "workload_table",
+]
 
 _CLAIM_TRIALS = 32
 """Trials of the protocol's tuned ruleset."""
 
 _FEW_SEEDS = 5
 """With 3 seeds on 3 workloads a 95 % percentile interval covers the truth in 87 % of cases, with 5 in about 90 %."""
+
+OPEN_OPTIMIZER = "†"
+"""Stands behind an entry that replaces the workload's optimizer."""
 
 _TITLES: dict[Ruleset, str] = {
     "tuned": "Tuned: by Optuna, on every workload",
@@ -95,6 +108,10 @@ def footer(standings: Standings) -> list[str]:
         seeds = _count(standings.n_seeds[0], "report seed")
         few = "so few make bootstrap intervals too narrow" if standings.n_seeds[0] > 1 else "there are no intervals"
         lines.append(f"{seeds}: {few}.")
+    if any(row.open_optimizer for rows in standings.tables.values() for row in rows):
+        lines.append(
+            f"{OPEN_OPTIMIZER} Open-optimizer: replaces the workload's optimizer by a released one of its own."
+        )
     lines += claims(standings)[1:]
     if standings.custom:
         lines.append("Custom: these runs are not at the suite's own settings and compare with nothing else.")
@@ -187,8 +204,14 @@ def workload_table(standings: Standings, ruleset: Ruleset) -> TextTable:
 
 
 def entry_label(row: Row, ruleset: Ruleset, n_workloads: int | None = None) -> str:
-    """Return an entry's name, with its ruleset in the other one's table, and how many workloads it has if not all."""
-    label = f"{row.entry} (tuned)" if row.ruleset != ruleset else row.entry
+    """Return an entry's name with what it is marked by.
+
+    That is `OPEN_OPTIMIZER`, a star for what is committed, its ruleset in the other one's table, and how many workloads
+    it has if not all.
+    """
+    label = row.entry + OPEN_OPTIMIZER * row.open_optimizer + "*" * row.baseline
+    if row.ruleset != ruleset:
+        label += " (tuned)"
     if n_workloads is not None and row.n_workloads < n_workloads:
         label += f" ({row.n_workloads}/{n_workloads})"
     return label

@@ -88,6 +88,10 @@ def load_curves(spec: DemonstrationSpec, source: Path) -> dict[str, Curve]:
     ]
     if not records:
         raise ConfigError(f"{source}: key 'demonstrations': {folder} has no report runs of {spec.scheduler!r}")
+    if any(record.open_optimizer for record in records):
+        raise ConfigError(
+            f"{source}: key 'demonstrations': {spec.scheduler!r} replaces the optimizer, so it shows no learning rates"
+        )
     suite = load_suite(str(folder / "suite.toml"))
     shown: dict[str, list[tuple[float, Tensor]]] = {}
     points = torch.linspace(0.0, 1.0, _POINTS, dtype=torch.float64)

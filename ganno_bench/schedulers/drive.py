@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +12,8 @@ from torch import Tensor
 
 from ganno_bench.core.errors import PluginError, one_line
 from ganno_bench.schedulers.base import Scheduler, State
+from ganno_bench.schedulers.optimizer_entry import OptimizerEntry
+from ganno_bench.training.open_optimizer import MakeOptimizer
 from ganno_bench.training.population import Engine, Population
 from ganno_bench.training.signals import Controls, RunInfo, Signals
 
@@ -52,7 +55,7 @@ class Trajectory:
         val_loss: Validation loss, nats, shape (E, P); NaN from divergence on.
         val_error: Share of wrong predictions on the validation split at the end, shape (P,).
         trace_updates: Updates whose learning rates were kept, counted from 0.
-        lr_trace: Their learning rates, shape (K, P, L); NaN from divergence on.
+        lr_trace: Their learning rates, an open optimizer's effective ones, shape (K, P, L); NaN from divergence on.
     """
 
     population: Population
@@ -86,7 +89,8 @@ def drive(
     base_lr = torch.tensor([c.base_lr for c in contestants], dtype=torch.float64).repeat_interleave(n_seeds)
     weight_decay = torch.tensor([c.weight_decay for c in contestants], dtype=torch.float64).repeat_interleave(n_seeds)
     needs = frozenset().union(*(contestant.scheduler.needs for contestant in contestants))
-    population = engine.population(list(seeds) * len(contestants), weight_decay, needs)
+    optimizers = _open_optimizers(engine, contestants, n_seeds)
+    population = engine.population(list(seeds) * len(contestants), weight_decay, needs, optimizers)
     run = engine.run_info(base_lr, weight_decay)
     groups = [
         _Group(contestant, slice(index * n_seeds, (index + 1) * n_seeds), run)
@@ -114,8 +118,9 @@ def drive(
                     )
             n_updates = min(groups[0].remaining, point - done)
             controls = _merge([group.take(n_updates) for group in groups])
-            trace += [controls.lr[update - done] for update in trace_updates if done <= update < done + n_updates]
             signals = population.advance(controls, n_updates, same_interval=not decide)
+            applied = population.applied_lr
+            trace += [applied[update - done] for update in trace_updates if done <= update < done + n_updates]
             loss_sum += population.last_losses
             since += n_updates
             on_progress(n_updates)
@@ -135,6 +140,16 @@ def drive(
         trace_updates=trace_updates,
         lr_trace=torch.where(gone[..., None], torch.nan, torch.stack(trace)),
     )
+
+
+def _open_optimizers(engine: Engine, contestants: Sequence[Contestant], n_seeds: int) -> list[MakeOptimizer] | None:
+    """Return what makes the optimizer of each run, or None where the workload's own is kept."""
+    spec = engine.workload.spec
+    makers: list[MakeOptimizer] = []
+    for contestant in contestants:
+        if isinstance(contestant.scheduler, OptimizerEntry):
+            makers += [partial(contestant.scheduler.optimizer, spec=spec)] * n_seeds
+    return makers or None
 
 
 class _Group:

@@ -25,8 +25,10 @@ from ganno_bench.core.errors import ConfigError, PluginError, UnknownNameError, 
 from ganno_bench.core.registry import Registry
 from ganno_bench.schedulers.base import Scheduler
 from ganno_bench.schedulers.controls import CONTROLS, Replay, control_scheduler
+from ganno_bench.schedulers.optimizer_entry import OptimizerEntry, Released
 from ganno_bench.schedulers.policy import PolicyScheduler, policy_scheduler
 from ganno_bench.schedulers.torch_adapter import torch_scheduler
+from ganno_bench.training.optimizers import OPTIMIZERS
 from ganno_bench.training.signals import OPTIONAL_SIGNALS
 
 __all__ = [
@@ -53,7 +55,9 @@ SCHEDULERS = Registry(
         "one-cycle": "ganno_bench.schedulers.phased:OneCycle",
         "plateau": "ganno_bench.schedulers.reactive:Plateau",
         "polynomial": "ganno_bench.schedulers.closed_form:Polynomial",
+        "prodigy": "ganno_bench.schedulers.optimizer_entry:Prodigy",
         "rex": "ganno_bench.schedulers.closed_form:Rex",
+        "schedule-free": "ganno_bench.schedulers.optimizer_entry:ScheduleFree",
         "step": "ganno_bench.schedulers.closed_form:Step",
         "trust-ratio": "ganno_bench.schedulers.layerwise:TrustRatio",
         "warmup-cosine": "ganno_bench.schedulers.phased:WarmupCosine",
@@ -107,6 +111,29 @@ class SchedulerEntry:
     search_space: Mapping[str, BaseDistribution]
     code_hash: str
     zero_shot: bool = False
+
+    def base_lr(self, optimizer: str) -> float:
+        """Return the default base learning rate on workloads with an optimizer."""
+        if issubclass(self.cls, OptimizerEntry):
+            return self.cls.released(optimizer).base_lr
+        return OPTIMIZERS[optimizer].base_lr
+
+    def open_optimizer(self, optimizer: str) -> str | None:
+        """Return `package.Class` of what replaces a workload's optimizer, or None if nothing does."""
+        if issubclass(self.cls, OptimizerEntry):
+            return ".".join([*self.packages, self.cls.released(optimizer).name])
+        return None
+
+    @property
+    def replaces(self) -> Mapping[str, Released]:
+        """Name of a workload's optimizer -> what takes its place; empty for those that keep it."""
+        return self.cls.replaces if issubclass(self.cls, OptimizerEntry) else {}
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """What it needs that is released by others."""
+        package = self.cls.package if issubclass(self.cls, OptimizerEntry) else None
+        return () if package is None else (package,)
 
     def build(self, config: Mapping[str, Any]) -> Scheduler:
         """Make the scheduler.
@@ -347,6 +374,8 @@ def _code_hash(cls: type[Scheduler]) -> str:
     sources = [Path(str(sys.modules[module].__file__)).read_bytes() for module in modules]
     if issubclass(cls, PolicyScheduler | Replay):
         sources.append(cls.identity.encode())
+    elif issubclass(cls, OptimizerEntry):
+        sources.append(cls.release().encode())
     return hashlib.sha256(b"\0".join(sources)).hexdigest()[:16]
 
 

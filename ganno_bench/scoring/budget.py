@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ganno_bench.core.records import RunRecord
+from ganno_bench.core.studies import StudyRecord
 from ganno_bench.scoring.metrics import FloatArray, score
 from ganno_bench.scoring.reference import REFERENCE
 
@@ -58,11 +59,15 @@ def expected_best(objectives: Sequence[float]) -> FloatArray:
     )
 
 
-def budget_curves(records: Sequence[RunRecord]) -> list[BudgetCurve]:
+def budget_curves(records: Sequence[RunRecord], studies: Sequence[StudyRecord] = ()) -> list[BudgetCurve]:
     """Return the budget curve of every scheduler and workload that was tuned, sorted by both.
 
     A trial's objective is the mean over the tuning seeds of the final validation loss, at worst chance. Trials that
     lack a seed that others of their study have are left out. Of studies of unequal length, the common part counts.
+
+    Args:
+        records: Tuning runs; others are ignored.
+        studies: Tuning studies that there are no records of.
     """
     found: dict[tuple[str, str], dict[int, dict[int, dict[int, float]]]] = defaultdict(
         lambda: defaultdict(lambda: defaultdict(dict))
@@ -70,25 +75,34 @@ def budget_curves(records: Sequence[RunRecord]) -> list[BudgetCurve]:
     for record in records:
         if record.role == "tuning":
             found[record.scheduler, record.workload][record.study][record.trial][record.seed] = record.objective
+    for known in studies:
+        for index, trial in enumerate(known.trials):
+            found[known.scheduler, known.workload][known.study][index] = dict(enumerate(trial.values))
     curves = []
-    for (entry, workload), studies in sorted(found.items()):
-        losses = [expected_best(_objectives(trials)) for trials in studies.values()]
+    for (entry, workload), by_study in sorted(found.items()):
+        losses = [expected_best(_objectives(trials)) for trials in by_study.values()]
         if common := min(map(len, losses)):
             curves.append(BudgetCurve(entry, workload, np.mean([loss[:common] for loss in losses], axis=0)))
     return curves
 
 
-def budget_scores(records: Sequence[RunRecord]) -> dict[tuple[str, str], dict[str, FloatArray]]:
+def budget_scores(
+    records: Sequence[RunRecord], studies: Sequence[StudyRecord] = ()
+) -> dict[tuple[str, str], dict[str, FloatArray]]:
     """Return expected best scores of validation losses, on the workloads that tuned cosine has a budget curve on.
 
     0 is what cosine is expected to have after all its trials.
+
+    Args:
+        records: Tuning runs, and the report runs of zero-shot entries.
+        studies: Tuning studies that there are no records of.
 
     Returns:
         (ruleset, entry) -> workload -> scores after 1, 2, ... N trials, shape (N,). A zero-shot entry has shape (1,):
         the mean over its report runs, whatever the number of trials.
     """
     losses: dict[tuple[str, str, str], FloatArray] = {}
-    for curve in budget_curves(records):
+    for curve in budget_curves(records, studies):
         losses["tuned", curve.entry, curve.workload] = curve.loss
     runs: dict[tuple[str, str, str], list[float]] = defaultdict(list)
     for record in records:

@@ -55,11 +55,11 @@ def check_records(records: Iterable[RunRecord]) -> list[RunRecord]:
     )
     reports = [record for record in ordered if record.role == "report"]
     _same(
-        reports,
-        lambda r: (r.scheduler, r.ruleset, r.workload, r.study),
+        [record for record in ordered if record.role != "tuning"],
+        lambda r: (r.scheduler, r.ruleset, r.workload, r.study, r.factor, r.multiple),
         lambda r: (r.trial, r.config),
         lambda a, b: (
-            f"{_name(a)} has report runs of two configurations in study {a.study}: "
+            f"{_name(a)} has {a.role} runs of two configurations in study {a.study}: "
             f"trial {a.trial} {a.config} and trial {b.trial} {b.config}"
         ),
     )
@@ -84,9 +84,9 @@ def check_records(records: Iterable[RunRecord]) -> list[RunRecord]:
     return list({_run(record): record for record in reversed(ordered)}.values())[::-1]
 
 
-def _run(record: RunRecord) -> tuple[str, str, str, str, int, int, int]:
+def _run(record: RunRecord) -> tuple[str, str, str, str, int, int, int, str, float]:
     r = record
-    return r.scheduler, r.ruleset, r.workload, r.role, r.study, r.trial, r.seed
+    return r.scheduler, r.ruleset, r.workload, r.role, r.study, r.trial, r.seed, r.factor or "", r.multiple or 0.0
 
 
 def _name(record: RunRecord) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from ganno_bench.core.records import RunRecord
+from ganno_bench.core.records import RunRecord, significant
 
 __all__ = [
     "FloatArray",
@@ -122,6 +122,8 @@ def performance_profile(losses: FloatArray, ratios: FloatArray) -> FloatArray:
 def validation_curves(records: Sequence[RunRecord]) -> tuple[NDArray[np.int64], FloatArray]:
     """Return the validation curves of runs of one workload, clipped at chance; after divergence they are at chance.
 
+    They have six significant digits, as in committed records: a target is met by the same runs in both.
+
     Returns:
         Updates done, shape (points,), and losses in nats, shape (runs, points).
     """
@@ -130,7 +132,7 @@ def validation_curves(records: Sequence[RunRecord]) -> tuple[NDArray[np.int64], 
     for row, record in zip(losses, records, strict=True):
         curve = dict(zip(record.curve.updates, record.curve.val_loss, strict=True))
         values = [curve.get(update) for update in updates]
-        row[:] = [record.chance_loss if value is None else min(value, record.chance_loss) for value in values]
+        row[:] = [significant(record.clipped(value)) for value in values]
     return np.asarray(updates, dtype=np.int64), losses
 
 

@@ -70,6 +70,8 @@ class Row:
         mean_rank: Mean over workloads of the rank by median test loss among the ranked entries of this table, ties
             at the middle; None for what is not ranked.
         speed_up: Median over workloads of `Cell.speed_up`.
+        open_optimizer: Whether a released optimizer of its own replaced that of a workload.
+        baseline: Whether its runs are committed ones.
     """
 
     entry: str
@@ -88,6 +90,8 @@ class Row:
     improvement_high: float | None = None
     mean_rank: float | None = None
     speed_up: float | None = None
+    open_optimizer: bool = False
+    baseline: bool = False
 
 
 @dataclass(frozen=True)

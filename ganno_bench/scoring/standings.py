@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Literal
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from ganno_bench.core.errors import RecordError
 from ganno_bench.core.records import RunRecord
+from ganno_bench.core.studies import StudyRecord
 from ganno_bench.scoring.bootstrap import interval, resample, resampled_iqm, workload_rng
 from ganno_bench.scoring.checks import check_records
 from ganno_bench.scoring.metrics import (
@@ -29,7 +30,7 @@ from ganno_bench.scoring.metrics import (
     score,
     speed_up,
 )
-from ganno_bench.scoring.reference import REFERENCE, read_reference, reference_losses
+from ganno_bench.scoring.reference import REFERENCE, reference_losses
 from ganno_bench.scoring.results import Cell, Row, Ruleset, Standings
 
 __all__ = ["UNRANKED_IN_ZERO_SHOT", "Cell", "Row", "Ruleset", "Standings", "standings"]
@@ -42,6 +43,10 @@ def standings(
     records: Iterable[RunRecord],
     *,
     reference: Mapping[str, float] | None = None,
+    reference_runs: Iterable[RunRecord] = (),
+    studies: Iterable[StudyRecord] = (),
+    baselines: Collection[tuple[Ruleset, str]] = (),
+    notes: Sequence[str] = (),
     workloads: Sequence[str] | None = None,
     rng_seed: int = 0,
     n_resamples: int = 2000,
@@ -50,8 +55,13 @@ def standings(
 
     Args:
         records: Report runs, and the tuning runs behind them. Their order does not matter.
-        reference: Workload -> reference loss, nats. By default the committed one of this suite; a workload that it
-            lacks is scored relative to tuned cosine among the records.
+        reference: Workload -> committed reference loss, nats; a workload that it lacks is scored relative to tuned
+            cosine among the records.
+        reference_runs: The runs behind it, which probability of improvement and speed-up are relative to. By default
+            those of tuned cosine among the records.
+        studies: Tuning studies that there are no records of.
+        baselines: (ruleset, scheduler) of the entries whose runs are committed ones.
+        notes: Remarks to put before those on the runs.
         workloads: Ids of the workloads to aggregate, in the order of the tables. By default all that have a
             reference.
         rng_seed: Root seed of the bootstrap.
@@ -60,7 +70,6 @@ def standings(
     Raises:
         RecordError: There are no report runs, a workload has no reference, or the records cannot be compared (see
             `check_records`).
-        ConfigError: The committed reference cannot be read.
     """
     checked = check_records(records)
     if workloads is not None:
@@ -68,10 +77,12 @@ def standings(
     if not any(record.role == "report" for record in checked):
         raise RecordError("there are no report runs among the records: nothing to score")
     some = checked[0]
-    committed = read_reference(some.suite_hash) if reference is None else reference
+    committed = reference or {}
     losses = reference_losses(checked, committed)
     names = tuple(workloads) if workloads is not None else tuple(sorted(losses, key=_natural))
     scorer = _Scorer(checked, names, losses, rng_seed, n_resamples)
+    scorer.add_studies(studies)
+    scorer.add_baselines(baselines, reference_runs)
     tables: dict[Ruleset, tuple[Row, ...]] = {}
     for ruleset in ("tuned", "zero-shot"):
         if rows := scorer.table(ruleset):
@@ -96,7 +107,7 @@ def standings(
         n_resamples=n_resamples,
         rng_seed=rng_seed,
         versions={package: tuple(sorted(found)) for package, found in sorted(versions.items())},
-        notes=scorer.notes(),
+        notes=(*notes, *scorer.notes()),
     )
 
 
@@ -136,13 +147,14 @@ class _Scorer:
         rng_seed: int,
         n_resamples: int,
     ) -> None:
-        self.workloads, self.rng_seed, self.n_resamples = workloads, rng_seed, n_resamples
+        self.workloads, self.reference = workloads, reference
+        self.rng_seed, self.n_resamples = rng_seed, n_resamples
         grouped: dict[tuple[Ruleset, str, str], list[RunRecord]] = defaultdict(list)
         trials: dict[tuple[str, str, int], set[int]] = defaultdict(set)
         for record in records:
             if record.role == "report":
                 grouped[record.ruleset, record.scheduler, record.workload].append(record)
-            else:
+            elif record.role == "tuning":
                 trials[record.scheduler, record.workload, record.study].add(record.trial)
         self.entries: dict[_Entry, dict[str, _Runs]] = defaultdict(dict)
         for name in workloads:
@@ -153,7 +165,23 @@ class _Scorer:
         for (scheduler, _, _), found in trials.items():
             self.n_trials[scheduler] = min(len(found), self.n_trials.get(scheduler, len(found)))
         self.cosine = self.entries.get(("tuned", REFERENCE), {})
+        self.baselines: Collection[_Entry] = ()
         self._samples: dict[tuple[_Entry, tuple[tuple[str, tuple[int, ...]], ...]], FloatArray] = {}
+
+    def add_studies(self, studies: Iterable[StudyRecord]) -> None:
+        """Count the trials of studies that there are no records of."""
+        for study in studies:
+            found = len(study.trials)
+            self.n_trials[study.scheduler] = min(found, self.n_trials.get(study.scheduler, found))
+
+    def add_baselines(self, entries: Collection[_Entry], reference_runs: Iterable[RunRecord]) -> None:
+        """Mark what is committed, and compare with the committed runs of the reference."""
+        self.baselines = entries
+        runs: dict[str, list[RunRecord]] = defaultdict(list)
+        for record in reference_runs:
+            runs[record.workload].append(record)
+        if runs:
+            self.cosine = {name: _Runs(runs[name], self.reference[name]) for name in self.workloads if name in runs}
 
     @cached_property
     def cells(self) -> dict[tuple[str, str, str], Cell]:
@@ -247,6 +275,8 @@ class _Scorer:
             n_runs=sum(cell.n_runs for cell in cells),
             n_workloads=len(on),
             n_trials=self.n_trials.get(entry[1]) if entry[0] == "tuned" else None,
+            open_optimizer=any(record.open_optimizer for runs in on.values() for record in runs.records),
+            baseline=entry in self.baselines,
         )
 
     def _oracle(self, ruleset: Ruleset, own: Sequence[_Entry]) -> Row:

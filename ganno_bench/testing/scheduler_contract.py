@@ -25,10 +25,13 @@ from torch import Tensor
 
 from ganno_bench.core.errors import PluginError
 from ganno_bench.schedulers.base import ClosedForm, State
+from ganno_bench.schedulers.optimizer_entry import OptimizerEntry
 from ganno_bench.schedulers.registry import SchedulerEntry, load_scheduler
+from ganno_bench.testing.open_optimizer import check_training
 from ganno_bench.testing.playing import ContractError, first_line, play, within
 from ganno_bench.testing.synthetic import SyntheticRuns, synthetic_runs
 from ganno_bench.training.signals import Controls, RunInfo, Signals
+from ganno_bench.workloads.suite import OptimizerSpec
 
 __all__ = ["CHECKS", "CheckResult", "ContractError", "SchedulerContract", "check_scheduler"]
 
@@ -159,6 +162,15 @@ def check_scale(entry: SchedulerEntry) -> None:
     _compare(expected, play(entry, doubled).controls, "with the base learning rate doubled")
 
 
+def check_open_optimizer(entry: SchedulerEntry) -> None:
+    """An open optimizer trains, the same way again, alone, and evaluated in between; other schedulers are free."""
+    scheduler = entry.build({})
+    if isinstance(scheduler, OptimizerEntry):
+        for name in scheduler.replaces:
+            spec = OptimizerSpec.model_validate({"name": name})
+            within(f"in the place of {name!r}", partial(check_training, scheduler, spec))
+
+
 _GATES = (check_learning_rates, check_block_length, check_deterministic)
 CHECKS: tuple[Callable[[SchedulerEntry], None], ...] = (
     *_GATES,
@@ -170,6 +182,7 @@ CHECKS: tuple[Callable[[SchedulerEntry], None], ...] = (
     check_independent_runs,
     check_search_space,
     check_scale,
+    check_open_optimizer,
 )
 """Every check takes an entry and raises `ContractError` if the scheduler fails it."""
 

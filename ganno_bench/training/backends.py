@@ -18,6 +18,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional as F
 
 from ganno_bench.core.errors import ConfigError, PluginError, did_you_mean, one_line
+from ganno_bench.training.buffers import Buffers, attach, batch_dependent, store
 from ganno_bench.training.layout import Layout
 
 __all__ = ["BACKENDS", "Backend", "Gradients", "make_backend", "missing_examples", "resolve_backend"]
@@ -27,7 +28,10 @@ Gradients = Callable[[Tensor, Tensor], Tensor]
 
 
 class Backend(ABC):
-    """Computes gradients and predictions of P networks whose parameters are the rows of a matrix."""
+    """Computes gradients and predictions of P networks whose parameters are the rows of a matrix.
+
+    Gradients are computed in a model's training mode, predictions in its evaluation mode.
+    """
 
     name: str
 
@@ -47,15 +51,19 @@ class Backend(ABC):
         return n_runs
 
     @abstractmethod
-    def bind(self, parameters: Tensor, gradients: Tensor) -> Gradients:
-        """Return a function that reads `parameters`, shape (P, N), and overwrites `gradients`, shape (P, N)."""
+    def bind(self, parameters: Tensor, gradients: Tensor, buffers: Buffers) -> Gradients:
+        """Return a function that reads `parameters`, shape (P, N), and overwrites `gradients`, shape (P, N).
+
+        It also reads and updates `buffers`, the state buffers of the P networks.
+        """
 
     @abstractmethod
-    def logits(self, parameters: Tensor, inputs: Tensor) -> Tensor:
+    def logits(self, parameters: Tensor, buffers: Buffers, inputs: Tensor) -> Tensor:
         """Return the predictions of every run for the same inputs.
 
         Args:
             parameters: Shape (P, N).
+            buffers: The state buffers of the P networks; they stay as they are.
             inputs: Shape (B, ...).
 
         Returns:
@@ -82,7 +90,7 @@ class VmapBackend(Backend):
         multiple = max(2, torch.get_num_threads())
         return -(-n_runs // multiple) * multiple
 
-    def bind(self, parameters: Tensor, gradients: Tensor) -> Gradients:
+    def bind(self, parameters: Tensor, gradients: Tensor, buffers: Buffers) -> Gradients:
         sources, sinks = self.layout.views(parameters), self.layout.views(gradients)
 
         def one_run(values: Sequence[Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
@@ -98,7 +106,7 @@ class VmapBackend(Backend):
 
         return compute
 
-    def logits(self, parameters: Tensor, inputs: Tensor) -> Tensor:
+    def logits(self, parameters: Tensor, buffers: Buffers, inputs: Tensor) -> Tensor:
         # Not `in_dims=None` for the inputs: the networks' first layers would be folded into one product, whose
         # rounding depends on how many there are.
         stacked = inputs.expand(parameters.shape[0], *inputs.shape)
@@ -116,6 +124,7 @@ class VmapBackend(Backend):
         key = (kind, values[0].shape[0], *((tensor.shape, tensor.stride()) for tensor in data))
         if key not in self._recorded:
             # With fake tensors recording computes nothing; the model's buffers become constants.
+            self.model.train(kind == "gradients")
             record = make_fx(lambda v, d: function(v, *d), tracing_mode="fake", _allow_non_fake_inputs=True)
             try:
                 self._recorded[key] = _simplified(record(values, data))
@@ -151,14 +160,16 @@ def _simplified(graph_module: fx.GraphModule) -> fx.GraphModule:
 
 
 class LoopBackend(Backend):
-    """One network after another, each a module whose parameters are views of its row."""
+    """One network after another, each a module whose parameters and buffers are views of its row."""
 
     name = "loop"
 
-    def bind(self, parameters: Tensor, gradients: Tensor) -> Gradients:
+    def bind(self, parameters: Tensor, gradients: Tensor, buffers: Buffers) -> Gradients:
         networks = []
-        for values, grads in zip(self._rows(parameters), self._rows(gradients), strict=True):
-            network = copy.deepcopy(self.model)
+        remembered = self._buffer_rows(buffers, parameters.shape[0])
+        for values, grads, own in zip(self._rows(parameters), self._rows(gradients), remembered, strict=True):
+            network = copy.deepcopy(self.model).train()
+            attach(network, own)
             named = dict(network.named_parameters())
             for name, value, grad in zip(self.layout.names, values, grads, strict=True):
                 named[name].data, named[name].grad = value, grad
@@ -168,26 +179,31 @@ class LoopBackend(Backend):
             gradients.zero_()  # the backward pass adds to it, in place
             losses = []
             with torch.enable_grad():
-                for network, batch, target in zip(networks, inputs, targets, strict=True):
+                for network, own, batch, target in zip(networks, remembered, inputs, targets, strict=True):
                     loss = cross_entropy(network(batch), target)
                     loss.backward()  # type: ignore[no-untyped-call]
                     losses.append(loss.detach())
+                    store(network, own)
             return torch.stack(losses)
 
         return compute
 
-    def logits(self, parameters: Tensor, inputs: Tensor) -> Tensor:
-        names = self.layout.names
-        return torch.stack(
-            [
-                functional_call(self.model, dict(zip(names, values, strict=True)), (inputs,))
-                for values in self._rows(parameters)
-            ]
-        )
+    def logits(self, parameters: Tensor, buffers: Buffers, inputs: Tensor) -> Tensor:
+        self.model.eval()
+        logits = []
+        for values, own in zip(self._rows(parameters), self._buffer_rows(buffers, parameters.shape[0]), strict=True):
+            # Copies, since a module may count its calls, whatever its mode.
+            state = dict(zip(self.layout.names, values, strict=True)) | {name: row.clone() for name, row in own.items()}
+            logits.append(functional_call(self.model, state, (inputs,)))
+        return torch.stack(logits)
 
     def _rows(self, matrix: Tensor) -> list[list[Tensor]]:
         views = self.layout.views(matrix)
         return [[view[run] for view in views] for run in range(matrix.shape[0])]
+
+    @staticmethod
+    def _buffer_rows(buffers: Buffers, n_runs: int) -> list[dict[str, Tensor]]:
+        return [{name: rows[run] for name, rows in buffers.items()} for run in range(n_runs)]
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
@@ -233,6 +249,11 @@ def make_backend(name: str, model: nn.Module, layout: Layout) -> Backend:
             f"backend 'vmap' needs weight matrices of a multiple of 4 elements, {odd[0]!r} has another number; "
             "use 'loop' or 'auto'"
         )
+    if name == "vmap" and (dependent := batch_dependent(model)):
+        raise ConfigError(
+            f"backend 'vmap' takes no network that keeps running statistics, or mixes examples, as {dependent[0]!r} "
+            f"of {type(model).__name__} does; use 'loop' or 'auto'"
+        )
     return BACKENDS[name](model, layout)
 
 
@@ -246,10 +267,12 @@ def resolve_backend(name: str, model: nn.Module, device: torch.device) -> str:
 
     The rule (measurements in `benchmarks/README.md`): on a CPU, networks with a library's convolutions go one after
     another, because a grouped convolution is slower there than separate ones; and so do networks of odd sizes, for
-    which a vectorised run would depend on its place among the others. All else is vectorised.
+    which a vectorised run would depend on its place among the others, and those with BatchNorm or other buffers that
+    training changes, on any device. All else is vectorised.
     """
     if name != "auto":
         return name
     convolutions = {nn.Conv1d, nn.Conv2d, nn.Conv3d}  # these very classes, not what is derived from them
     grouped = any(type(module) in convolutions for module in model.modules())
-    return "loop" if (device.type == "cpu" and grouped) or _misaligned(model) else "vmap"
+    alone = (device.type == "cpu" and grouped) or _misaligned(model) or batch_dependent(model)
+    return "loop" if alone else "vmap"

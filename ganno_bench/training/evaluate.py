@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ganno_bench.training.backends import Backend, missing_examples
+from ganno_bench.training.buffers import Buffers
 from ganno_bench.workloads.data import Split
 
 __all__ = ["Evaluation", "evaluate"]
@@ -32,12 +33,13 @@ class Evaluation:
 
 
 @torch.no_grad()
-def evaluate(backend: Backend, parameters: Tensor, split: Split) -> Evaluation:
-    """Evaluate P networks.
+def evaluate(backend: Backend, parameters: Tensor, buffers: Buffers, split: Split) -> Evaluation:
+    """Evaluate P networks, in evaluation mode.
 
     Args:
         backend: Computes the predictions.
         parameters: A row for each network, shape (P, N).
+        buffers: The state buffers of the networks; they stay as they are.
         split: The examples, on the same device.
     """
     windows = split.windows()
@@ -48,7 +50,9 @@ def evaluate(backend: Backend, parameters: Tensor, split: Split) -> Evaluation:
         inputs, targets = split.gather(index)
         missing = missing_examples(targets.shape)
         inputs = torch.cat([inputs, inputs[:1].expand(missing, *inputs.shape[1:])])
-        logits = backend.logits(parameters, inputs)[:, : len(index)].flatten(1, -2)  # (P, predictions, outputs)
+        logits = backend.logits(parameters, buffers, inputs)[:, : len(index)].flatten(
+            1, -2
+        )  # (P, predictions, outputs)
         wanted = targets.flatten().expand(logits.shape[0], -1)
         losses = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none").view_as(wanted)
         totals[0] += losses.sum(1, dtype=torch.float64)

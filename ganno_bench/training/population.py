@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,12 +17,16 @@ from torch import Tensor
 from ganno_bench.core.errors import ConfigError, did_you_mean
 from ganno_bench.core.seeding import stream_seed
 from ganno_bench.training.backends import make_backend, resolve_backend
+from ganno_bench.training.buffers import stack_buffers, state_buffers
 from ganno_bench.training.evaluate import Evaluation, evaluate
 from ganno_bench.training.layout import Layout
 from ganno_bench.training.measure import Measurement
+from ganno_bench.training.open_optimizer import MakeOptimizer, OpenOptimizers
 from ganno_bench.training.optimizers import make_optimizer
 from ganno_bench.training.signals import OPTIONAL_SIGNALS, Controls, RunInfo, Signals
+from ganno_bench.workloads.augmentation import Augmentation
 from ganno_bench.workloads.data import Split
+from ganno_bench.workloads.suite import WorkloadSpec
 from ganno_bench.workloads.workload import Workload
 
 __all__ = ["Engine", "Population"]
@@ -77,11 +82,23 @@ class Engine:
         fitting = max(2, min(fitting, _MAX_CHUNK.get(self.device.type, _MAX_CHUNK["cuda"])))
         self.chunk = fitting if max_population is None else max_population
 
+    def with_spec(self, spec: WorkloadSpec) -> Engine:
+        """Return an engine for another horizon or batch size; network, data, backend and recorded passes are shared."""
+        if spec == self.workload.spec:
+            return self
+        engine = copy.copy(self)
+        engine.workload = replace(self.workload, spec=spec)
+        return engine
+
     def population(
-        self, seeds: Sequence[int], weight_decay: Tensor | float = 0.0, needs: Iterable[str] = ()
+        self,
+        seeds: Sequence[int],
+        weight_decay: Tensor | float = 0.0,
+        needs: Iterable[str] = (),
+        optimizers: Sequence[MakeOptimizer] | None = None,
     ) -> Population:
         """Return a fresh population; see `Population`."""
-        return Population(self, seeds, weight_decay, needs)
+        return Population(self, seeds, weight_decay, needs, optimizers)
 
     def run_info(self, base_lr: Tensor, weight_decay: Tensor) -> RunInfo:
         """Return what a scheduler is told about runs with these base values, each of shape (P,)."""
@@ -98,18 +115,25 @@ class Engine:
 class Population:
     """P training runs of one workload, in lockstep.
 
-    A run's seed decides its initialisation and the order of its data, and nothing else does: runs with the same seed
-    are paired. A run whose loss stops being finite has diverged: from then on it is frozen, its signals are NaN.
+    A run's seed decides its initialisation, the order of its data and their augmentation, and nothing else does: runs
+    with the same seed are paired. A run whose loss stops being finite has diverged: from then on it is frozen, its
+    signals are NaN.
 
     Attributes:
         seeds: One for each run.
         n_updates: Updates so far.
         diverged_at: Index of the first update whose loss was not finite, or -1, shape (P,).
         last_losses: Sum of the training losses over the updates of the last `advance`, nats, shape (P,).
+        applied_lr: Learning rates of these updates, shape (n, P, L): what an open optimizer made of what it was given.
     """
 
     def __init__(
-        self, engine: Engine, seeds: Sequence[int], weight_decay: Tensor | float = 0.0, needs: Iterable[str] = ()
+        self,
+        engine: Engine,
+        seeds: Sequence[int],
+        weight_decay: Tensor | float = 0.0,
+        needs: Iterable[str] = (),
+        optimizers: Sequence[MakeOptimizer] | None = None,
     ) -> None:
         """Initialise the networks.
 
@@ -118,6 +142,8 @@ class Population:
             seeds: One for each run.
             weight_decay: Of all runs, or of each, shape (P,).
             needs: Optional fields of `Signals` that are wanted.
+            optimizers: What makes the optimizer of each run that replaces the workload's, or None to keep that. Then
+                all layers have one learning rate, and only the validation loss can be wanted.
 
         Raises:
             ConfigError: No seeds, or a signal that there is none of.
@@ -129,6 +155,8 @@ class Population:
             raise ConfigError("a population has at least one run, no seed was given")
         for name in sorted(self.needs - set(OPTIONAL_SIGNALS)):
             raise ConfigError(f"unknown signal {name!r}{did_you_mean(name, OPTIONAL_SIGNALS)}")
+        if optimizers is not None and (layers := sorted(self.needs - {"val_loss"})):
+            raise ConfigError(f"signal {layers[0]!r} is not measured under an open optimizer")
         self.n_updates = 0
         device = engine.device
         self.diverged_at = torch.full((len(seeds),), -1, dtype=torch.int64, device=device)
@@ -136,12 +164,16 @@ class Population:
         self._momentum: Tensor | None = None
         self._last_lr = torch.full((self.n_runs, engine.layout.n_layers), torch.nan, dtype=torch.float64, device=device)
         self.last_losses = torch.zeros(self.n_runs, dtype=torch.float64, device=device)
+        self.applied_lr = self._last_lr[None][:0]
         self._interval_loss: tuple[Tensor | float, int] = (0.0, 0)
         size = -(-self.n_runs // -(-self.n_runs // engine.chunk))  # chunks of even size, none larger than allowed
         self._chunks = [
             _Chunk(engine, slice(first, min(first + size, self.n_runs)), self.seeds[first : first + size], self.needs)
             for first in range(0, self.n_runs, size)
         ]
+        if optimizers is not None:
+            for chunk in self._chunks:
+                chunk.replace_optimizer(optimizers[chunk.runs], self._weight_decay[chunk.runs])
 
     @property
     def n_runs(self) -> int:
@@ -199,7 +231,7 @@ class Population:
             parts.append(chunk.advance(self.n_updates, lr[:, chunk.runs], self._weight_decay[chunk.runs], momentum))
         losses = torch.cat([losses for losses, _ in parts], dim=1)
         layers = {name: torch.cat([signals[name] for _, signals in parts]) for name in parts[0][1]}
-        self._last_lr = lr[-1].clone()
+        self.applied_lr, self._last_lr = lr, lr[-1].clone()
         self._freeze(losses)
         self.n_updates += n_updates
         total, count = self._interval_loss if same_interval else (0.0, 0)
@@ -209,7 +241,7 @@ class Population:
 
     def evaluate(self, split: Split) -> Evaluation:
         """Return loss and error on a split that lies on the population's device; NaN for diverged runs."""
-        parts = [evaluate(self.engine.backend, chunk.parameters, split) for chunk in self._chunks]
+        parts = [evaluate(self.engine.backend, chunk.evaluated(), chunk.buffers, split) for chunk in self._chunks]
         values = []
         for name in ("loss", "error"):
             rows = [getattr(part, name)[: chunk.n_runs] for part, chunk in zip(parts, self._chunks, strict=True)]
@@ -217,7 +249,13 @@ class Population:
         return Evaluation(*values)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state between two intervals, as tensors, numbers and lists: enough to continue bit by bit."""
+        """Return the state between two intervals, as tensors, numbers and lists: enough to continue bit by bit.
+
+        Raises:
+            ConfigError: The optimizers are open ones, whose state is their own.
+        """
+        if any(chunk.open is not None for chunk in self._chunks):
+            raise ConfigError("a population under open optimizers has no state to continue from")
         return copy.deepcopy(
             {
                 "seeds": list(self.seeds),
@@ -294,23 +332,40 @@ class _Chunk:
         self._rows = None if len(distinct) == len(row_seeds) else rows
         shape = (len(distinct), engine.layout.n_columns)
         initial = torch.zeros(shape, dtype=engine.dtype)
+        states = []
         for index, seed in enumerate(distinct):
-            engine.layout.write(initial, index, engine.workload.build(seed))
+            network = engine.workload.build(seed)
+            engine.layout.write(initial, index, network)
+            states.append(state_buffers(network))
         self.parameters = initial.to(engine.device)[rows].contiguous()
+        self.buffers = stack_buffers([states[index] for index in rows.tolist()], engine.device, engine.dtype)
         self.optimizer = make_optimizer(engine.workload.spec.optimizer, self.parameters)
+        self.open: OpenOptimizers | None = None  # used instead, where there is one
         spec = engine.workload.spec
         orders = [
             engine.train.order(_generator(seed, "data-order"), spec.n_updates, spec.batch_size) for seed in distinct
         ]
         self._order = torch.stack(orders, dim=1).to(engine.device)  # (n_updates, S, B)
+        self._augmentation: Augmentation | None = None
+        if spec.augmentation is not None:
+            dataset = engine.workload.dataset
+            self._augmentation = Augmentation(spec.augmentation, dataset, engine.device, engine.dtype)
+            views = [
+                self._augmentation.draw(_generator(seed, "augmentation"), spec.n_updates, spec.batch_size)
+                for seed in distinct
+            ]
+            self._views = torch.stack(views, dim=1).to(engine.device)  # (n_updates, S, B)
         self._gradient_rows = torch.zeros_like(self.parameters)
-        self._gradients = engine.backend.bind(self.parameters, self._gradient_rows)
+        self._gradients = engine.backend.bind(self.parameters, self._gradient_rows, self.buffers)
         self.measurement = Measurement(engine.layout, needs, self.parameters)
 
     def advance(
         self, first: int, lr: Tensor, weight_decay: Tensor, momentum: Tensor | None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Make lr.shape[0] updates; return losses, shape (n, P), and signals, each of shape (P, L)."""
+        """Make lr.shape[0] updates; return losses, shape (n, P), and signals, each of shape (P, L).
+
+        Open optimizers overwrite `lr`, shape (n, P, L), with what was effective.
+        """
         n_updates = lr.shape[0]
         parameters, gradients, optimizer = self.parameters, self._gradient_rows, self.optimizer
         step_lr = self._pad(lr.transpose(0, 1)).transpose(0, 1).to(parameters.dtype).neg()
@@ -322,9 +377,14 @@ class _Chunk:
         for index in range(n_updates):
             last = index == n_updates - 1
             inputs, targets = self.engine.train.gather(self._order[first + index])
+            if self._augmentation is not None:
+                inputs = self._augmentation.view(inputs, self._views[first + index])
             if self._rows is not None:
                 inputs, targets = inputs[self._rows], targets[self._rows]
             losses.append(self._gradients(inputs, targets))
+            if self.open is not None:
+                lr[index] = self.open.step(losses[-1][: self.n_runs], lr[index, :, 0])[:, None]
+                continue
             measurement.gradient(gradients, optimizer.momentum, last)
             direction = optimizer.direction(parameters, gradients, decay, beta)
             if last:
@@ -337,6 +397,13 @@ class _Chunk:
         measured = measurement.finish(parameters)
         return torch.stack(losses)[:, : self.n_runs], {name: value[: self.n_runs] for name, value in measured.items()}
 
+    def replace_optimizer(self, makers: Sequence[MakeOptimizer], weight_decay: Tensor) -> None:
+        gradients = self._gradient_rows
+        self.open = OpenOptimizers(makers, self.engine.layout, self.parameters, gradients, weight_decay)
+
+    def evaluated(self) -> Tensor:
+        return self.parameters if self.open is None else self.open.evaluated()
+
     def param_norm(self) -> Tensor:
         return self.engine.layout.norms(self.parameters)[: self.n_runs]
 
@@ -346,7 +413,9 @@ class _Chunk:
             tensor[rows] = 0.0
 
     def tensors(self) -> dict[str, Tensor]:
-        return {"parameters": self.parameters} | self.optimizer.tensors()
+        """Return the state of all rows: parameters, what the optimizer keeps, and the networks' buffers."""
+        buffers = {f"buffers.{name}": rows for name, rows in self.buffers.items()}
+        return {"parameters": self.parameters} | self.optimizer.tensors() | buffers
 
     def _pad(self, values: Tensor) -> Tensor:
         """Repeat the last entry along the first axis, shape (n_runs, ...) to (n_rows, ...)."""

@@ -27,7 +27,7 @@ def search_space(entry: SchedulerEntry, optimizer: str) -> dict[str, BaseDistrib
 def default_config(entry: SchedulerEntry, optimizer: str) -> Config:
     """Return the configuration that is tried first."""
     defaults = OPTIMIZERS[optimizer]
-    return {"base_lr": defaults.base_lr, "weight_decay": defaults.weight_decay, **entry.defaults()}
+    return {"base_lr": entry.base_lr(optimizer), "weight_decay": defaults.weight_decay, **entry.defaults()}
 
 
 def contestant(entry: SchedulerEntry, config: Config) -> Contestant:

@@ -29,7 +29,7 @@ from ganno_bench.core.errors import ConfigError, one_line
 from ganno_bench.core.seeding import stream_seed
 from ganno_bench.tuning.space import Config
 
-__all__ = ["BatchedStudy", "Journal", "Outcome", "Pending", "open_storage"]
+__all__ = ["BatchedStudy", "Journal", "Outcome", "Pending", "describe_sampler", "open_storage"]
 
 _INDEX = "ganno_bench:trial"
 _VALUES = "ganno_bench:values"
@@ -107,6 +107,14 @@ class Journal(JournalFileBackend):
         lines = [json.dumps(log, separators=(",", ":")) + "\n" for log in logs]
         with self.file.open("ab") as file:
             file.write("".join(lines).encode())
+
+
+def describe_sampler(batch: int, startup_trials: int) -> str:
+    """Return in words how `BatchedStudy` comes by its trials."""
+    return (
+        f"Optuna TPE, univariate, constant liar; first the default configuration, random up to trial {startup_trials}; "
+        f"asked in batches of {batch}, seeded by suite, workload, scheduler, study and batch"
+    )
 
 
 class BatchedStudy:

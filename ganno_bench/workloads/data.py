@@ -17,14 +17,15 @@ class TaskShape:
     """What goes into a model and comes out of it.
 
     Attributes:
-        inputs: `image`: floating point, standardised per channel. `tokens`: integer ids.
-        input_shape: Shape of one example: (channels, height, width) or (sequence_length,).
-        vocab_size: Number of token ids, those for padding and unknown tokens included; None for images.
+        inputs: `image`: floating point, standardised per channel. `tokens`: integer ids. `graph`: for each node its row
+            of the normalised adjacency matrix, then its features; the first node is the one that is classified.
+        input_shape: Shape of one example: (channels, height, width), (sequence_length,) or (nodes, nodes + features).
+        vocab_size: Number of token ids, those for padding and unknown tokens included; None for images and graphs.
         n_outputs: Number of classes, or the vocabulary's size for language modelling.
         next_token: Whether the task is language modelling: one output, of shape (n_outputs,), for each position.
     """
 
-    inputs: Literal["image", "tokens"]
+    inputs: Literal["image", "tokens", "graph"]
     input_shape: tuple[int, ...]
     vocab_size: int | None
     n_outputs: int
@@ -172,7 +173,7 @@ class Dataset:
 
     Attributes:
         name: What the suite calls it.
-        task: `image-classification`, `text-classification` or `language-modelling`.
+        task: `image-classification`, `node-classification`, `text-classification` or `language-modelling`.
         fingerprint: Hash of the content that training and evaluation use; 64 hexadecimal digits.
         shape: What a model is built for.
         train: What updates are computed on.
@@ -180,6 +181,7 @@ class Dataset:
         test: What only the harness sees, after the last update.
         chance_loss: Loss of a predictor that knows nothing but the classes, or how frequent each token is, in nats:
             ln(classes), or the unigram entropy of the training tokens.
+        black: For images, what a black pixel has become in each channel, in float32; None where that is not known.
     """
 
     name: str
@@ -190,3 +192,4 @@ class Dataset:
     validation: Split
     test: Split
     chance_loss: float
+    black: tuple[float, ...] | None = None

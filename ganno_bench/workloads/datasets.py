@@ -16,6 +16,7 @@ from ganno_bench.workloads.columns import read_images, read_labels, read_strings
 from ganno_bench.workloads.data import Dataset, Examples, TaskShape, TokenStream
 from ganno_bench.workloads.embedded import EMBEDDED
 from ganno_bench.workloads.fingerprint import Rows, canonical_text, fingerprint, hash_row
+from ganno_bench.workloads.graph_encoding import encode_neighbourhoods
 from ganno_bench.workloads.image_encoding import encode_images
 from ganno_bench.workloads.sources import Source, data_directories, list_datasets, open_source
 from ganno_bench.workloads.suite import DatasetSpec
@@ -67,8 +68,9 @@ def load_dataset(
 def _load_classification(name: str, spec: DatasetSpec, splits: Mapping[str, Any]) -> Dataset:
     labels, n_classes = read_labels(splits, cast(str, spec.target))
     rows: dict[str, Rows[Any]] = {}
+    black = None
     for role, split in splits.items():
-        if spec.task == "image-classification":
+        if spec.task in ("image-classification", "node-classification"):
             rows[role] = Rows.of(read_images(split, role, spec.input), labels[role])
         else:
             texts = read_strings(split, role, spec.input)
@@ -81,18 +83,23 @@ def _load_classification(name: str, spec: DatasetSpec, splits: Mapping[str, Any]
             raise DatasetError(
                 f"has too few rows: a validation_fraction of {spec.validation_fraction} leaves no {role}"
             )
+    contents = {role: kept.inputs for role, kept in rows.items()}
     if spec.task == "image-classification":
-        inputs = encode_images({role: kept.inputs for role, kept in rows.items()}, spec.image_size, spec.grayscale)
+        inputs, black = encode_images(contents, spec.image_size, spec.grayscale)
         shape = TaskShape("image", tuple(inputs["train"].shape[1:]), None, n_classes, next_token=False)
+    elif spec.task == "node-classification":
+        if spec.graph is None:
+            raise DatasetError("needs a graph for node classification, such as graph = { neighbours = 8 }")
+        inputs = encode_neighbourhoods(contents, spec.image_size, spec.grayscale, spec.graph)
+        shape = TaskShape("graph", tuple(inputs["train"].shape[1:]), None, n_classes, next_token=False)
     else:
-        encoder = learn_encoder(
-            rows["train"].inputs, spec.tokenizer, spec.vocab_size, spec.n_reserved, spec.sequence_length
-        )
-        inputs = {role: encoder.encode_padded(kept.inputs, spec.sequence_length) for role, kept in rows.items()}
-        shape = TaskShape("tokens", (spec.sequence_length,), len(encoder), n_classes, next_token=False)
+        length = spec.sequence_length
+        encoder = learn_encoder(contents["train"], spec.tokenizer, spec.vocab_size, spec.n_reserved, length)
+        inputs = {role: encoder.encode_padded(texts, length) for role, texts in contents.items()}
+        shape = TaskShape("tokens", (length,), len(encoder), n_classes, next_token=False)
     examples = {role: Examples(inputs[role], torch.tensor(kept.labels)) for role, kept in rows.items()}
     digest = fingerprint(*(kept.hashes for kept in rows.values()))
-    return Dataset(name, spec.task, digest, shape, **examples, chance_loss=math.log(n_classes))
+    return Dataset(name, spec.task, digest, shape, **examples, chance_loss=math.log(n_classes), black=black)
 
 
 def _load_language_modelling(name: str, spec: DatasetSpec, splits: Mapping[str, Any]) -> Dataset:
@@ -110,7 +117,7 @@ def _load_language_modelling(name: str, spec: DatasetSpec, splits: Mapping[str, 
             )
     shape = TaskShape("tokens", (spec.sequence_length,), len(encoder), len(encoder), next_token=True)
     digest = fingerprint(*([hash_row(text, label=None)] for text in texts.values()))
-    return Dataset(name, spec.task, digest, shape, **streams, chance_loss=_entropy(streams["train"].tokens))
+    return Dataset(name, spec.task, digest, shape, **streams, chance_loss=_entropy(streams["train"].tokens), black=None)
 
 
 def _splits(spec: DatasetSpec, source: Source) -> dict[str, Any]:

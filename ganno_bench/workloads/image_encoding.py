@@ -14,10 +14,12 @@ from torch import Tensor
 from ganno_bench.core.errors import DatasetError
 from ganno_bench.workloads.fingerprint import Pixels
 
-__all__ = ["encode_images"]
+__all__ = ["encode_images", "stack_images"]
 
 
-def encode_images(splits: Mapping[str, Sequence[Pixels]], size: int | None, grayscale: bool) -> dict[str, Tensor]:
+def encode_images(
+    splits: Mapping[str, Sequence[Pixels]], size: int | None, grayscale: bool
+) -> tuple[dict[str, Tensor], tuple[float, ...]]:
     """Return images with mean 0 and variance 1 in every channel of the training split.
 
     Args:
@@ -26,10 +28,20 @@ def encode_images(splits: Mapping[str, Sequence[Pixels]], size: int | None, gray
         grayscale: Whether to drop colours. Where only some images are gray, those become RGB otherwise.
 
     Returns:
-        For each split float32, shape (n_images, channels, height, width).
+        For each split float32, shape (n_images, channels, height, width); and what a black pixel is in each channel.
 
     Raises:
         DatasetError: The sizes differ and none is asked for.
+    """
+    stacks = stack_images(splits, size, grayscale)
+    table = _standardisation(stacks["train"])
+    return {name: _look_up(table, stack) for name, stack in stacks.items()}, tuple(table[:, 0].tolist())
+
+
+def stack_images(splits: Mapping[str, Sequence[Pixels]], size: int | None, grayscale: bool) -> dict[str, Pixels]:
+    """Return images of one size and mode, for each split uint8, shape (n_images, height, width, channels).
+
+    The arguments and errors are those of `encode_images`.
     """
     all_gray = all(pixels.ndim == 2 for images in splits.values() for pixels in images)
     mode = "L" if grayscale or all_gray else "RGB"
@@ -41,9 +53,7 @@ def encode_images(splits: Mapping[str, Sequence[Pixels]], size: int | None, gray
             f"has images of different sizes, such as {height}x{width} and {other_height}x{other_width}: "
             "set an image_size"
         )
-    stacks = {name: np.stack(images).reshape(len(images), *shapes[0], -1) for name, images in converted.items()}
-    table = _standardisation(stacks["train"])
-    return {name: _look_up(table, stack) for name, stack in stacks.items()}
+    return {name: np.stack(images).reshape(len(images), *shapes[0], -1) for name, images in converted.items()}
 
 
 def _convert(pixels: Pixels, mode: str, size: int | None) -> Pixels:

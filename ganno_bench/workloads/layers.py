@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from ganno_bench.core.errors import PluginError
+from ganno_bench.workloads.blocks import natural_blocks
 
 __all__ = ["Layer", "partition"]
 
@@ -31,8 +32,7 @@ def partition(model: nn.Module) -> tuple[Layer, ...]:
     """Return the layers of a network, from input to output.
 
     A model declares them by a method `layers() -> dict[str, Sequence[nn.Module | nn.Parameter]]`: layer name -> the
-    modules and parameters that belong to it. A model without that method has a layer for each child module that holds
-    parameters.
+    modules and parameters that belong to it. One without that method is cut into its `natural_blocks`.
 
     Raises:
         PluginError: A trainable parameter belongs to no layer, or to more than one.
@@ -40,7 +40,8 @@ def partition(model: nn.Module) -> tuple[Layer, ...]:
     names = {id(parameter): name for name, parameter in model.named_parameters() if parameter.requires_grad}
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     declared = getattr(model, "layers", None)
-    groups = declared() if callable(declared) else {name: [child] for name, child in model.named_children()}
+    # A child may have that name, too.
+    groups = declared() if callable(declared) and not isinstance(declared, nn.Module) else natural_blocks(model)
     layers = []
     for name, members in groups.items():
         # A dictionary, since two members may share a weight.

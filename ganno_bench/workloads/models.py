@@ -10,25 +10,44 @@ from typing import Any
 import torch
 from torch import nn
 
-from ganno_bench.core.errors import ConfigError, PluginError, UnknownNameError, did_you_mean
+from ganno_bench.core.errors import ConfigError, PluginError, UnknownNameError, did_you_mean, one_line
 from ganno_bench.core.registry import Registry
 from ganno_bench.workloads.data import TaskShape
 
-__all__ = ["MODELS", "build_model", "check_model"]
+__all__ = ["MODELS", "build_model", "check_model", "load_family"]
 
 MODELS = Registry(
     "model",
     {
         "cnn": "ganno_bench.workloads.vision:CNN",
+        "gcn": "ganno_bench.workloads.graph:GCN",
+        "lstm": "ganno_bench.workloads.recurrent:LSTM",
         "mlp": "ganno_bench.workloads.vision:MLP",
+        "resnet": "ganno_bench.workloads.resnet:ResNet",
         "transformer": "ganno_bench.workloads.text:Transformer",
     },
     group="ganno_bench.models",
 )
 """Model families: classes (or functions) that take a `TaskShape` and keyword arguments and give an `nn.Module`.
 
-A model computes with what its arguments and parameters say and nothing else: no dropout, no running statistics.
+A model draws nothing at random, so there is no dropout. What it remembers besides its parameters, such as the running
+statistics of BatchNorm, are persistent buffers, each run with its own; constants are buffers that are not persistent.
 """
+
+
+def load_family(family: str) -> Any:
+    """Return what builds a model of a family: a registered name, a file's class, or `torchvision:` and a classifier.
+
+    Raises:
+        UnknownNameError: There is no such family; the message has the nearest one.
+        PluginError: Importing it failed.
+    """
+    if family.startswith("torchvision:"):
+        # Here, since importing torchvision takes a second.
+        from ganno_bench.workloads.torchvision_models import torchvision_family
+
+        return torchvision_family(family)
+    return MODELS.load(family)
 
 
 def check_model(model: Mapping[str, Any], file: str, key: str = "model") -> None:
@@ -49,7 +68,7 @@ def check_model(model: Mapping[str, Any], file: str, key: str = "model") -> None
 
     family = model["family"]
     try:
-        maker = MODELS.load(family)
+        maker = load_family(family)
     except UnknownNameError as error:
         raise UnknownNameError(f"{where('family')}: {error}") from None
     hints = typing.get_type_hints(maker.__init__ if inspect.isclass(maker) else maker)
@@ -87,7 +106,7 @@ def build_model(model: Mapping[str, Any], shape: TaskShape, seed: int) -> nn.Mod
         ConfigError: The family and the data do not go together.
         PluginError: The family's code raised.
     """
-    maker = MODELS.load(model["family"])
+    maker = load_family(model["family"])
     arguments = {name: value for name, value in model.items() if name != "family"}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -96,5 +115,5 @@ def build_model(model: Mapping[str, Any], shape: TaskShape, seed: int) -> nn.Mod
         except ConfigError:
             raise
         except Exception as error:
-            raise PluginError(f"model {model['family']!r} cannot be built: {type(error).__name__}: {error}") from error
+            raise PluginError(f"model {model['family']!r} cannot be built: {one_line(error)}") from error
     return network

@@ -4,27 +4,42 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field
 
 from ganno_bench.core.config import Config, Name, Positive, content_hash, parse_config, read_toml
 from ganno_bench.core.errors import ConfigError, UnknownNameError, did_you_mean
+from ganno_bench.core.records import Factor
 from ganno_bench.core.resources import resource_dir
 
 __all__ = [
+    "AugmentationSpec",
     "Budget",
     "DatasetSpec",
+    "GraphSpec",
     "OptimizerSpec",
     "Suite",
     "Task",
+    "Variation",
     "WorkloadSpec",
     "find_suite",
     "load_suite",
     "suite_names",
 ]
 
-Task = Literal["image-classification", "text-classification", "language-modelling"]
+Task = Literal["image-classification", "node-classification", "text-classification", "language-modelling"]
+
+
+class GraphSpec(Config):
+    """How images become a graph, each a node of it."""
+
+    neighbours: Positive = 8
+    """Join each image with so many others, the nearest."""
+    subgraph_size: Positive = 16
+    """Nodes of an example: the one that is classified and those around it."""
+    feature_size: Positive = 4
+    """A node's features are its image in so many pixels a side; the graph is that of the whole images."""
 
 
 class DatasetSpec(Config):
@@ -62,6 +77,8 @@ class DatasetSpec(Config):
     until there are so many tokens; there are no unknown ones."""
     sequence_length: Positive = 64
     """Tokens per example; longer texts are cut off, shorter ones padded."""
+    graph: GraphSpec | None = Field(default=None, exclude_if=lambda value: value is None)
+    """For node classification, and only there."""
 
     @property
     def n_reserved(self) -> int:
@@ -96,6 +113,15 @@ class OptimizerSpec(Config):
     """Adam and AdamW only."""
 
 
+class AugmentationSpec(Config):
+    """Random changes of the images of training batches; validation and test images stay as they are."""
+
+    flip: bool = False
+    """Mirror an image, left to right, with probability 1/2."""
+    crop: Annotated[int, Field(ge=0)] = 0
+    """Pad an image by so many black pixels a side and cut it back to its size at a random place."""
+
+
 class WorkloadSpec(Config):
     """One rung of a suite: model, data, optimizer, batch size and number of updates are all fixed."""
 
@@ -109,6 +135,13 @@ class WorkloadSpec(Config):
     n_updates: Positive
     n_evaluations: Positive = 16
     """Points of the validation curve, evenly spaced, the last one after the last update."""
+    augmentation: AugmentationSpec | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Image classification only. Part of the training, not of the data: the dataset's fingerprint doesn't change."""
+
+    def varied(self, factor: Factor, multiple: float) -> Self:
+        """Return the workload with a multiple of its horizon or batch size, in whole numbers; else as it is."""
+        key = {"horizon": "n_updates", "batch_size": "batch_size"}.get(factor)
+        return self if key is None else self.model_copy(update={key: round(getattr(self, key) * multiple)})
 
 
 class Budget(Config):
@@ -123,6 +156,31 @@ class Budget(Config):
     """Trials before TPE replaces random search."""
 
 
+_Multiple = Annotated[float, Field(gt=0)]
+
+
+class Variation(Config):
+    """What is varied around each entry's own configuration, one factor at a time.
+
+    Numbers are multiples of the entry's own value (base learning rate, weight decay) or the workload's (horizon, batch
+    size); 1 is the report itself and is not repeated.
+    """
+
+    base_lr: tuple[_Multiple, ...] = ()
+    weight_decay: tuple[Annotated[float, Field(ge=0)], ...] = ()
+    horizon: tuple[_Multiple, ...] = ()
+    """Of the number of updates. The scheduler is told how many there will be."""
+    batch_size: tuple[_Multiple, ...] = ()
+    seeds: Positive = 5
+    """The first so many report seeds are used."""
+
+    @property
+    def settings(self) -> tuple[tuple[Factor, float], ...]:
+        """Every (factor, multiple)."""
+        factors = get_args(Factor)
+        return tuple((factor, multiple) for factor in factors for multiple in getattr(self, factor))
+
+
 class Suite(Config):
     """A set of workloads with a budget, immutable once released."""
 
@@ -131,6 +189,8 @@ class Suite(Config):
     schedulers: Annotated[tuple[str, ...], Field(min_length=1)]
     """Who takes part when nothing else is said."""
     budget: Budget = Budget()
+    variation: Variation | None = Field(default=None, exclude_if=lambda value: value is None)
+    """None: nothing is varied."""
     dataset: dict[str, DatasetSpec]
     workload: Annotated[tuple[WorkloadSpec, ...], Field(min_length=1)]
 
@@ -197,6 +257,7 @@ def load_suite(ref: str) -> Suite:
             )
         if not isinstance(workload.model.get("family"), str):
             raise ConfigError(f"{path}: key 'workload[{index}].model.family' is missing or no string")
+        _check_augmentation(workload, suite.dataset[workload.dataset], f"{path}: key 'workload[{index}].augmentation'")
     for key, dataset in suite.dataset.items():
         if wrong := dataset.vocab_size_error:
             raise ConfigError(f"{path}: key 'dataset.{key}.vocab_size' {wrong}")
@@ -205,4 +266,45 @@ def load_suite(ref: str) -> Suite:
                 f"{path}: key 'dataset.{key}.target': {dataset.task} "
                 + ("needs the name of the label column" if dataset.target is None else "has no label column")
             )
+        if (dataset.graph is None) == (dataset.task == "node-classification"):
+            raise ConfigError(
+                f"{path}: key 'dataset.{key}.graph': {dataset.task} "
+                + ("needs a graph, such as { neighbours = 8 }" if dataset.graph is None else "has no graph")
+            )
+    if suite.variation is not None:
+        _check_variation(suite, suite.variation, str(path))
     return suite
+
+
+def _check_variation(suite: Suite, variation: Variation, source: str) -> None:
+    if not variation.settings:
+        raise ConfigError(f"{source}: key 'variation': no factor has a multiple ({', '.join(get_args(Factor))})")
+    for (factor, multiple), count in Counter(variation.settings).items():
+        key = f"{source}: key 'variation.{factor}'"
+        if multiple == 1:
+            raise ConfigError(f"{key}: 1 is the report itself, which is not repeated (value: {multiple:g})")
+        if count > 1:
+            raise ConfigError(f"{key}: {multiple:g} is given {count} times")
+        for workload in suite.workload:
+            varied = workload.varied(factor, multiple)
+            if factor in ("horizon", "batch_size") and (varied == workload or not varied.n_updates * varied.batch_size):
+                raise ConfigError(
+                    f"{key}: {multiple:g} is too close to 0 or 1: it leaves workload {workload.id!r} "
+                    f"{varied.n_updates} updates of {varied.batch_size} examples"
+                )
+    if variation.seeds > suite.budget.report_seeds:
+        raise ConfigError(
+            f"{source}: key 'variation.seeds': there are {suite.budget.report_seeds} report seeds "
+            f"(value: {variation.seeds})"
+        )
+
+
+def _check_augmentation(workload: WorkloadSpec, dataset: DatasetSpec, key: str) -> None:
+    if workload.augmentation is None:
+        return
+    if dataset.task != "image-classification":
+        raise ConfigError(
+            f"{key}: dataset {workload.dataset!r} is for {dataset.task}; only images can be flipped and cropped"
+        )
+    if workload.augmentation == AugmentationSpec():
+        raise ConfigError(f"{key}: changes nothing; give 'flip = true', a 'crop' of 1 or more, or leave it out")

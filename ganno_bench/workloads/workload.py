@@ -9,7 +9,9 @@ from pathlib import Path
 
 from torch import nn
 
+from ganno_bench.core.errors import ConfigError
 from ganno_bench.core.seeding import stream_seed
+from ganno_bench.workloads.augmentation import Augmentation
 from ganno_bench.workloads.data import Dataset
 from ganno_bench.workloads.datasets import load_dataset
 from ganno_bench.workloads.layers import Layer, partition
@@ -51,13 +53,18 @@ def load_workloads(suite: Suite, source: Path, data_dirs: Sequence[Path]) -> lis
 
     Raises:
         DatasetError: A dataset is missing, or not as declared.
-        ConfigError: A model's arguments are wrong, or it does not take such data.
+        ConfigError: A model's arguments are wrong, or it does not take such data; images are too small for a crop.
     """
     for index, spec in enumerate(suite.workload):
         check_model(spec.model, str(source), f"workload[{index}].model")
     used = {spec.dataset for spec in suite.workload}
     loaded = {name: load_dataset(name, suite.dataset[name], data_dirs, source.parent) for name in sorted(used)}
     workloads = [Workload(spec, loaded[spec.dataset]) for spec in suite.workload]
-    for workload in workloads:
+    for index, workload in enumerate(workloads):
+        if workload.spec.augmentation is not None:
+            try:
+                Augmentation(workload.spec.augmentation, workload.dataset)
+            except ConfigError as error:
+                raise ConfigError(f"{source}: key 'workload[{index}].augmentation': {error}") from None
         assert workload.layers  # built once, so that what does not fit is known before anything runs
     return workloads

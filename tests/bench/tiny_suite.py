@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 from ganno_bench.bench.progress import Progress
-from ganno_bench.bench.runner import RunResult, Settings, run_suite
+from ganno_bench.bench.runner import Finished, RunResult, Settings, run_suite
 from ganno_bench.core.records import RunRecord
 from ganno_bench.workloads.data import Dataset
 from ganno_bench.workloads.datasets import load_dataset
@@ -100,9 +100,15 @@ def _write(path: Path, text: str, edits: tuple[tuple[str, str], ...]) -> Path:
     return path
 
 
-def run_tiny(suite: Path, out: Path, progress: Progress | None = None, **settings: Any) -> RunResult:
+def run_tiny(
+    suite: Path,
+    out: Path,
+    progress: Progress | None = None,
+    on_finished: Callable[[Finished], None] = lambda done: None,
+    **settings: Any,
+) -> RunResult:
     common: dict[str, Any] = {"suite": str(suite), "out": out, "threads": 1}
-    return run_suite(Settings(**common | settings), progress)
+    return run_suite(Settings(**common | settings), progress, on_finished)
 
 
 class Started(Progress):

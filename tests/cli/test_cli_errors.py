@@ -44,6 +44,11 @@ from ganno_bench.bench.runner import Settings
         (["show", "quickstrat"], "nothing is called 'quickstrat'; did you mean 'quickstart'?"),
         (["show", "digits-mlp-7"], "nothing is called 'digits-mlp-7'; did you mean 'digits-mlp-"),
         (["show", "digit"], "nothing is called 'digit'; did you mean 'digits'?"),
+        (
+            ["tune", "SUITE", "--write-baselines", "--trials", "2"],
+            "a custom run makes no baselines: leave out --trials, --tuning-seeds and --report-seeds",
+        ),
+        (["verify", "baselines", "--suite", "quickstrat"], "unknown suite 'quickstrat'; did you mean 'quickstart'?"),
         (["table", "no/run"], "no/run: cannot be read: No such file or directory"),
         (["plot", "no/run"], "no/run: cannot be read: No such file or directory"),
     ],
@@ -122,7 +127,7 @@ def test_a_command_that_is_none(call: Call, words: list[str], culprit: str) -> N
 
 
 def test_an_interrupt_says_how_to_go_on(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(settings: Settings, progress: object) -> None:
+    def interrupted(settings: Settings, progress: object, *, baselines: bool) -> None:
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(api, "run_with_settings", interrupted)

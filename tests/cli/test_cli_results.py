@@ -12,6 +12,7 @@ import pytest
 from command_line import Call
 from fake_records import ENTRIES, fake_benchmark
 from tiny_suite import SMALL, write_plugin, write_suite
+from varied_records import varied_benchmark
 
 from ganno_bench.api import load_records
 from ganno_bench.core.records import dump_record
@@ -71,6 +72,48 @@ def test_a_run_without_a_reference_says_so(call: Call, tmp_path: Path) -> None:
     note = "no standings: workload 'adam-mlp' of tiny@a76109be236c71c1 has no reference to score against"
     assert said.out.startswith(note)
     assert (out / "records.jsonl").exists()
+
+
+@pytest.fixture
+def varied(tmp_path: Path) -> Path:
+    """A record file of a suite that varies something."""
+    records = varied_benchmark({"cosine": 1.0, "sturdy": 0.5})
+    (tmp_path / "varied.jsonl").write_text("".join(dump_record(record) + "\n" for record in records))
+    return tmp_path / "varied.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("format_", "mark"), [("rich", "P(better)"), ("markdown", "# Standings"), ("latex", "caption")]
+)
+def test_what_a_suite_varies_stands_below_the_standings(call: Call, varied: Path, format_: str, mark: str) -> None:
+    title = "Robustness: mean scores where one factor is changed"
+    both = call("table", str(varied), "--format", format_).out
+    assert 0 <= both.index(mark) < both.index(title)
+    alone = call("table", str(varied), "--format", format_, "--robustness").out
+    assert "".join(both.split()).endswith("".join(alone.split()))
+    assert "Mean rank" not in alone
+
+
+def test_as_csv_the_two_are_separate_tables(call: Call, varied: Path, out: Path) -> None:
+    plain = list(csv.DictReader(io.StringIO(call("table", str(varied), "--format", "csv").out)))
+    assert {row["table"] for row in plain} == {"tuned"}
+    rows = list(csv.DictReader(io.StringIO(call("table", str(varied), "--format", "csv", "--robustness").out)))
+    assert {row["factor"] for row in rows} == {"", "base_lr", "horizon"}
+    said = call("table", str(out), "--robustness")
+    assert said.code == 2
+    assert said.err == "error: option --robustness: suite 'ladder' has no entry with all of its varied runs\n"
+
+
+def test_a_run_that_varies_something_writes_and_shows_it(call: Call, tmp_path: Path) -> None:
+    variation = "[variation]\nhorizon = [0.5]\nseeds = 2\n\n[dataset.digits]\n"
+    suite = write_suite(tmp_path, ("[dataset.digits]\n", variation))
+    words = ["run", str(suite), *OPTIONS, "--out", str(tmp_path / "out"), "--backend", "loop", "--scheduler", "cosine"]
+    said = call(*words)
+    assert said.code == 0
+    assert "horizon 0.5x" in said.out
+    assert str(tmp_path / "out" / "robustness.md") in said.out
+    assert (tmp_path / "out" / "plots" / "robustness.png").exists()
+    assert list(load_records(tmp_path / "out").groupby("role").size()[["report", "varied"]]) == [4, 4]
 
 
 def test_a_table_for_people(call: Call, out: Path) -> None:

@@ -16,7 +16,7 @@ HEAVY = ("torch", "optuna", "torchrl", "tensordict", "pandas", "matplotlib", "da
         [],
         ["--help"],
         ["--version"],
-        *([command, "--help"] for command in ("run", "table", "plot", "check", "list", "show")),
+        *([command, "--help"] for command in ("run", "tune", "verify", "table", "plot", "check", "list", "show")),
     ],
     ids=" ".join,
 )

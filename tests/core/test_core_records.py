@@ -62,6 +62,18 @@ def record(**changes: Any) -> RunRecord:
     return RunRecord(**(fields | changes))
 
 
+def test_only_varied_runs_have_a_factor_and_a_multiple() -> None:
+    line = dump_record(record())
+    assert "factor" not in json.loads(line)
+    assert "multiple" not in json.loads(line)
+    varied = record(role="varied", factor="weight_decay", multiple=0.0)
+    assert parse_record(dump_record(varied), "f:1") == varied
+    for changes in ({"role": "varied"}, {"role": "varied", "multiple": 2.0}, {"factor": "horizon", "multiple": 2.0}):
+        broken = json.dumps(json.loads(line) | changes)
+        with pytest.raises(RecordError, match=r"f:1: key 'multiple': .*varied runs, and no others, have a factor"):
+            parse_record(broken, "f:1")
+
+
 def test_a_record_survives_being_written() -> None:
     line = dump_record(record())
     assert "\n" not in line

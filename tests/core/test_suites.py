@@ -92,6 +92,26 @@ def test_what_is_not_said_has_its_default(tmp_path: Path) -> None:
             'input = "text"\ntokenizer = "bep"',
             "key 'dataset.prose.tokenizer': Input should be 'char', ",
         ),
+        (
+            'source = "digits"',
+            'source = "digits"\ngraph = {}',
+            "key 'dataset.pictures.graph': image-classification has no",
+        ),
+        (
+            '"image-classification"',
+            '"node-classification"',
+            "key 'dataset.pictures.graph': node-classification needs a ",
+        ),
+        (
+            '"image-classification"',
+            '"node-classification"\ngraph = { neighbors = 8 }',
+            "unknown key 'dataset.pictures.graph.neighbors'; did you mean 'neighbours'?",
+        ),
+        (
+            '"image-classification"',
+            '"node-classification"\ngraph = { neighbours = 0 }',
+            "key 'dataset.pictures.graph.neighbours': Input should be greater than or equal to 1 (value: 0)",
+        ),
         ('dataset = "prose"', 'dataset = "prse"', "key 'workload[1].dataset': no dataset 'prse' is declared; did you"),
         ('id = "large"', 'id = "small"', "key 'workload': id 'small' is given 2 times"),
         ('family = "transformer", ', "", "key 'workload[1].model.family' is missing or no string"),
@@ -110,6 +130,27 @@ def test_what_is_not_said_has_its_default(tmp_path: Path) -> None:
         ('"sgd" }', '"sgd", momentum = 1.0 }', "key 'workload[0].optimizer.momentum': Input should be less than 1"),
         ("batch_size = 8", "batchsize = 8", "unknown key 'workload[0].batchsize'; did you mean 'batch_size'?"),
         ("n_updates = 10", "n_updates = '10'", "key 'workload[0].n_updates': Input should be a valid integer"),
+        (
+            "n_updates = 10",
+            "n_updates = 10\naugmentation = { flip = true }",
+            "key 'workload[1].augmentation': dataset 'prose' is for language-modelling; only images can be flipped and "
+            "cropped",
+        ),
+        (
+            '"sgd" }',
+            '"sgd" }\naugmentation = { crop = 0 }',
+            "key 'workload[0].augmentation': changes nothing; give 'flip = true', a 'crop' of 1 or more, or leave it",
+        ),
+        (
+            '"sgd" }',
+            '"sgd" }\naugmentation = { flips = true }',
+            "unknown key 'workload[0].augmentation.flips'; did you mean 'flip'?",
+        ),
+        (
+            '"sgd" }',
+            '"sgd" }\naugmentation = { crop = -1 }',
+            "key 'workload[0].augmentation.crop': Input should be greater than or equal to 0 (value: -1)",
+        ),
         ("[[workload]]", "[[workloads]]", "unknown key 'workloads'; did you mean 'workload'?"),
         ('["cosine"]', "[]", "key 'schedulers': Tuple should have at least 1 item"),
         ('name = "mine"', 'name = "My Suite"', "key 'name': String should match pattern"),
@@ -172,9 +213,64 @@ def test_the_hash_covers_what_affects_results_and_nothing_else(tmp_path: Path) -
         ('"sgd"', '"sgd", momentum = 0.8'),
         ('input = "text"', 'input = "text"\nmax_train = 9'),
         ("small", "tiny"),
+        ('"sgd" }', '"sgd" }\naugmentation = { flip = true }'),
+        ('"sgd" }', '"sgd" }\naugmentation = { flip = true, crop = 1 }'),
     ):
         hashes.add(load(tmp_path, old, new).hash)
-    assert len(hashes) == 8
+    assert len(hashes) == 10
+
+
+VARIATION = """
+[variation]
+base_lr = [0.1, 10.0]
+horizon = [0.5]
+"""
+
+
+def test_a_suite_that_varies_nothing_says_nothing_of_it(tmp_path: Path) -> None:
+    plain, varied = load(tmp_path), load(tmp_path, "\n[budget]", f"{VARIATION}\n[budget]")
+    assert plain.variation is None
+    assert "variation" not in plain.model_dump()
+    assert plain.hash != varied.hash
+    assert varied.variation is not None
+    assert varied.variation.settings == (("base_lr", 0.1), ("base_lr", 10.0), ("horizon", 0.5))
+    assert varied.variation.seeds == 5
+    # As released, before there was such a thing.
+    released = {"quickstart": "1bf7f12c0eafa428", "headline": "98f82bf0dbb192c0", "transfer": "43cc9bc8dbd3d77d"}
+    assert {name: load_suite(name).hash for name in released} == released
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("base_lr", "base_rl", "unknown key 'variation.base_rl'; did you mean 'base_lr'?"),
+        ("10.0", "0.0", "key 'variation.base_lr[1]': Input should be greater than 0 (value: 0.0)"),
+        ("10.0", "1.0", "key 'variation.base_lr': 1 is the report itself, which is not repeated (value: 1)"),
+        ("10.0", "0.1", "key 'variation.base_lr': 0.1 is given 2 times"),
+        (
+            "horizon = [0.5]",
+            "horizon = [0.01]",
+            "key 'variation.horizon': 0.01 is too close to 0 or 1: it leaves workload 'small' 0 updates of 8 examples",
+        ),
+        (
+            "horizon",
+            "seeds = 2\nbatch_size = [1.01]\nhorizon",
+            "key 'variation.batch_size': 1.01 is too close to 0 or 1: it leaves workload 'small' 10 updates of 8 examp",
+        ),
+        ("horizon", "seeds = 11\nhorizon", "key 'variation.seeds': there are 10 report seeds (value: 11)"),
+        (
+            "base_lr = [0.1, 10.0]\nhorizon = [0.5]",
+            "seeds = 2",
+            "key 'variation': no factor has a multiple (base_lr, weight_decay, horizon, batch_size)",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_variation(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in VARIATION
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, "\n[budget]", VARIATION.replace(old, new) + "\n[budget]")
+    assert str(caught.value).startswith(f"{tmp_path / 'mine.toml'}: {message}")
+    assert "\n" not in str(caught.value)
 
 
 def test_the_projects_own_suites_are_valid() -> None:

@@ -20,6 +20,9 @@ PAGES = (
     "docs/protocol.md",
     "docs/ganno.md",
     "docs/evaluation.md",
+    "docs/models.md",
+    "docs/baselines.md",
+    "docs/robustness.md",
     "policies/README.md",
     "benchmarks/README.md",
 )
@@ -27,11 +30,13 @@ SLOW = (
     "ganno-bench run quickstart --scheduler ./examples",
     "python benchmarks/",
     "ganno-bench train",
+    "ganno-bench tune",
     "ganno-bench evaluate",
     "ganno-bench run policies/demonstrations",
     "ganno-bench run quickstart --scheduler policy:",
     "ganno-bench run quickstart --scheduler constant --scheduler step",
     "ganno-bench run headline",
+    "ganno-bench run robustness",
     "ganno-bench run quickstart --scheduler cosine --scheduler policy:",
     "python examples/ganno",
 )

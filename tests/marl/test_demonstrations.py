@@ -71,6 +71,14 @@ def flat(level: float, slope: float) -> Curve:
     return Curve(torch.full((33,), level, dtype=torch.float64), torch.full((33,), slope, dtype=torch.float64))
 
 
+def test_an_open_optimizer_shows_nothing(records: Path) -> None:
+    run_suite(Settings(str(records / "shown.toml"), schedulers=["prodigy"], out=records / "open"))
+    with pytest.raises(
+        ConfigError, match=r"'demonstrations': 'prodigy' replaces the optimizer, so it shows no learning"
+    ):
+        load_curves(DemonstrationSpec(records="open", scheduler="prodigy"), records / "train.toml")
+
+
 def test_a_curve_is_a_line_in_the_logarithm_of_the_number_of_layers() -> None:
     generator = torch.Generator().manual_seed(0)
     level, slope = torch.randn(2, 33, generator=generator, dtype=torch.float64)

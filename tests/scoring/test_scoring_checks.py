@@ -1,4 +1,5 @@
 import json
+import math
 import random
 
 import pytest
@@ -6,7 +7,7 @@ from fake_records import fake_benchmark, make_record
 
 from ganno_bench.core.errors import ConfigError, RecordError
 from ganno_bench.scoring.checks import check_records
-from ganno_bench.scoring.reference import read_reference, reference_losses
+from ganno_bench.scoring.reference import ReferenceValues, read_reference, reference_losses, reference_values
 
 REFUSED = {
     "custom": (
@@ -87,21 +88,50 @@ def test_a_workload_without_reference_is_an_error():
         reference_losses([make_record(scheduler="wsd")], {"other": 1.0})
     assert str(error.value) == (
         "workload 'mlp' of ladder@5f1e has no reference to score against: none is committed, and there are no report "
-        "runs of tuned 'cosine' among the records"
+        "runs of tuned 'cosine' among the records; add --scheduler cosine to the run"
     )
 
 
-def test_committed_losses_are_read_by_the_suites_hash(tmp_path):
+VALUES = {"loss": 0.25, "spread": 0.02, "target": 0.3, "fingerprint": "da7a"}
+
+
+def test_the_committed_reference_is_read_by_the_suites_hash(tmp_path):
     path = tmp_path / "reference.json"
     assert read_reference("5f1e", path) == {}
-    path.write_text(json.dumps({"5f1e": {"mlp": 0.25}}))
-    assert read_reference("5f1e", path) == {"mlp": 0.25}
+    path.write_text(json.dumps({"5f1e": {"mlp": VALUES}}))
+    assert read_reference("5f1e", path) == {"mlp": ReferenceValues(**VALUES)}
     assert read_reference("beef", path) == {}
 
 
-@pytest.mark.parametrize("text", ["[1]", "{", '{"5f1e": {"mlp": null}}', '{"5f1e": {"mlp": -1}}', '{"5f1e": 3}'])
-def test_a_broken_reference_file_is_named(tmp_path, text):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([1], ": is not of the form {suite hash: {workload: {loss, spread, target, fingerprint}}} (value: [1])"),
+        ({"5f1e": 3}, ": key '5f1e': is not of the form {suite hash: "),
+        ({"5f1e": {"mlp": 0.25}}, ": key '5f1e': is not of the form {suite hash: "),
+        ({"5f1e": {"mlp": VALUES | {"loss": -1}}}, ": 5f1e.mlp: key 'loss': Input should be greater than 0 (value: -1"),
+        ({"5f1e": {"mlp": VALUES | {"los": 1}}}, ": 5f1e.mlp: unknown key 'los'; did you mean 'loss'?"),
+    ],
+)
+def test_a_broken_reference_file_is_named(tmp_path, content, message):
     path = tmp_path / "reference.json"
-    path.write_text(text)
-    with pytest.raises(ConfigError, match=r"reference\.json: "):
+    path.write_text(json.dumps(content))
+    with pytest.raises(ConfigError) as error:
         read_reference("5f1e", path)
+    assert str(error.value).startswith(f"{path}{message}")
+
+
+def test_a_reference_file_that_is_no_json_is_named(tmp_path):
+    path = tmp_path / "reference.json"
+    path.write_text("{")
+    with pytest.raises(ConfigError, match=r"reference\.json: cannot be read: "):
+        read_reference("5f1e", path)
+
+
+def test_what_is_committed_of_the_reference():
+    runs = [make_record(seed=s, test_loss=x, val_loss=x / 2) for s, x in enumerate((0.1, 0.2, 0.3, 0.4))] + [
+        make_record(seed=4, test_loss=None)
+    ]
+    chance = math.log(10)
+    assert reference_values(runs) == ReferenceValues(loss=0.3, spread=0.4 - 0.2, target=0.15, fingerprint="da7a")
+    assert reference_values(runs[-1:]).loss == reference_values(runs[-1:]).target == chance

@@ -60,6 +60,10 @@ def test_the_good_one_passes_every_check(tmp_path: Path) -> None:
     assert [result.message for result in results if not result.ok] == []
 
 
+def test_so_does_an_open_optimizer(tmp_path: Path) -> None:
+    assert [result.message for result in check_scheduler(scheduler(tmp_path, OPEN)) if not result.ok] == []
+
+
 def returning(controls: str) -> dict[str, str]:
     return {"Controls(lr)": controls}
 
@@ -69,6 +73,24 @@ def computing(lr: str) -> dict[str, str]:
 
 
 # The check that fails, how the good scheduler is broken, and what the message says.
+OPEN = {
+    "import ClosedForm,": "import OpenOptimizer, OptimizerEntry, Released, ClosedForm,",
+    "class Mine(Scheduler)": "class Mine(OptimizerEntry)",
+    "interval: ClassVar = 7": "replaces: ClassVar = {'sgd': Released('SGD', 0.1)}",
+    "    def init(self, run): return {'lr': run.base_lr[:, None].repeat(1, run.n_layers), 'n': 0}": """
+    def optimizer(self, parameters, weight_decay, spec):
+        return Run(torch.optim.SGD(parameters, weight_decay=weight_decay))
+class Run(OpenOptimizer):
+    pass
+class Other:""",
+}
+"""Makes an open optimizer of the good one."""
+
+
+def open_run(methods: str) -> dict[str, str]:
+    return {old: new.replace("    pass\n", methods) for old, new in OPEN.items()}
+
+
 BROKEN: list[tuple[str, dict[str, str], str]] = [
     ("loads", {"share: float = 0.5": "share: float = 0.95"}, "default of 'share', 0.95, is outside of its Float"),
     ("loads", {"@dataclass(frozen=True)": ""}, "is not a dataclass"),
@@ -167,6 +189,33 @@ class Other:
         },
         r"update 0, run 1: expected learning rate of layer 0 0.2 with the base learning rate doubled, got 0.1$",
     ),
+    (
+        "open_optimizer",
+        open_run("    def step(self, lr): return super().step(lr * random.random())\n"),
+        r"^in the place of 'sgd': expected the same parameters if trained again, they differ by \d",
+    ),
+    (
+        "open_optimizer",
+        open_run(
+            "    def step(self, lr):\n"
+            "        (first, *_) = self.optimizer.param_groups[0]['params']\n"
+            "        return super().step(lr / first.untyped_storage().nbytes())\n"
+        ),
+        r"'sgd': expected the same parameters if trained alone",
+    ),
+    (
+        "open_optimizer",
+        open_run(
+            "    n = 1\n    def eval(self): self.n += 1\n    def step(self, lr): return super().step(lr / self.n)\n"
+        ),
+        r"'sgd': expected the same parameters if evaluated after every update",
+    ),
+    (
+        "open_optimizer",
+        open_run("    def step(self, lr): return lr\n"),
+        r"expected finite parameters that changed in 20",
+    ),
+    ("open_optimizer", open_run("    def step(self, lr): return -super().step(lr)\n"), r"rates >= 0, got -0.1$"),
 ]
 
 

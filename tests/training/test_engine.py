@@ -151,5 +151,24 @@ def test_a_model_that_cannot_be_vectorised_is_named() -> None:
     inputs, targets = workload.dataset.train.to("cpu", torch.float32).gather(torch.arange(32).view(2, 16))
     message = "model Unvectorisable cannot be vectorised, backend 'loop' may do: "
     with pytest.raises(PluginError, match=message) as caught:
-        backend.bind(parameters, torch.zeros_like(parameters))(inputs, targets)
+        backend.bind(parameters, torch.zeros_like(parameters), {})(inputs, targets)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("backend", ["vmap", "loop"])
+def test_another_horizon_or_batch_size_is_as_if_it_had_been_the_workloads_own(backend: str) -> None:
+    workload = make_workload("mlp")
+    engine = make_engine(workload, backend)
+    engine.population([1, 2]).advance(Controls(torch.full((2, 4), 0.1)), 1)  # it has been used before
+    assert engine.with_spec(workload.spec) is engine
+    for changes in ({"n_updates": 2 * workload.spec.n_updates}, {"batch_size": 4 * workload.spec.batch_size}):
+        spec = workload.spec.model_copy(update=changes)
+        derived, fresh = engine.with_spec(spec), Engine(replace(workload, spec=spec), backend=backend)
+        assert derived.backend is engine.backend
+        assert derived.run_info(torch.ones(2), torch.ones(2)).total_updates == spec.n_updates
+        populations = [own.population([1, 2]) for own in (derived, fresh)]
+        for population in populations:
+            population.advance(Controls(torch.full((2, 4), 0.1)), spec.n_updates)
+        first, second = (population.evaluate(engine.validation).loss for population in populations)
+        assert torch.equal(first, second)
+    assert engine.workload is workload

@@ -9,7 +9,18 @@ import pytest
 import torch
 from torch import Tensor
 from torch_loop import TorchRun, evaluate_plainly, layer_vectors, parameters
-from workload_cases import ADAM, ADAMW, LARGE_IMAGES, MODELS, NESTEROV, PLAIN_SGD, SGD, make_engine, make_workload
+from workload_cases import (
+    ADAM,
+    ADAMW,
+    LARGE_IMAGES,
+    MODELS,
+    NESTEROV,
+    PLAIN_SGD,
+    RESNET,
+    SGD,
+    make_engine,
+    make_workload,
+)
 
 from ganno_bench.training.population import Population
 from ganno_bench.training.signals import Controls
@@ -64,7 +75,7 @@ def test_in_float64_a_hundred_updates_with_changing_layerwise_rates_equal_torch(
 
 @pytest.mark.parametrize(
     ("model", "batch_size"),
-    [("mlp", 1), ("mlp", 16), ("decoder", 16), *((model, 7) for model in [*MODELS, LARGE_IMAGES])],
+    [("mlp", 1), ("mlp", 16), ("decoder", 16), *((model, 7) for model in [*MODELS, LARGE_IMAGES, RESNET])],
 )
 def test_in_float64_any_batch_size_equals_torch(model: str, batch_size: int) -> None:
     workload = make_workload(model, NESTEROV, n_updates=10, batch_size=batch_size)

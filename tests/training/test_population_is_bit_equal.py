@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch_loop import parameters
-from workload_cases import ADAMW, LARGE_IMAGES, SGD, make_engine, make_workload
+from workload_cases import ADAMW, BATCH_NORM, LARGE_IMAGES, RESNET, SGD, make_engine, make_workload
 
 from ganno_bench.training import layout
 from ganno_bench.training.population import Engine, Population
@@ -21,8 +21,12 @@ SIZES = {
     "mlp": (1, 2, 3, 5, 8, 16, 17, 33, 64),
     "cnn": (1, 3, 8, 17, 64),
     "cnn-unnormalised": (1, 3, 16, 64),
+    "gcn": (1, 2, 5, 16, 33),
+    "gcn-residual": (1, 3, 17, 64),
     "decoder": (1, 2, 5, 16, 33),
     "encoder": (1, 5, 17, 33),
+    "lstm": (1, 3, 33),
+    "lstm-stream": (2, 5, 17),
     LARGE_IMAGES: (1, 3, 8),  # alone, it would be convolved by another kernel
 }
 CASES = {
@@ -34,6 +38,7 @@ CASES = {
         ("loop", 1, all_sizes[:-1]),
     )
 }
+CASES |= {f"{model}-loop": (model, "loop", 1, (1, 3)) for model in (RESNET, BATCH_NORM)}  # what `auto` takes on a CPU
 UPDATES = 5
 BATCH_SIZE = 7  # so odd that the decoder's bits depend on its place unless the batch is padded
 
@@ -46,7 +51,7 @@ class Run:
 
 
 def engine(model: str, backend: str) -> Engine:
-    optimizer = ADAMW if model in ("decoder", "cnn-unnormalised") else SGD
+    optimizer = ADAMW if model in ("decoder", "cnn-unnormalised", "gcn-residual", "lstm") else SGD
     return make_engine(make_workload(model, optimizer, n_updates=UPDATES, batch_size=BATCH_SIZE), backend)
 
 

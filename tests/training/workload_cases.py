@@ -23,13 +23,23 @@ MODELS = {
     "mlp": {"family": "mlp", "depth": 3, "width": 24},
     "cnn": {"family": "cnn", "depth": 3, "width": 4},
     "cnn-unnormalised": {"family": "cnn", "depth": 2, "width": 6, "group_norm": False},
+    "gcn": {"family": "gcn", "depth": 3, "width": 20},
+    "gcn-residual": {"family": "gcn", "depth": 2, "width": 12, "residual": True},
     "decoder": {"family": "transformer", "depth": 2, "width": 16, "heads": 2},
     "encoder": {"family": "transformer", "depth": 1, "width": 12, "heads": 3},
+    "lstm": {"family": "lstm", "depth": 2, "width": 12},
+    "lstm-stream": {"family": "lstm", "depth": 1, "width": 16},
 }
 
 # Families and their variants are in MODELS. What a library convolves, where images are larger, is tested by itself.
 LARGE_IMAGES = "cnn-large-images"
-_ALL_MODELS = MODELS | {LARGE_IMAGES: {"family": "cnn", "depth": 2, "width": 4}}
+RESNET = "resnet"
+BATCH_NORM = "resnet-batch-norm"
+_ALL_MODELS = MODELS | {
+    LARGE_IMAGES: {"family": "cnn", "depth": 2, "width": 4},
+    RESNET: {"family": "resnet", "depth": 8, "width": 4},
+    BATCH_NORM: {"family": "resnet", "depth": 8, "width": 3, "batch_norm": True},
+}
 
 
 def images(size: int = 8) -> Dataset:
@@ -44,6 +54,20 @@ def images(size: int = 8) -> Dataset:
 
 def large_images() -> Dataset:
     return images(14)
+
+
+def graphs() -> Dataset:
+    generator = torch.Generator().manual_seed(4)
+    n_nodes, n_features = 7, 6  # an odd number of nodes
+    adjacency = torch.rand(150, n_nodes, n_nodes, generator=generator, dtype=torch.float64) / n_nodes
+    features = torch.randn(150, n_nodes, n_features, generator=generator, dtype=torch.float64)
+    adjacency[::4, 5:] = adjacency[::4, :, 5:] = features[::4, 5:] = 0.0  # graphs of fewer nodes
+    targets = torch.randint(0, 5, (150,), generator=generator)
+    features[torch.arange(150), :, targets] += 1.0
+    inputs = torch.cat([adjacency + adjacency.mT, features], dim=-1)
+    parts = [Examples(inputs[a:b], targets[a:b]) for a, b in ((0, 90), (90, 120), (120, 150))]
+    shape = TaskShape("graph", (n_nodes, n_nodes + n_features), None, 5, False)
+    return Dataset("graphs", "node-classification", "3" * 64, shape, *parts, math.log(5))
 
 
 def texts() -> Dataset:
@@ -67,7 +91,8 @@ def stream() -> Dataset:
 def make_workload(
     model: str, optimizer: OptimizerSpec = SGD, n_updates: int = 100, batch_size: int = 10, n_evaluations: int = 4
 ) -> Workload:
-    data = {"decoder": stream, "encoder": texts, LARGE_IMAGES: large_images}.get(model, images)()
+    sources = {"decoder": stream, "encoder": texts, "lstm": texts, "lstm-stream": stream, LARGE_IMAGES: large_images}
+    data = (sources | {"gcn": graphs, "gcn-residual": graphs}).get(model, images)()
     spec = WorkloadSpec(
         id=model,
         dataset=data.name,

@@ -18,9 +18,10 @@ from ganno_bench.workloads import datasets as loading
 from ganno_bench.workloads.cache import cache_folder
 from ganno_bench.workloads.data import Dataset
 from ganno_bench.workloads.datasets import load_dataset
-from ganno_bench.workloads.suite import DatasetSpec
+from ganno_bench.workloads.suite import DatasetSpec, GraphSpec
 
 DIGITS = DatasetSpec(source="digits", task="image-classification", input="image", target="label")
+GRAPH = DIGITS.model_copy(update={"task": "node-classification", "graph": GraphSpec(), "max_train": 200})
 STREAM = DatasetSpec(source="x", task="language-modelling", input="text", sequence_length=8)
 WORDS = DatasetSpec(source="x", task="text-classification", input="text", target="label", tokenizer="word")
 
@@ -73,11 +74,11 @@ def assert_same(one: Dataset, other: Dataset) -> None:
                 assert value == b[key]
 
 
-@pytest.mark.parametrize("spec", [DIGITS, STREAM, WORDS], ids=lambda spec: spec.task)
+@pytest.mark.parametrize("spec", [DIGITS, GRAPH, STREAM, WORDS], ids=lambda spec: spec.task)
 def test_what_is_read_is_what_was_encoded(
     folder: Path, tmp_path: Path, encoded: list[str], monkeypatch: pytest.MonkeyPatch, spec: DatasetSpec
 ) -> None:
-    spec = spec if spec is DIGITS else write(tmp_path / "texts", spec, "déjà vu")
+    spec = spec if spec.source == "digits" else write(tmp_path / "texts", spec, "déjà vu")
     first, second = load_dataset("first", spec), load_dataset("first", spec)
     assert encoded == ["first"]
     monkeypatch.setenv("GANNO_BENCH_CACHE", "off")

@@ -15,11 +15,13 @@ from ganno_bench.core.errors import ConfigError, PluginError, UnknownNameError
 from ganno_bench.workloads.data import TaskShape
 from ganno_bench.workloads.layers import partition
 from ganno_bench.workloads.models import MODELS, build_model, check_model
-from ganno_bench.workloads.vision import MLP, SMALL_IMAGE, MatrixConv2d
+from ganno_bench.workloads.recurrent import LSTM, LSTMLayer
+from ganno_bench.workloads.vision import SMALL_IMAGE, MatrixConv2d
 
 IMAGE = TaskShape("image", (2, 8, 8), None, 5, False)
 LARGE_IMAGE = TaskShape("image", (3, 16, 14), None, 5, False)
 STREAM = TaskShape("tokens", (9,), 13, 13, True)
+GRAPH = TaskShape("graph", (6, 6 + 3), None, 5, False)
 TEXT = TaskShape("tokens", (7,), 11, 2, False)
 
 CASES: dict[str, tuple[dict[str, Any], TaskShape]] = {
@@ -29,8 +31,15 @@ CASES: dict[str, tuple[dict[str, Any], TaskShape]] = {
     "cnn-one-layer": ({"family": "cnn", "depth": 1}, IMAGE),
     "cnn-unnormalised": ({"family": "cnn", "depth": 2, "width": 6, "group_norm": False}, IMAGE),
     "cnn-large-images": ({"family": "cnn", "depth": 7, "width": 8}, LARGE_IMAGE),
+    "resnet": ({"family": "resnet", "depth": 8, "width": 8}, LARGE_IMAGE),
+    "resnet-of-one-group": ({"family": "resnet", "depth": 14, "width": 3, "groups": 1}, IMAGE),
+    "resnet-batch-norm": ({"family": "resnet", "depth": 8, "width": 6, "batch_norm": True}, LARGE_IMAGE),
+    "gcn": ({"family": "gcn", "depth": 3}, GRAPH),
+    "gcn-residual": ({"family": "gcn", "depth": 2, "width": 12, "residual": True}, GRAPH),
     "decoder": ({"family": "transformer", "depth": 2}, STREAM),
     "encoder": ({"family": "transformer", "depth": 1, "width": 12, "heads": 3}, TEXT),
+    "lstm": ({"family": "lstm", "depth": 2}, TEXT),
+    "lstm-stream": ({"family": "lstm", "depth": 1, "width": 12}, STREAM),
 }
 every_model = pytest.mark.parametrize(("model", "shape"), CASES.values(), ids=CASES)
 
@@ -61,8 +70,10 @@ def test_the_layers_cover_every_parameter_once(model: Mapping[str, Any], shape: 
 
 @every_model
 def test_a_deeper_network_has_as_many_more_layers(model: Mapping[str, Any], shape: TaskShape) -> None:
-    n_layers = [len(partition(build_model({**model, "depth": depth}, shape, 0))) for depth in (1, 2, 5)]
-    assert [n - n_layers[0] for n in n_layers] == [0, 1, 4]
+    # A residual block of each of three stages, of two convolutions each, makes a resnet six deeper.
+    depths, step = ((8, 14, 32), 3) if model["family"] == "resnet" else ((1, 2, 5), 1)
+    n_layers = [len(partition(build_model({**model, "depth": depth}, shape, 0))) for depth in depths]
+    assert [n - n_layers[0] for n in n_layers] == [0, step, 4 * step]
 
 
 @every_model
@@ -110,14 +121,15 @@ def test_a_parameter_in_no_layer_or_in_two_is_refused(groups: Mapping[str, Seque
 
 
 def test_a_weight_that_two_members_of_a_layer_share_is_one_of_its_parameters() -> None:
-    network = nn.Sequential(nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2)))
-    network[0][1].weight = network[0][0].weight
-    assert [(layer.name, layer.parameters, layer.size) for layer in partition(network)] == [
-        ("0", ("0.0.weight", "0.1.bias"), 6)
+    network = Declared({"tied": ["first", "second", "scale"]})
+    network.second.weight = network.first.weight
+    layers = partition(network)
+    assert [(layer.parameters, layer.size) for layer in layers] == [
+        (("first.weight", "first.bias", "second.bias", "scale"), 9)
     ]
 
 
-def test_without_a_declaration_each_child_with_parameters_is_a_layer() -> None:
+def test_without_a_declaration_the_natural_blocks_are_the_layers() -> None:
     network = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
     assert [(layer.name, layer.size) for layer in partition(network)] == [("0", 9), ("2", 4)]
 
@@ -177,7 +189,11 @@ def test_an_unknown_family_is_refused_with_the_nearest_name() -> None:
     [
         ("mlp", STREAM, "model family 'mlp' takes image inputs, the dataset has tokens inputs"),
         ("cnn", TEXT, "model family 'cnn' takes image inputs, the dataset has tokens inputs"),
+        ("mlp", GRAPH, "model family 'mlp' takes image inputs, the dataset has graph inputs"),
+        ("gcn", IMAGE, "model family 'gcn' takes graph inputs, the dataset has image inputs"),
+        ("gcn", TEXT, "model family 'gcn' takes graph inputs, the dataset has tokens inputs"),
         ("transformer", IMAGE, "model family 'transformer' takes tokens inputs, the dataset has image inputs"),
+        ("lstm", IMAGE, "model family 'lstm' takes tokens inputs, the dataset has image inputs"),
     ],
 )
 def test_a_family_that_does_not_take_such_data_says_so(model: str, shape: TaskShape, message: str) -> None:
@@ -188,6 +204,7 @@ def test_a_family_that_does_not_take_such_data_says_so(model: str, shape: TaskSh
 @pytest.mark.parametrize(
     ("model", "shape", "message"),
     [
+        ({"family": "resnet", "depth": 8, "width": 6}, IMAGE, "width 6 is not a multiple of groups 4"),
         ({"family": "cnn", "depth": 1, "width": 6}, IMAGE, "width 6 is not a multiple of groups 4"),
         ({"family": "transformer", "depth": 1, "width": 9}, TEXT, "width 9 is not a multiple of heads 2"),
     ],
@@ -195,6 +212,12 @@ def test_a_family_that_does_not_take_such_data_says_so(model: str, shape: TaskSh
 def test_a_width_that_cannot_be_divided_is_refused(model: Mapping[str, Any], shape: TaskShape, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         build_model(model, shape, 0)
+
+
+@pytest.mark.parametrize(("depth", "nearest"), [(2, 8), (7, 8), (18, 14)])
+def test_a_resnets_depth_is_of_the_papers_form(depth: int, nearest: int) -> None:
+    with pytest.raises(ConfigError, match=rf"depth {depth} is not 6n \+ 2; did you mean {nearest}\?"):
+        build_model({"family": "resnet", "depth": depth}, IMAGE, 0)
 
 
 def test_a_family_whose_code_fails_is_named() -> None:
@@ -213,7 +236,8 @@ def test_the_seed_decides_the_initialisation_and_nothing_else_does(model: Mappin
     values, same = first.state_dict(), again.state_dict()
     assert all(torch.equal(values[name], same[name]) for name in values)
     different = [name for name, value in other.named_parameters() if not torch.equal(value, values[name])]
-    drawn = {name for name, value in first.named_parameters() if value.detach().std() > 0}
+    # What is constant has one value, or one for each of two kinds of gates.
+    drawn = {name for name, value in first.named_parameters() if len(value.unique()) > 2}
     assert set(different) == drawn
 
 
@@ -225,11 +249,12 @@ def test_building_a_network_draws_nothing_from_the_global_generator(model: Mappi
 
 
 @pytest.mark.parametrize("gain", [1.0, 2**0.5])
-def test_an_mlps_weights_have_the_scale_that_the_gain_says(gain: float) -> None:
-    network = build_model({"family": "mlp", "depth": 2, "width": 200, "gain": gain}, IMAGE, 0)
-    assert isinstance(network, MLP)
-    for linear in network.hidden:
-        assert isinstance(linear, nn.Linear)
+@pytest.mark.parametrize(("family", "shape"), [("mlp", IMAGE), ("gcn", TaskShape("graph", (6, 96), None, 5, False))])
+def test_weights_have_the_scale_that_the_gain_says(family: str, shape: TaskShape, gain: float) -> None:
+    network = build_model({"family": family, "depth": 2, "width": 200, "gain": gain}, shape, 0)
+    linears = [module for module in network.modules() if isinstance(module, nn.Linear) and module.out_features == 200]
+    assert len(linears) == 2
+    for linear in linears:
         assert float(linear.weight.detach().std()) == pytest.approx(gain / linear.in_features**0.5, rel=0.03)
         assert not linear.bias.any()
 
@@ -246,6 +271,19 @@ def test_a_transformers_weights_have_the_scale_that_is_documented() -> None:
             assert not value.any()
 
 
+def test_an_lstms_weights_have_the_scale_that_is_documented_and_its_forget_gates_are_open() -> None:
+    network = build_model({"family": "lstm", "depth": 3, "width": 64}, STREAM, 0)
+    assert isinstance(network, LSTM)
+    for name, parameter in network.named_parameters():
+        value = parameter.detach()
+        if name.startswith("stack") and name.endswith("bias"):
+            assert value.flatten().tolist() == [0.0] * 64 + [1.0] * 64 + [0.0] * 128
+        elif name.endswith("bias"):
+            assert not value.any()
+        else:
+            assert float(value.std()) == pytest.approx(64**-0.5, rel=0.1)
+
+
 # What the networks compute.
 
 
@@ -257,7 +295,7 @@ def test_logits_have_the_shape_of_the_targets_and_the_outputs(model: Mapping[str
 
 @every_model
 def test_an_example_is_classified_alike_in_any_batch(model: Mapping[str, Any], shape: TaskShape) -> None:
-    network, inputs = build_model(model, shape, 0).double(), example(shape)
+    network, inputs = build_model(model, shape, 0).double().eval(), example(shape)  # BatchNorm mixes them in training
     inputs = inputs.double() if inputs.is_floating_point() else inputs
     torch.testing.assert_close(network(inputs)[1:2], network(inputs[1:2]))
 
@@ -298,8 +336,64 @@ def test_a_cnn_of_any_depth_takes_the_smallest_images(depth: int) -> None:
     assert build_model({"family": "cnn", "depth": depth}, shape, 0)(example(shape)).shape == (4, 5)
 
 
-def test_a_decoder_does_not_see_later_tokens() -> None:
-    network = build_model({"family": "transformer", "depth": 3}, STREAM, 0)
+@pytest.mark.parametrize(("depth", "millions"), [(20, 0.27), (32, 0.46), (44, 0.66), (56, 0.85)])
+def test_resnets_are_as_large_as_the_papers(depth: int, millions: float) -> None:
+    # He et al. 2015, table 6.
+    network = build_model({"family": "resnet", "depth": depth}, TaskShape("image", (3, 32, 32), None, 10, False), 0)
+    assert sum(parameter.numel() for parameter in network.parameters()) / 1e6 == pytest.approx(millions, abs=0.005)
+
+
+def test_a_resnets_blocks_halve_the_resolution_twice_and_shortcuts_carry_the_input() -> None:
+    network = build_model({"family": "resnet", "depth": 14, "width": 4}, LARGE_IMAGE, 0)
+    sizes: list[tuple[int, ...]] = []
+    for block in network.get_submodule("blocks").children():
+        block.register_forward_hook(lambda _, inputs, output: sizes.append(tuple(output.shape[1:])))
+        with torch.no_grad():  # a block whose second normalisation gives nothing is its shortcut
+            block.get_parameter("norm2.weight").zero_()
+    logits = network(example(LARGE_IMAGE))
+    assert sizes == [(4, 16, 14)] * 2 + [(8, 8, 7)] * 2 + [(16, 4, 4)] * 2
+    stem = torch.relu(network.get_submodule("norm")(network.get_submodule("stem")(example(LARGE_IMAGE))))
+    pooled = torch.zeros(4, 16)
+    pooled[:, :4] = stem[..., ::4, ::4].mean((-2, -1))
+    torch.testing.assert_close(logits, network.get_submodule("output")(pooled))
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_a_gcn_is_the_formula_of_kipf_and_welling(residual: bool) -> None:
+    network = build_model({"family": "gcn", "depth": 3, "width": 8, "residual": residual}, GRAPH, 0).double()
+    edges = [(0, 1), (0, 2), (1, 2), (2, 3), (3, 4)]
+    features = torch.randn(5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    normalised = torch.zeros(5, 5, dtype=torch.float64)
+    degrees = [1 + sum(node in edge for edge in edges) for node in range(5)]
+    for a, b in [*edges, *((b, a) for a, b in edges), *((node, node) for node in range(5))]:
+        normalised[a, b] = (degrees[a] * degrees[b]) ** -0.5
+    inputs = torch.zeros(1, 6, 9, dtype=torch.float64)  # one node is missing
+    inputs[0, :5, :5], inputs[0, :5, 6:] = normalised, features
+    hidden = features
+    for index in range(3):
+        weight, bias = (network.get_parameter(f"convolutions.{index}.{name}") for name in ("weight", "bias"))
+        convolved = (normalised @ hidden @ weight.T + bias).relu()
+        hidden = hidden + convolved if residual and index else convolved
+    expected = hidden[0] @ network.get_parameter("output.weight").T + network.get_parameter("output.bias")
+    torch.testing.assert_close(network(inputs)[0], expected)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+def test_a_gcn_sees_as_far_as_it_is_deep(depth: int) -> None:
+    network = build_model({"family": "gcn", "depth": depth, "gain": 2.0}, GRAPH, 0)
+    path = torch.eye(6) + torch.eye(6).roll(1, 0).tril() + torch.eye(6).roll(1, 1).triu()
+    inputs = torch.cat([path / 3, torch.ones(6, 3)], dim=1)[None]
+    seen = []
+    for node in range(6):
+        changed = inputs.clone()
+        changed[0, node, 6:] += torch.tensor([1.0, -2.0, 3.0])
+        seen.append(not torch.equal(network(changed), network(inputs)))
+    assert seen == [node <= depth for node in range(6)]
+
+
+@pytest.mark.parametrize("family", ["transformer", "lstm"])
+def test_a_language_model_does_not_see_later_tokens(family: str) -> None:
+    network = build_model({"family": family, "depth": 3}, STREAM, 0)
     inputs = example(STREAM)
     for position in range(9):
         changed = inputs.clone()
@@ -309,8 +403,9 @@ def test_a_decoder_does_not_see_later_tokens() -> None:
         assert (difference[position:] > 0).all()
 
 
-def test_an_encoder_sees_all_tokens_and_ignores_padding() -> None:
-    network = build_model({"family": "transformer", "depth": 2, "width": 12, "heads": 3}, TEXT, 0)
+@pytest.mark.parametrize("family", ["transformer", "lstm"])
+def test_a_text_classifier_sees_all_tokens_and_ignores_padding(family: str) -> None:
+    network = build_model({"family": family, "depth": 2, "width": 12}, TEXT, 0)
     inputs = example(TEXT)
     inputs[:, 4:] = 0
     before = network(inputs)
@@ -320,13 +415,57 @@ def test_an_encoder_sees_all_tokens_and_ignores_padding() -> None:
         assert (network(changed) != before).any(1).all()
     with torch.no_grad():  # neither what padding is embedded as nor where it stands
         network.get_parameter("tokens.weight")[0] += 1.0
-        network.get_parameter("positions")[4:] -= 1.0
+        if family == "transformer":
+            network.get_parameter("positions")[4:] -= 1.0
     assert torch.equal(network(inputs), before)
 
 
-def test_a_text_of_nothing_but_padding_has_finite_logits_and_gradients() -> None:
-    network = build_model({"family": "transformer", "depth": 2}, TEXT, 0)
+@pytest.mark.parametrize("family", ["transformer", "lstm"])
+def test_a_text_of_nothing_but_padding_has_finite_logits_and_gradients(family: str) -> None:
+    network = build_model({"family": family, "depth": 2}, TEXT, 0)
     logits = network(torch.zeros(2, 7, dtype=torch.int64))
     logits.square().sum().backward()
     assert logits.isfinite().all()
     assert all(value.grad is not None and value.grad.isfinite().all() for value in network.parameters())
+
+
+def library_lstm(network: LSTM) -> nn.LSTM:
+    """Return torch's LSTM with the same weights; its gates stand in the order input, forget, candidate, output."""
+    width = network.tokens.embedding_dim
+    theirs = nn.LSTM(width, width, len(network.stack)).double()
+    with torch.no_grad():
+        for index, layer in enumerate(network.stack):
+            assert isinstance(layer, LSTMLayer)
+            for name, own in (
+                ("weight_ih", layer.weight[:, :width]),
+                ("weight_hh", layer.weight[:, width:]),
+                ("bias_ih", layer.bias[:, 0]),
+            ):
+                take, keep, show, candidate = own.split(width)
+                theirs.get_parameter(f"{name}_l{index}").copy_(torch.cat([take, keep, candidate, show]))
+            theirs.get_parameter(f"bias_hh_l{index}").zero_()
+    return theirs
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_an_lstm_for_language_modelling_is_torchs(depth: int) -> None:
+    network = build_model({"family": "lstm", "depth": depth, "width": 12}, STREAM, 0).double()
+    assert isinstance(network, LSTM)
+    inputs = example(STREAM)
+    states, _ = library_lstm(network)(network.tokens(inputs.t()))
+    expected = network.output(states.transpose(0, 1))
+    torch.testing.assert_close(network(inputs), expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_an_lstm_for_classification_is_torchs_on_the_text_without_padding(depth: int) -> None:
+    network = build_model({"family": "lstm", "depth": depth, "width": 12}, TEXT, 0).double()
+    assert isinstance(network, LSTM)
+    inputs = example(TEXT)
+    for text, length in zip(inputs, (7, 4, 1, 0), strict=True):
+        text[length:] = 0
+    logits = network(inputs)
+    for text, own in zip(inputs[:3], logits, strict=False):
+        states, _ = library_lstm(network)(network.tokens(text[text != 0]).unsqueeze(1))
+        torch.testing.assert_close(own, network.output(states.mean((0, 1))), rtol=1e-12, atol=1e-12)
+    assert torch.equal(logits[3], network.output.bias)

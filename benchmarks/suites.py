@@ -1,0 +1,126 @@
+"""What a run of each workload costs: both backends, a plain PyTorch loop, the gathering of batches, and memory.
+
+    python benchmarks/suites.py [SUITE ...] [--data-dir DIR] [--quick]
+
+Nothing else should run meanwhile. Figures of one workload are medians over repetitions in which the contenders take
+turns, of 16 runs side by side (or one after another), one thread, without evaluations; memory is the peak of a process
+of its own that loads the suite, trains 16 runs of every workload for ten updates and evaluates them on test data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from engine import UPDATES, population, sequential
+
+from ganno_bench.core.errors import ConfigError
+from ganno_bench.training.population import Engine
+from ganno_bench.training.signals import Controls
+from ganno_bench.workloads.datasets import data_directories
+from ganno_bench.workloads.suite import find_suite, load_suite, suite_names
+from ganno_bench.workloads.workload import Workload, load_workloads
+
+RUNS = 16
+
+
+def workloads(suite: str, data_dirs: Sequence[Path]) -> list[Workload]:
+    """Load a suite."""
+    return load_workloads(load_suite(suite), find_suite(suite), data_directories(data_dirs))
+
+
+def gathering(work: Workload) -> Callable[[], None]:
+    """Gather the batches of `RUNS` runs, and do nothing else."""
+    train = work.dataset.train.to("cpu", torch.float32)
+    order = torch.stack(
+        [train.order(torch.Generator().manual_seed(seed), UPDATES, work.spec.batch_size) for seed in range(RUNS)], dim=1
+    )
+
+    def run() -> None:
+        for index in order:
+            train.gather(index)
+
+    return run
+
+
+def median_seconds(contenders: dict[str, Callable[[], None]], repetitions: int) -> dict[str, float]:
+    """Return the median seconds of each contender, taking turns."""
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for repetition in range(repetitions + 1):
+        for name, contender in contenders.items():
+            start = time.perf_counter()
+            contender()
+            if repetition:  # the first one warms up, and records the vectorised passes
+                seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def time_workload(work: Workload, repetitions: int) -> str:
+    """Return a row of the table."""
+    part = 2  # of the runs that a plain loop trains one after another: they are all alike
+    contenders = {"plain": sequential(work, part), "gather": gathering(work)}
+    for backend in ("vmap", "loop"):
+        try:
+            contenders[backend] = population(work, RUNS, backend=backend)
+        except ConfigError:  # what cannot be vectorised at all
+            continue
+    times = median_seconds(contenders, repetitions)
+    per_run = {name: value / (part if name == "plain" else RUNS) / UPDATES for name, value in times.items()}
+    auto = Engine(work).backend.name
+    cells = [f"{1e3 * per_run[name]:.2f}" if name in per_run else "-" for name in ("vmap", "loop", "plain")]
+    return (
+        f"| {work.id} | {' | '.join(cells)} | {auto} | {per_run['plain'] / per_run[auto]:.1f}x | "
+        f"{per_run['gather'] / per_run[auto]:.1%} | {per_run[auto] * work.spec.n_updates:.2f} |"
+    )
+
+
+def peak_memory(suite: str, data_dirs: Sequence[Path]) -> float:
+    """Return the peak resident memory, GB, of a process of its own that trains and evaluates a little of everything."""
+    folders = [argument for folder in data_dirs for argument in ("--data-dir", str(folder))]
+    command = [sys.executable, __file__, suite, "--memory", *folders]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+
+
+def train_a_little(works: Sequence[Workload]) -> None:
+    """Train 16 runs of every workload for ten updates, and evaluate them on test data."""
+    for work in works:
+        engine = Engine(work)
+        runs = engine.population(range(RUNS), torch.tensor(1e-4).double())
+        runs.advance(Controls(torch.full((RUNS, engine.layout.n_layers), 1e-3, dtype=torch.float64)), 10)
+        runs.evaluate(work.dataset.test.to(engine.device, engine.dtype))
+
+
+def main() -> None:
+    """Print a table for each suite as Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"default: all of {', '.join(suite_names())}")
+    parser.add_argument("--data-dir", type=Path, action="append", default=[])
+    parser.add_argument("--quick", action="store_true", help="one repetition: to see that it works")
+    parser.add_argument("--memory", action="store_true", help="print the peak memory, GB, of this process only")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if options.memory:
+        for suite in options.suites:
+            train_a_little(workloads(suite, options.data_dir))
+        # Linux counts in units of 1024 bytes, macOS in bytes.
+        unit = 1 if sys.platform == "darwin" else 1024
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9)
+        return
+    print(f"PyTorch {torch.__version__}, one thread, {RUNS} runs")
+    for suite in options.suites or suite_names():
+        print(f"\n| {suite} | vmap, ms | loop, ms | plain, ms | auto | against plain | gathering | a run, s |")
+        print("| --- | ---: | ---: | ---: | --- | ---: | ---: | ---: |")
+        for work in workloads(suite, options.data_dir):
+            print(time_workload(work, 1 if options.quick else 5), flush=True)
+        print(f"\n{suite}: peak memory {peak_memory(suite, options.data_dir):.1f} GB")
+
+
+if __name__ == "__main__":
+    main()

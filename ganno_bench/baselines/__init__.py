@@ -1,0 +1,1 @@
+"""Committed baselines: their files, how they are written, compared with and verified."""

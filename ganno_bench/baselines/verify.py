@@ -1,0 +1,248 @@
+"""What can be checked of committed baselines without training: that the files agree with one another and the code."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from ganno_bench.baselines.files import BaselineFile, BaselineFolder, TunedValue, read_lines, unslug
+from ganno_bench.baselines.write import space_snapshot
+from ganno_bench.bench.plan import Change
+from ganno_bench.core.config import Config
+from ganno_bench.core.errors import UnknownNameError, UserError
+from ganno_bench.core.records import RunRecord
+from ganno_bench.core.studies import StudyRecord
+from ganno_bench.schedulers.registry import load_scheduler
+from ganno_bench.scoring.reference import REFERENCE, REFERENCE_STUDY, read_reference, reference_suites, reference_values
+from ganno_bench.workloads.suite import Suite, Variation, WorkloadSpec, find_suite, load_suite
+
+__all__ = ["BaselineSuites", "check_files"]
+
+C = TypeVar("C", bound=Config)
+_Key = tuple[str, str, int]
+
+
+class BaselineSuites:
+    """The suites that baselines belong to, by name: the project's, or the one that was asked for.
+
+    Attributes:
+        only: Name of the suite that was asked for; None for all.
+    """
+
+    def __init__(self, ref: str | None = None) -> None:
+        """Load the suite that was asked for, by name or path.
+
+        Raises:
+            UserError: There is no such suite, or it is not valid.
+        """
+        self.only = None
+        self._refs: dict[str, str] = {}
+        self._loaded: dict[str, Suite] = {}
+        if ref is not None:
+            suite = load_suite(ref)
+            self.only = suite.name
+            self._refs[suite.name], self._loaded[suite.name] = ref, suite
+
+    def wanted(self, name: str) -> bool:
+        """Return whether a suite was asked for."""
+        return self.only in (None, name)
+
+    def load(self, name: str) -> Suite:
+        """Return a suite.
+
+        Raises:
+            UserError: There is none of this name, or it is not valid.
+        """
+        if name not in self._loaded:
+            self._loaded[name] = load_suite(name)
+        return self._loaded[name]
+
+    def source(self, name: str) -> Path:
+        """Return the file of a suite."""
+        return find_suite(self._refs.get(name, name))
+
+
+def check_files(folder: BaselineFolder, suites: BaselineSuites) -> list[str]:
+    """Return what is wrong with the files of a folder, one line each."""
+    faults: list[str] = []
+    for file in sorted(folder.path.glob("*.toml")):
+        faults += _guarded(file, partial(_check_entry, folder, file, suites))
+    for file in sorted(folder.path.glob("*/*/*.jsonl")):
+        if suites.wanted(file.parent.name) and not folder.toml(unslug(file.stem)).exists():
+            faults.append(f"{file}: there is no {folder.toml(unslug(file.stem)).name} that it belongs to")
+    return faults + _guarded(folder.reference, partial(_check_reference, folder, suites))
+
+
+def _guarded(file: Path, check: Callable[[], Iterator[str]]) -> list[str]:
+    """Run a check; a file that cannot be read is what is wrong."""
+    try:
+        return list(check())
+    except UserError as error:
+        text = str(error)
+        return [text if text.startswith(str(file.parent)) else f"{file}: {text}"]
+
+
+def _check_entry(folder: BaselineFolder, file: Path, suites: BaselineSuites) -> Iterator[str]:
+    content = folder.read_toml(file)
+    if folder.toml(content.name) != file:
+        yield f"{file}: holds the values of {content.name!r}, which belong into {folder.toml(content.name).name}"
+        return
+    values = [value for value in content.value if suites.wanted(value.suite)]
+    if not values:
+        return
+    yield from _check_code(file, content)
+    names = {value.suite for value in values}
+    names |= {
+        path.parent.name for path in folder.path.glob(f"*/*/{file.stem}.jsonl") if suites.wanted(path.parent.name)
+    }
+    for suite in sorted(names):
+        own = {value.key: value for value in values if value.suite == suite}
+        records_file, studies_file = folder.records(suite, content.name), folder.studies(suite, content.name)
+        records = _by_key(read_lines(RunRecord, records_file), lambda r: (r.suite_hash, r.workload, r.study))
+        studies = _by_key(read_lines(StudyRecord, studies_file), lambda s: (s.suite_hash, s.workload, s.study))
+        for where, found in ((records_file, records), (studies_file, studies)):
+            for key in sorted(found.keys() - own.keys()):
+                yield f"{where}: {_name(key)}: {file.name} has no value for it"
+        for key, value in sorted(own.items()):
+            for fault in _check_value(value, suites):
+                yield f"{file}: {_name(key)}: {fault}"
+            for fault in _check_records(content, value, records.get(key, []), suites.load(suite).variation):
+                yield f"{records_file}: {_name(key)}: {fault}"
+            for fault in _check_study(content, value, studies.get(key, [])):
+                yield f"{studies_file}: {_name(key)}: {fault}"
+
+
+def _check_code(file: Path, content: BaselineFile) -> Iterator[str]:
+    entry = load_scheduler(content.ref)
+    if entry.name != content.name:
+        yield f"{file}: key 'ref': {content.ref!r} is {entry.name!r}, not {content.name!r}"
+        return
+    if entry.code_hash != content.code_hash:
+        yield f"{file}: key 'code_hash': the code has changed since ({content.code_hash}, now {entry.code_hash})"
+    if entry.zero_shot != (content.ruleset == "zero-shot"):
+        yield f"{file}: key 'ruleset': {content.ruleset!r} is not what the code says"
+    optimizers = {value.optimizer for value in content.value}
+    if optimizers != set(content.search_space):
+        yield f"{file}: key 'search_space': has {sorted(content.search_space)}, values have {sorted(optimizers)}"
+    for optimizer, space in content.search_space.items():
+        if space != (now := space_snapshot(entry, optimizer)):
+            names = sorted(name for name in {*space, *now} if space.get(name) != now.get(name))
+            yield f"{file}: key 'search_space.{optimizer}': differs from the code's in {', '.join(map(repr, names))}"
+
+
+def _check_value(value: TunedValue, suites: BaselineSuites) -> Iterator[str]:
+    suite = suites.load(value.suite)
+    if value.suite_hash != suite.hash:
+        yield f"suite {value.suite!r} has hash {suite.hash}"
+        return
+    try:
+        spec: WorkloadSpec = suite.find_workload(value.workload)
+    except UnknownNameError as error:
+        yield str(error)
+        return
+    if value.optimizer != spec.optimizer.name:
+        yield f"the optimizer is {spec.optimizer.name!r}, not {value.optimizer!r}"
+    expected = {"report_seeds": suite.budget.report_seeds}
+    if value.trials:
+        expected |= {"trials": suite.budget.trials, "tuning_seeds": suite.budget.tuning_seeds}
+    for key, number in expected.items():
+        if getattr(value, key) != number:
+            yield f"key {key!r}: the suite has {number}, not {getattr(value, key)}"
+
+
+def _check_records(
+    content: BaselineFile, value: TunedValue, records: Sequence[RunRecord], variation: Variation | None
+) -> Iterator[str]:
+    """Check the report, and what the suite varies of it."""
+    found: dict[Change | None, list[RunRecord]] = defaultdict(list)
+    for record in records:
+        found[Change.of_record(record)].append(record)
+    wanted: dict[Change | None, int] = {None: value.report_seeds}
+    if variation is not None:
+        wanted |= {Change(*setting): min(variation.seeds, value.report_seeds) for setting in variation.settings}
+    for change in dict.fromkeys([*wanted, *found]):
+        runs, n_seeds = found[change], wanted.get(change, 0)
+        name = "" if change is None else f"{change.factor} x {change.multiple:g}: "
+        if (seeds := [record.seed for record in runs]) != list(range(n_seeds)):
+            expected_seeds = f"of 0 to {n_seeds - 1}" if n_seeds else "any"
+            yield f"{name}there are records of the seeds {seeds}, not {expected_seeds}"
+        expected = {
+            "suite": value.suite,
+            "custom": False,
+            "dataset_fingerprint": value.dataset_fingerprint,
+            "scheduler": content.name,
+            "code_hash": content.code_hash,
+            "ruleset": content.ruleset,
+            "role": "report" if change is None else "varied",
+            "trial": value.winner,
+            "config": value.config if change is None else change.of_config(value.config),
+        }
+        for record in runs:
+            for key, right in expected.items():
+                if (there := getattr(record, key)) != right:
+                    yield f"{name}seed {record.seed}: key {key!r}: {there!r} is not {right!r}, as in the TOML file"
+
+
+def _check_study(content: BaselineFile, value: TunedValue, studies: Sequence[StudyRecord]) -> Iterator[str]:
+    if len(studies) != (1 if value.trials else 0):
+        yield f"there are {len(studies)} studies"
+        return
+    for study in studies:
+        expected = {
+            "suite": value.suite,
+            "dataset_fingerprint": value.dataset_fingerprint,
+            "scheduler": content.name,
+            "code_hash": content.code_hash,
+            "winner": value.winner,
+        }
+        for key, wanted in expected.items():
+            if (found := getattr(study, key)) != wanted:
+                yield f"key {key!r}: {found!r} is not {wanted!r}, as in the TOML file"
+        if len(study.trials) != value.trials:
+            yield f"there are {len(study.trials)} trials, not {value.trials}"
+        if counts := {len(trial.values) for trial in study.trials} - {value.tuning_seeds}:
+            yield f"a trial has {min(counts)} tuning seeds, not {value.tuning_seeds}"
+        winner = study.trials[study.winner]
+        if winner.config != value.config or winner.objective != value.val_loss:
+            yield f"the best trial has {winner.config} and {winner.objective}, not {value.config} and {value.val_loss}"
+
+
+def _check_reference(folder: BaselineFolder, suites: BaselineSuites) -> Iterator[str]:
+    """Compare the reference with the records of tuned cosine, both ways, and the data of all entries with it."""
+    file = folder.toml(REFERENCE)
+    values = folder.read_toml(file).value if file.exists() else ()
+    due = {value.key: value.suite for value in values if value.study == REFERENCE_STUDY and suites.wanted(value.suite)}
+    hashes = reference_suites(folder.reference) if suites.only is None else {suites.load(suites.only).hash}
+    hashes |= {suite_hash for suite_hash, _, _ in due}
+    committed = {name: read_reference(name, folder.reference) for name in sorted(hashes)}
+    for suite_hash, found in committed.items():
+        for workload in found:
+            if (suite_hash, workload, REFERENCE_STUDY) not in due:
+                yield f"{folder.reference}: {suite_hash}.{workload}: {file.name} has no value for it"
+    for (suite_hash, workload, study), suite in sorted(due.items()):
+        records = read_lines(RunRecord, folder.records(suite, REFERENCE))
+        runs = [
+            r for r in records if (r.suite_hash, r.workload, r.study, r.role) == (suite_hash, workload, study, "report")
+        ]
+        there = committed[suite_hash].get(workload)
+        if runs and (expected := reference_values(runs)) != there:
+            yield f"{folder.reference}: {suite_hash}.{workload}: is {there!r}, by the records {expected!r}"
+    for path in sorted(folder.path.glob("*.toml")):
+        for value in folder.read_toml(path).value:
+            reference = committed.get(value.suite_hash, {}).get(value.workload)
+            if reference is not None and reference.fingerprint != value.dataset_fingerprint:
+                yield f"{path}: {_name(value.key)}: its data are others than the reference's"
+
+
+def _by_key(items: Iterator[C], key: Callable[[C], _Key]) -> dict[_Key, list[C]]:
+    found: dict[_Key, list[C]] = defaultdict(list)
+    for item in items:
+        found[key(item)].append(item)
+    return found
+
+
+def _name(key: _Key) -> str:
+    return f"{key[1]} of {key[0]}, study {key[2]}"

@@ -1,0 +1,143 @@
+"""Tables of what is left of a result where one factor is changed: text in cells, and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from ganno_bench.core.records import Factor
+from ganno_bench.leaderboard.tables import Column, TextTable
+from ganno_bench.scoring.reference import REFERENCE
+from ganno_bench.scoring.robustness import OWN, Robustness, Setting, VariedCell, VariedEntry
+
+__all__ = ["FACTORS", "robustness_csv", "robustness_footer", "robustness_table", "setting_label", "setting_table"]
+
+FACTORS: dict[Factor, str] = {
+    "base_lr": "base learning rate",
+    "weight_decay": "weight decay",
+    "horizon": "horizon",
+    "batch_size": "batch size",
+}
+"""Factor -> what people call it."""
+
+_SHORT: dict[Factor, str] = {"base_lr": "Base lr", "weight_decay": "Decay", "horizon": "Horizon", "batch_size": "Batch"}
+
+_CSV_COLUMNS = (
+    "entry", "ruleset", "workload", "factor", "multiple", "score", "score_low", "score_high", "test_loss", "diverged",
+    "runs",
+)  # fmt: skip
+
+
+def setting_label(setting: Setting) -> str:
+    """Return a setting in words, such as `horizon 4x`."""
+    return "own" if setting.factor is None else f"{FACTORS[setting.factor]} {setting.multiple:g}x"
+
+
+def robustness_table(found: Robustness) -> TextTable:
+    """Return a row for each entry: as it is, the mean for each factor, over all settings, and the worst setting."""
+    factors = list(found.factors)
+    columns = (
+        Column("Entry", numeric=False),
+        Column("Own"),
+        *(Column(_SHORT[factor]) for factor in factors),
+        Column("Mean"),
+        Column("Worst"),
+        Column("at", numeric=False),
+    )
+    rows = tuple(
+        (
+            _label(entry, found),
+            f"{entry.overall[OWN].score:+z.1f}",
+            *(f"{entry.factors[factor]:+z.1f}" for factor in factors),
+            _estimate(entry.mean, entry.low, entry.high),
+            f"{entry.worst.score:+z.1f}",
+            _short_label(entry.worst.setting),
+        )
+        for entry in found.entries
+    )
+    measures = [
+        [entry.overall[OWN].score for entry in found.entries],
+        *([entry.factors[factor] for entry in found.entries] for factor in factors),
+        [entry.mean for entry in found.entries],
+        [entry.worst.score for entry in found.entries],
+    ]
+    best = {
+        (row, column)
+        for column, scores in enumerate(measures, start=1)
+        for row, value in enumerate(scores)
+        if value == max(scores)
+    }
+    title = "Robustness: mean scores where one factor is changed"
+    return TextTable(title, columns, rows, frozenset(best), frozenset(), frozenset())
+
+
+def setting_table(found: Robustness) -> TextTable:
+    """Return every setting with every entry's score, the best highlighted; means over the workloads."""
+    columns = (
+        Column("Setting", numeric=False),
+        Column("Entry", numeric=False),
+        Column("Score (mean)"),
+        Column("Diverged"),
+    )
+    cells: list[tuple[str, ...]] = []
+    best, rules = set(), set()
+    for setting in (OWN, *found.settings):
+        rules.add(len(cells))
+        ordered = sorted(found.entries, key=lambda entry: (-entry.overall[setting].score, entry.entry))
+        best.add((len(cells), 2))
+        for index, entry in enumerate(ordered):
+            cell = entry.overall[setting]
+            label = "" if index else setting_label(setting)
+            score = _estimate(cell.score, cell.low, cell.high)
+            cells.append((label, _label(entry, found), score, f"{cell.diverged}/{cell.n_runs}"))
+    title = "Robustness, setting by setting"
+    return TextTable(title, columns, tuple(cells), frozenset(best), frozenset(), frozenset(rules))
+
+
+def robustness_footer(found: Robustness) -> list[str]:
+    """Return how to read the tables; one sentence or two per line."""
+    seeds = f"{found.n_seeds} report seed{'' if found.n_seeds == 1 else 's'}"
+    workloads = f" and over the {len(found.workloads)} workloads" if len(found.workloads) > 1 else ""
+    return [
+        f"Own = as reported, on the same {seeds}. Score 0 = Optuna-tuned {REFERENCE} at the workload's own horizon and "
+        "batch size, so a longer horizon is worth something to everyone.",
+        f"Mean = over the {len(found.settings)} settings, each of them the mean over runs{workloads}; own is not among "
+        "them. [..] = 95 % stratified bootstrap interval.",
+        *found.notes,
+    ]
+
+
+def robustness_csv(found: Robustness) -> str:
+    """Return a line for each entry, workload (and `overall`) and setting; an empty factor: nothing was changed.
+
+    Losses are in nats; six significant digits; an empty field is a value that there is none of.
+    """
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(_CSV_COLUMNS)
+    for entry in found.entries:
+        for workload, cells in {"overall": entry.overall, **entry.cells}.items():
+            for setting, cell in cells.items():
+                named = (entry.entry, entry.ruleset, workload, setting.factor or "", f"{setting.multiple:g}")
+                writer.writerow((*named, *_numbers(cell), cell.diverged, cell.n_runs))
+    return out.getvalue()
+
+
+def _numbers(cell: VariedCell) -> list[str]:
+    values = (cell.score, cell.low, cell.high, cell.test_loss)
+    return ["" if value is None else format(value, ".6g") for value in values]
+
+
+def _label(entry: VariedEntry, found: Robustness) -> str:
+    twice = sum(other.entry == entry.entry for other in found.entries) > 1
+    return f"{entry.entry} ({entry.ruleset})" if twice else entry.entry
+
+
+def _short_label(setting: Setting) -> str:
+    return (
+        setting_label(setting) if setting.factor is None else f"{_SHORT[setting.factor].lower()} {setting.multiple:g}x"
+    )
+
+
+def _estimate(value: float, low: float | None, high: float | None) -> str:
+    return f"{value:+z.1f}" if low is None or high is None else f"{value:+z.1f} [{low:+z.1f}, {high:+z.1f}]"

@@ -1,0 +1,148 @@
+"""Own runs beside committed baselines: what is compared with what, and what a reader must know about it.
+
+An entry that the user ran replaces the committed one. What every score, probability of improvement and speed-up is
+relative to stays the committed reference, so nobody's numbers depend on whether cosine was run again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ganno_bench.core.records import RunRecord
+from ganno_bench.core.studies import StudyRecord
+from ganno_bench.scoring.checks import check_records
+from ganno_bench.scoring.reference import REFERENCE, REFERENCE_STUDY, ReferenceValues, is_reference
+from ganno_bench.scoring.results import Ruleset, Standings
+from ganno_bench.scoring.standings import standings
+
+__all__ = ["Baselines", "Comparison", "compare"]
+
+
+@dataclass(frozen=True)
+class Baselines:
+    """What is committed of one suite.
+
+    Attributes:
+        records: Report runs.
+        studies: The tuning studies behind them.
+        reference: Workload -> the reference; a workload without one is not compared.
+    """
+
+    records: Sequence[RunRecord] = ()
+    studies: Sequence[StudyRecord] = ()
+    reference: Mapping[str, ReferenceValues] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What tables and plots are made of.
+
+    Attributes:
+        records: Own records, and committed report runs.
+        studies: Committed tuning studies.
+        reference: Workload -> committed reference loss, nats.
+        reference_runs: The runs behind it.
+        baselines: (ruleset, scheduler) of the entries whose records are committed ones.
+        notes: One line each.
+    """
+
+    records: Sequence[RunRecord]
+    studies: Sequence[StudyRecord] = ()
+    reference: Mapping[str, float] = field(default_factory=dict)
+    reference_runs: Sequence[RunRecord] = ()
+    baselines: Collection[tuple[Ruleset, str]] = frozenset()
+    notes: Sequence[str] = ()
+
+    def standings(self, **options: Any) -> Standings:
+        """Score, compare and rank; see `ganno_bench.scoring.standings.standings`."""
+        return standings(
+            self.records,
+            reference=self.reference,
+            reference_runs=self.reference_runs,
+            studies=self.studies,
+            baselines=self.baselines,
+            notes=self.notes,
+            **options,
+        )
+
+
+def compare(records: Iterable[RunRecord], baselines: Baselines) -> Comparison:
+    """Put own runs beside the committed baselines of their suite.
+
+    Workloads that have no committed reference, or one on other data, are left out, unless they are all there is: then
+    there is no comparison with the baselines.
+
+    Args:
+        records: Own records, of one suite.
+        baselines: What is committed of it.
+
+    Raises:
+        RecordError: The records cannot be compared among themselves.
+    """
+    own = list(records)
+    if not own or not baselines.reference:
+        return Comparison(own)
+    check_records(own)
+    if any(record.custom for record in own):
+        return Comparison(own, notes=["Custom settings: not compared with the committed baselines."])
+    strange = [name for name in dict.fromkeys(r.workload for r in own) if not _same_data(name, own, baselines)]
+    kept = [record for record in own if record.workload not in strange]
+    notes = _about_strange(strange, own, baselines)
+    if not kept:
+        return Comparison(own, notes=notes)
+    mine = {(record.ruleset, record.scheduler) for record in kept}
+    usable = {name: values for name, values in baselines.reference.items() if name not in strange}
+    runs = [
+        run
+        for run in baselines.records
+        if run.workload in usable and run.dataset_fingerprint == usable[run.workload].fingerprint
+    ]
+    committed = [run for run in runs if (run.ruleset, run.scheduler) not in mine]
+    if committed:
+        notes.append(_about_committed(committed, kept))
+    return Comparison(
+        records=[*kept, *committed],
+        studies=[s for s in baselines.studies if s.workload in usable and ("tuned", s.scheduler) not in mine],
+        reference={name: values.loss for name, values in usable.items()},
+        reference_runs=[run for run in runs if is_reference(run) and run.study == REFERENCE_STUDY],
+        baselines=frozenset((run.ruleset, run.scheduler) for run in committed),
+        notes=notes,
+    )
+
+
+def _same_data(workload: str, own: Sequence[RunRecord], baselines: Baselines) -> bool:
+    if workload not in baselines.reference:
+        return False
+    return {r.dataset_fingerprint for r in own if r.workload == workload} == {baselines.reference[workload].fingerprint}
+
+
+def _about_strange(names: Sequence[str], own: Sequence[RunRecord], baselines: Baselines) -> list[str]:
+    if not names:
+        return []
+    other = [name for name in names if name in baselines.reference]
+    without = [name for name in names if name not in baselines.reference]
+    reasons = [f"{', '.join(other)} (other data than the baselines')"] if other else []
+    reasons += [f"{', '.join(without)} (no committed reference)"] if without else []
+    return [
+        f"Not compared with the baselines: {'; '.join(reasons)}. For a reference of your own: "
+        f"ganno-bench run {own[0].suite} --scheduler {REFERENCE} --no-baselines, into the same --out."
+    ]
+
+
+def _about_committed(committed: Sequence[RunRecord], own: Sequence[RunRecord]) -> str:
+    days = sorted({run.provenance.timestamp[:10] for run in committed})
+    made = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+    theirs, mine = _versions(committed), _versions(own)
+    differing = [name for name in sorted(theirs) if name in mine and theirs[name] != mine[name]]
+    versions = ", ".join(f"{name} {theirs[name]} (these runs: {mine[name]})" for name in differing)
+    return f"* committed baseline, of {made}" + (f"; made with {versions}" if versions else "") + "."
+
+
+def _versions(records: Iterable[RunRecord]) -> dict[str, str]:
+    found: dict[str, set[str]] = {}
+    for record in records:
+        for package, version in record.provenance.versions.items():
+            found.setdefault(package, set()).add(version)
+    return {package: "/".join(sorted(versions)) for package, versions in found.items()}

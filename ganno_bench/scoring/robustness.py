@@ -1,0 +1,239 @@
+"""What is left of an entry's result where one factor is not as it was tuned or reported: varied runs in, scores out.
+
+A varied run is scored like any other, against the suite's own reference: the loss of tuned cosine as it was tuned, at
+the workload's own horizon and batch size. So 0 is what a user has who tunes cosine for the very problem, and a score
+says at once where an entry ends and how far it came down. Entries compare setting by setting; a longer horizon is
+easier for everyone. Over runs, workloads and settings the plain mean is taken: the standings' interquartile mean cuts
+off the worst quarter, and that is what robustness is about. No run counts as worse than chance.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+import numpy as np
+
+from ganno_bench.core.records import Factor, RunRecord
+from ganno_bench.scoring.bootstrap import interval, resample, workload_rng
+from ganno_bench.scoring.checks import check_records
+from ganno_bench.scoring.metrics import FloatArray, clipped_loss, is_diverged, score
+from ganno_bench.scoring.results import Ruleset, Standings
+
+__all__ = ["OWN", "Robustness", "Setting", "VariedCell", "VariedEntry", "robustness"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What was changed, and by how much.
+
+    Attributes:
+        factor: None: nothing, it is the report itself.
+        multiple: Of the entry's own value, or the workload's.
+    """
+
+    factor: Factor | None
+    multiple: float
+
+
+OWN = Setting(None, 1.0)
+"""The report, on the seeds that varied runs have."""
+
+
+@dataclass(frozen=True)
+class VariedCell:
+    """One entry under one setting, on one workload or as the mean over all.
+
+    Attributes:
+        setting: What was changed.
+        n_runs: Number of runs.
+        diverged: How many of them diverged.
+        test_loss: Median of the clipped final test loss, nats; None for the mean over workloads.
+        score: Mean over runs, or of the workloads' means.
+        low: Lower end of its 95 % bootstrap interval; None where there is a single seed.
+        high: Upper end.
+    """
+
+    setting: Setting
+    n_runs: int
+    diverged: int
+    test_loss: float | None
+    score: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class VariedEntry:
+    """One entry under all settings.
+
+    Attributes:
+        entry: Name of the scheduler.
+        ruleset: Its ruleset: a tuned entry is varied around what tuning found on the workload, a zero-shot one around
+            its only configuration.
+        overall: Setting -> mean over the workloads; `OWN` is among them.
+        cells: Workload -> setting -> how it did there.
+        factors: Factor -> mean score over its settings.
+        mean: Mean score over all settings, `OWN` not among them.
+        low: Lower end of its 95 % bootstrap interval; None where there is a single seed.
+        high: Upper end.
+    """
+
+    entry: str
+    ruleset: Ruleset
+    overall: Mapping[Setting, VariedCell]
+    cells: Mapping[str, Mapping[Setting, VariedCell]]
+    factors: Mapping[Factor, float]
+    mean: float
+    low: float | None
+    high: float | None
+
+    @property
+    def worst(self) -> VariedCell:
+        """The setting with the lowest mean over the workloads; the first of several."""
+        return min((cell for setting, cell in self.overall.items() if setting != OWN), key=lambda cell: cell.score)
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """All entries of one suite.
+
+    Attributes:
+        workloads: Workload ids.
+        settings: What was varied: by factor, multiples ascending.
+        entries: Best mean first.
+        n_seeds: Seeds behind a cell, per study; the fewest.
+        notes: Remarks that a reader needs, one sentence each.
+    """
+
+    workloads: tuple[str, ...]
+    settings: tuple[Setting, ...]
+    entries: tuple[VariedEntry, ...]
+    n_seeds: int
+    notes: tuple[str, ...]
+
+    @property
+    def factors(self) -> dict[Factor, tuple[Setting, ...]]:
+        """Factor -> its settings."""
+        found: dict[Factor, list[Setting]] = defaultdict(list)
+        for setting in self.settings:
+            if setting.factor is not None:
+                found[setting.factor].append(setting)
+        return {factor: tuple(settings) for factor, settings in found.items()}
+
+
+_Runs = dict[str, dict[Setting, list[RunRecord]]]
+"""Workload -> setting -> runs of an entry."""
+
+
+def robustness(records: Iterable[RunRecord], standings: Standings) -> Robustness | None:
+    """Score the varied runs of a suite; None where no entry has all of them on all workloads.
+
+    An entry's scores depend on its own records, the reference and the bootstrap's seed alone. One that lacks settings,
+    because it failed or is not through, is left out, and a note says so.
+
+    Args:
+        records: Report and varied runs; others are ignored.
+        standings: Of the same records: reference, workloads and bootstrap are its own.
+
+    Raises:
+        RecordError: The records cannot be compared.
+    """
+    runs: dict[tuple[Ruleset, str], _Runs] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    for record in check_records(records):
+        if record.role != "tuning" and record.workload in standings.workloads:
+            setting = Setting(record.factor, 1.0 if record.multiple is None else record.multiple)
+            runs[record.ruleset, record.scheduler][record.workload][setting].append(record)
+    varied = {key: on for key, on in runs.items() if any(setting != OWN for own in on.values() for setting in own)}
+    order = get_args(Factor)
+    settings = sorted(
+        {setting for on in varied.values() for own in on.values() for setting in own if setting != OWN},
+        key=lambda setting: (order.index(setting.factor), setting.multiple),
+    )
+    varied_on = {name for on in varied.values() for name, own in on.items() if own.keys() - {OWN}}
+    workloads = [name for name in standings.workloads if name in varied_on]
+    entries, notes, n_seeds = [], [], []
+    for (ruleset, name), on in varied.items():
+        seeds = {workload: _common_seeds(on.get(workload, {}), [OWN, *settings]) for workload in workloads}
+        if missing := [workload for workload in workloads if not seeds[workload]]:
+            notes.append(f"{name} ({ruleset}) is left out: it lacks settings on {', '.join(missing)}.")
+            continue
+        n_seeds.append(min(map(len, seeds.values())))
+        entries.append(_entry(name, ruleset, on, seeds, [OWN, *settings], standings))
+    if not entries:
+        return None
+    entries.sort(key=lambda entry: (-entry.mean, entry.entry))
+    return Robustness(tuple(workloads), tuple(settings), tuple(entries), min(n_seeds), tuple(notes))
+
+
+def _common_seeds(runs: Mapping[Setting, Sequence[RunRecord]], settings: Sequence[Setting]) -> list[int]:
+    """Return the seeds that every study has under every setting."""
+    if any(setting not in runs for setting in settings):
+        return []
+    studies = sorted({record.study for found in runs.values() for record in found})
+    sets = [{r.seed for r in runs[setting] if r.study == study} for setting in settings for study in studies]
+    return sorted(set.intersection(*sets))
+
+
+def _entry(
+    name: str,
+    ruleset: Ruleset,
+    runs: _Runs,
+    seeds: Mapping[str, Sequence[int]],
+    settings: Sequence[Setting],
+    standings: Standings,
+) -> VariedEntry:
+    bounded = all(len(found) > 1 for found in seeds.values())
+    cells: dict[str, dict[Setting, VariedCell]] = {}
+    samples: dict[Setting, list[FloatArray]] = defaultdict(list)  # a workload's resampled means, shape (R,), each
+    for workload, own in seeds.items():
+        cells[workload] = {}
+        for setting in settings:
+            kept = sorted((r for r in runs[workload][setting] if r.seed in own), key=lambda r: (r.study, r.seed))
+            losses = np.array([clipped_loss(record) for record in kept]).reshape(-1, len(own))
+            scores = score(losses, standings.reference[workload])
+            # A workload's generator is made anew, so that all settings are resampled by the same seeds.
+            rng = workload_rng(standings.rng_seed, workload)
+            samples[setting].append(resample(scores, standings.n_resamples, rng).mean(axis=1))
+            cells[workload][setting] = VariedCell(
+                setting,
+                len(kept),
+                sum(map(is_diverged, kept)),
+                float(np.median(losses)),
+                float(scores.mean()),
+                *_interval(samples[setting][-1], len(own) > 1),
+            )
+    overall, over_workloads = {}, {}
+    for setting in settings:
+        across = [cells[workload][setting] for workload in seeds]
+        over_workloads[setting] = np.mean(samples[setting], axis=0)
+        overall[setting] = VariedCell(
+            setting,
+            sum(cell.n_runs for cell in across),
+            sum(cell.diverged for cell in across),
+            None,
+            float(np.mean([cell.score for cell in across])),
+            *_interval(over_workloads[setting], bounded),
+        )
+    varied = [setting for setting in settings if setting != OWN]
+    by_factor: dict[Factor, list[float]] = defaultdict(list)
+    for setting in varied:
+        if setting.factor is not None:
+            by_factor[setting.factor].append(overall[setting].score)
+    low, high = _interval(np.mean([over_workloads[setting] for setting in varied], axis=0), bounded)
+    return VariedEntry(
+        entry=name,
+        ruleset=ruleset,
+        overall=overall,
+        cells=cells,
+        factors={factor: float(np.mean(scores)) for factor, scores in by_factor.items()},
+        mean=float(np.mean([overall[setting].score for setting in varied])),
+        low=low,
+        high=high,
+    )
+
+
+def _interval(samples: FloatArray, bounded: bool) -> tuple[float, float] | tuple[None, None]:
+    return interval(samples) if bounded else (None, None)

@@ -1,0 +1,429 @@
+"""Committed baselines through the real code: written, merged, refused, compared with, verified."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_suite import SUITE, WORKLOADS, run_tiny, snapshot, write_suite
+
+from ganno_bench import api
+from ganno_bench.baselines import write
+from ganno_bench.baselines.files import BaselineFolder, compare_with, read_baselines, slug, unslug
+from ganno_bench.baselines.retrain import draw, retrain
+from ganno_bench.baselines.verify import BaselineSuites, check_files
+from ganno_bench.baselines.write import BaselineWriter
+from ganno_bench.bench.runner import Settings
+from ganno_bench.core.errors import BaselineError
+from ganno_bench.core.records import RunRecord, read_records
+from ganno_bench.scoring.budget import budget_curves
+from ganno_bench.scoring.reference import read_reference
+from ganno_bench.workloads.suite import load_suite
+
+ENTRIES = ("cosine", "wsd", "default:cosine")
+NAMES = ("cosine", "wsd", "cosine@default")
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the tiny suite, a finished run directory `out` and `baselines` of it; not to be written to."""
+    folder = tmp_path_factory.mktemp("made")
+    suite = write_suite(folder)
+    writer = BaselineWriter(BaselineFolder(folder / "baselines"))
+    run_tiny(suite, folder / "out", schedulers=ENTRIES, on_finished=writer.write)
+    assert writer.n_written == len(ENTRIES) * len(WORKLOADS)
+    return folder
+
+
+@pytest.fixture
+def copy(made: Path, tmp_path: Path) -> Path:
+    """A copy of it that can be written to."""
+    return Path(shutil.copytree(made, tmp_path / "copy"))
+
+
+def again(folder: Path, replace: bool = False, **settings: Any) -> BaselineWriter:
+    """Go on with the finished run, and write what it has."""
+    writer = BaselineWriter(BaselineFolder(folder / "baselines"), replace=replace)
+    run_tiny(folder / "tiny.toml", folder / "out", on_finished=writer.write, **{"schedulers": ENTRIES} | settings)
+    return writer
+
+
+def edit(file: Path, *edits: tuple[str, str]) -> None:
+    """Replace the first occurrence of each text."""
+    text = file.read_text()
+    for old, new in edits:
+        assert old in text, old
+        text = text.replace(old, new, 1)
+    file.write_text(text)
+
+
+def faults(folder: Path) -> list[str]:
+    found = check_files(BaselineFolder(folder / "baselines"), BaselineSuites(str(folder / "tiny.toml")))
+    return [fault.replace(f"{folder / 'baselines'}/", "").replace(load_suite(str(folder / "tiny.toml")).hash, "HASH")
+            for fault in found]  # fmt: skip
+
+
+def records_of(folder: Path, name: str) -> list[RunRecord]:
+    return read_records([BaselineFolder(folder / "baselines").records("tiny", name)])
+
+
+def test_names_of_files_lead_back_to_the_names_of_entries() -> None:
+    names = [
+        "cosine",
+        "policy:ganno-anchored",
+        "cosine@default",
+        "untrained:policy:x",
+        "torch:StepLR(gamma=0.5)",
+        "a+b",
+    ]
+    slugs = [slug(name) for name in names]
+    assert slugs[:3] == ["cosine", "policy+ganno-anchored", "cosine@default"]
+    assert [unslug(stem) for stem in slugs] == names
+    assert len(set(slugs)) == len(names)
+    assert not any(set("/:\\()=' ") & set(stem) for stem in slugs)
+
+
+def test_what_is_written(made: Path) -> None:
+    assert {name for name in snapshot(made / "baselines") if not name.startswith(".")} == {
+        "reference.json",
+        *(f"{name}.toml" for name in NAMES),
+        *(f"records/tiny/{name}.jsonl" for name in NAMES),
+        "studies/tiny/cosine.jsonl",
+        "studies/tiny/wsd.jsonl",
+    }
+    own = read_records([made / "out"])
+    for name in NAMES:
+        reports = sorted((r for r in own if (r.scheduler, r.role) == (name, "report")), key=lambda r: r.workload)
+        committed = records_of(made, name)
+        assert [r.metrics for r in committed] == [r.metrics for r in reports]  # every digit
+        assert [(r.workload, r.seed, r.config) for r in committed] == [(r.workload, r.seed, r.config) for r in reports]
+        assert {r.provenance.host for r in committed} == {""}
+        assert all(r.provenance.cpu for r in committed)
+        assert all(not r.lr_trace.lr for r in committed)
+        assert all(
+            len(f"{x:.15g}".lstrip("0.").replace(".", "")) <= 6 for r in committed for x in r.curve.val_loss if x
+        )
+    lines = [
+        line for file in (made / "baselines" / "records").rglob("*.jsonl") for line in file.read_text().splitlines()
+    ]
+    assert max(map(len, lines)) < 1500
+
+
+def test_tuned_values_say_where_they_come_from(made: Path) -> None:
+    content = tomllib.loads((made / "baselines" / "wsd.toml").read_text())
+    assert (
+        (made / "baselines" / "wsd.toml").read_text().startswith("# Generated, never edited by hand: ganno-bench tune ")
+    )
+    own = [r for r in read_records([made / "out"]) if (r.scheduler, r.workload) == ("wsd", "sgd-mlp")]
+    (value,) = [value for value in content["value"] if value["workload"] == "sgd-mlp"]
+    report = next(r for r in own if r.role == "report")
+    winner = [r.objective for r in own if (r.role, r.trial) == ("tuning", report.trial)]
+    assert value["config"] == report.config
+    assert value["val_loss"] == sum(winner) / 2
+    assert (value["winner"], value["trials"], value["tuning_seeds"], value["report_seeds"]) == (report.trial, 6, 2, 3)
+    assert "TPE" in value["sampler"]
+    assert value["versions"] == report.provenance.versions
+    assert set(content["search_space"]) == {"sgd", "adam"}
+    assert content["search_space"]["sgd"]["base_lr"] == {
+        "distribution": "FloatDistribution", "low": 1e-4, "high": 10.0, "log": True, "default": 0.01,
+    }  # fmt: skip
+    frozen = tomllib.loads((made / "baselines" / "cosine@default.toml").read_text())
+    assert [(v["trials"], v["sampler"], v["study"]) for v in frozen["value"]] == [(0, "", 0)] * 2
+    assert "val_loss" not in frozen["value"][0]
+
+
+def test_the_reference_is_the_median_of_cosine(made: Path) -> None:
+    suite = load_suite(str(made / "tiny.toml"))
+    reference = read_reference(suite.hash, made / "baselines" / "reference.json")
+    for workload in WORKLOADS:
+        runs = [r for r in records_of(made, "cosine") if r.workload == workload]
+        assert reference[workload].loss == sorted(r.clipped(r.metrics.test_loss) for r in runs)[1]
+        assert reference[workload].target == sorted(r.objective for r in runs)[1]
+        assert reference[workload].fingerprint == runs[0].dataset_fingerprint
+
+
+def test_budget_curves_need_no_tuning_records(made: Path) -> None:
+    own = [r for r in read_records([made / "out"]) if r.role == "tuning"]
+    folder = BaselineFolder(made / "baselines")
+    committed = read_baselines("tiny", own[0].suite_hash, folder)
+    assert not [r for r in committed.records if r.role == "tuning"]
+    for from_records, from_studies in zip(budget_curves(own), budget_curves([], committed.studies), strict=True):
+        assert (from_records.entry, from_records.workload) == (from_studies.entry, from_studies.workload)
+        assert from_records.loss.tolist() == from_studies.loss.tolist()
+
+
+def test_only_the_suite_at_hand_is_read(copy: Path) -> None:
+    suite = load_suite(str(copy / "tiny.toml"))
+    folder = BaselineFolder(copy / "baselines")
+    (copy / "baselines" / "records" / "other").mkdir()
+    (copy / "baselines" / "records" / "other" / "cosine.jsonl").write_text("rubbish")
+    assert len(read_baselines("tiny", suite.hash, folder).records) == 18
+    assert read_baselines("tiny", "beef", folder).records == []
+
+
+def test_the_same_again_changes_nothing(copy: Path) -> None:
+    before = snapshot(copy / "baselines")
+    assert again(copy).n_written == 0
+    assert snapshot(copy / "baselines") == before
+
+
+def test_what_is_missing_is_added_and_the_order_of_writing_does_not_matter(copy: Path) -> None:
+    before = snapshot(copy / "baselines")
+    (copy / "baselines" / "wsd.toml").unlink()  # as a crash between two files would leave it
+    records = copy / "baselines" / "records" / "tiny" / "cosine.jsonl"
+    records.write_text("".join(line for line in records.read_text().splitlines(True) if '"adam-mlp"' not in line))
+    assert again(copy, schedulers=ENTRIES[::-1]).n_written == 3  # cosine on one workload, wsd on two
+    after = snapshot(copy / "baselines")
+    for name in before:
+        assert after[name] == before[name], name
+
+
+def test_another_result_is_refused_or_replaced(copy: Path) -> None:
+    before = snapshot(copy / "baselines")
+    changes = {
+        "records/tiny/wsd.jsonl": ('"test_loss":2', '"test_loss":1'),
+        "studies/tiny/wsd.jsonl": ('"values":[2', '"values":[1'),
+        "wsd.toml": ("val_loss = 2", "val_loss = 1"),
+    }
+    for name, change in changes.items():
+        edit(copy / "baselines" / name, change)
+        edited = snapshot(copy / "baselines")
+        with pytest.raises(BaselineError) as caught:
+            again(copy)
+        assert "wsd.toml: wsd on 'adam-mlp' of tiny@" in str(caught.value)
+        assert str(caught.value).endswith(", study 0, is there with another result; --replace takes the new one")
+        assert snapshot(copy / "baselines") == edited
+        assert again(copy, replace=True).n_written == 1
+        assert snapshot(copy / "baselines") == before
+
+
+def test_results_of_other_code_are_refused_or_dropped(copy: Path) -> None:
+    code = tomllib.loads((copy / "baselines" / "wsd.toml").read_text())["code_hash"]
+    for file in (copy / "baselines").rglob("wsd.*"):
+        file.write_text(file.read_text().replace(code, "0" * 16))
+    with pytest.raises(BaselineError, match=r"wsd\.toml: the code of scheduler 'wsd' has changed since \(0000"):
+        again(copy)
+    again(copy, replace=True)
+    assert faults(copy) == []
+    assert "0" * 16 not in (copy / "baselines" / "wsd.toml").read_text()
+
+
+def test_a_second_study_is_added(copy: Path) -> None:
+    before = snapshot(copy / "baselines")
+    writer = BaselineWriter(BaselineFolder(copy / "baselines"))
+    edited = write_suite(copy)
+    run_tiny(edited, copy / "out-1", schedulers=["wsd", "default:cosine"], study=1, on_finished=writer.write)
+    assert writer.n_written == 2  # what is not tuned has no second study
+    after = snapshot(copy / "baselines")
+    assert {name for name in before if before[name] != after[name]} == {
+        "wsd.toml", "records/tiny/wsd.jsonl", "studies/tiny/wsd.jsonl"
+    }  # fmt: skip
+    assert {r.study for r in records_of(copy, "wsd")} == {0, 1}
+    assert faults(copy) == []
+
+
+def test_other_data_than_the_references_are_refused(copy: Path) -> None:
+    reference = copy / "baselines" / "reference.json"
+    reference.write_text(reference.read_text().replace('"fingerprint": "', '"fingerprint": "0'))
+    with pytest.raises(BaselineError, match="the data of 'sgd-mlp' of tiny are others than the committed reference's"):
+        again(copy, replace=True, schedulers=["wsd"])
+
+
+def test_custom_runs_make_no_baselines(copy: Path) -> None:
+    message = "a custom run makes no baselines: leave out --trials, --tuning-seeds and --report-seeds"
+    with pytest.raises(BaselineError, match=message):
+        api.tune(str(copy / "tiny.toml"), trials=2, out=copy / "new", baselines=copy / "b", write_baselines=True)
+    assert not (copy / "new").exists()
+    writer = BaselineWriter(BaselineFolder(copy / "b"))
+    with pytest.raises(BaselineError, match=message):
+        run_tiny(copy / "tiny.toml", copy / "new", trials=2, schedulers=["wsd"], on_finished=writer.write)
+    assert not (copy / "b").exists()
+
+
+def test_an_interrupt_leaves_what_was_finished(tmp_path: Path) -> None:
+    suite = write_suite(tmp_path)
+    writer = BaselineWriter(BaselineFolder(tmp_path / "baselines"))
+
+    def interrupted(done: Any) -> None:
+        writer.write(done)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_tiny(suite, tmp_path / "out", schedulers=["cosine"], on_finished=interrupted)
+    assert {r.workload for r in records_of(tmp_path, "cosine")} == {"sgd-mlp"}
+    assert faults(tmp_path) == []
+
+
+def test_a_newcomer_stands_in_a_full_table_at_once(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = api.run(str(made / "tiny.toml"), schedulers=["step"], out=tmp_path / "out", baselines=made / "baselines")
+    table = report.standings
+    assert table is not None
+    rows = {(row.ruleset, row.entry): row for row in table.tables["tuned"] if row.kind == "entry"}
+    assert {entry for _, entry in rows} == {"cosine", "wsd", "step"}
+    assert {entry for (_, entry), row in rows.items() if row.baseline} == {"cosine", "wsd"}
+    newcomer = rows["tuned", "step"]
+    assert newcomer.rank is not None
+    assert newcomer.improvement is not None
+    assert newcomer.speed_up is not None
+    assert newcomer.n_trials == rows["tuned", "cosine"].n_trials == 6
+    assert table.committed == frozenset(WORKLOADS)
+    # The same records with cosine's own ones beside them, and no baselines: the same numbers.
+    own = read_records([tmp_path / "out", made / "out"])
+    alone = compare_with(None, own).standings()
+    assert {**table.cells} == {**alone.cells}
+    (same,) = [row for row in alone.tables["tuned"] if row.entry == "step"]
+    assert same == newcomer
+    text = (tmp_path / "out" / "standings.md").read_text()
+    assert r"wsd\*" in text
+    assert r"step\*" not in text
+    assert r"- \* committed baseline, of 20" in text
+    assert (tmp_path / "out" / "plots" / "budget.png").exists()
+
+
+Tamper = Callable[[Path], None]
+
+
+def _in(name: str, *edits: tuple[str, str]) -> Tamper:
+    return lambda baselines: edit(baselines / name, *edits)
+
+
+def _drop_line(name: str) -> Tamper:
+    def drop(baselines: Path) -> None:
+        lines = (baselines / name).read_text().splitlines(keepends=True)
+        (baselines / name).write_text("".join(lines[1:]))
+
+    return drop
+
+
+def _scale_reference(baselines: Path) -> None:
+    content = json.loads((baselines / "reference.json").read_text())
+    for workloads in content.values():
+        workloads["adam-mlp"]["loss"] *= 1.1
+    (baselines / "reference.json").write_text(json.dumps(content))
+
+
+TAMPERED: dict[str, tuple[Tamper, str]] = {
+    "a config of a record": (
+        _in("records/tiny/wsd.jsonl", ('"base_lr":0.', '"base_lr":1.')),
+        "records/tiny/wsd.jsonl: adam-mlp of HASH, study 0: seed 0: key 'config': ",
+    ),
+    "a config of the TOML file": (
+        _in("wsd.toml", ("base_lr = 0.0", "base_lr = 0.1")),
+        "records/tiny/wsd.jsonl: adam-mlp of HASH, study 0: seed 0: key 'config': ",
+    ),
+    "a seed": (
+        _drop_line("records/tiny/wsd.jsonl"),
+        "records/tiny/wsd.jsonl: adam-mlp of HASH, study 0: there are records of the seeds [1, 2], not of 0 to 2",
+    ),
+    "a trial": (
+        _in("studies/tiny/wsd.jsonl", ('"values":[2', '"values":[1')),
+        "studies/tiny/wsd.jsonl: adam-mlp of HASH, study 0: ",
+    ),
+    "a study": (
+        _drop_line("studies/tiny/wsd.jsonl"),
+        "studies/tiny/wsd.jsonl: adam-mlp of HASH, study 0: there are 0 studies",
+    ),
+    "the reference": (_scale_reference, "reference.json: HASH.adam-mlp: is ReferenceValues(loss="),
+    "a test loss of cosine": (
+        _in("records/tiny/cosine.jsonl", *[('"test_loss":2', '"test_loss":1')] * 2),
+        "reference.json: HASH.adam-mlp: is ReferenceValues(loss=",
+    ),
+    "the search space": (
+        _in("wsd.toml", ("high = 0.1", "high = 0.2")),
+        "wsd.toml: key 'search_space.adam': differs from the code's in 'base_lr'",
+    ),
+    "the code": (_in("wsd.toml", ('code_hash = "', 'code_hash = "0')), "wsd.toml: key 'code_hash': the code has chan"),
+    "a missing TOML file": (
+        lambda baselines: (baselines / "wsd.toml").unlink(),
+        "records/tiny/wsd.jsonl: there is no wsd.toml that it belongs to",
+    ),
+    "a corrupt file": (_in("records/tiny/wsd.jsonl", ("{", "")), "records/tiny/wsd.jsonl:1: is not valid JSON: "),
+}
+
+
+@pytest.mark.parametrize(("tamper", "message"), TAMPERED.values(), ids=TAMPERED)
+def test_files_that_contradict_one_another_are_found(copy: Path, tamper: Tamper, message: str) -> None:
+    assert faults(copy) == []
+    tamper(copy / "baselines")
+    found = faults(copy)
+    assert any(fault.startswith(message) for fault in found), found
+
+
+def test_another_suite_file_is_found(copy: Path) -> None:
+    (copy / "tiny.toml").write_text(SUITE.replace("n_updates = 6", "n_updates = 7"))
+    assert any(fault.endswith("suite 'tiny' has hash HASH") for fault in faults(copy))
+
+
+def test_a_sample_is_trained_again_bit_by_bit(copy: Path) -> None:
+    folder, suites = BaselineFolder(copy / "baselines"), BaselineSuites(str(copy / "tiny.toml"))
+    outcomes = list(retrain(folder, suites, 3, 0))
+    assert [(outcome.ok, outcome.text) for outcome in outcomes] == [(True, "bit-equal")] * 3
+    first = outcomes[0].record
+    file = folder.records("tiny", first.scheduler)
+    loss = first.metrics.test_loss
+    assert loss is not None
+    edit(file, (f'"test_loss":{loss!r}', f'"test_loss":{math.nextafter(loss, 9)!r}'))  # the last bit
+    (tampered,) = retrain(folder, suites, 1, 0)
+    assert tampered.ok is False
+    assert tampered.text.endswith("bit-equal expected")
+
+
+def test_on_another_machine_a_run_agrees_within_the_range_of_its_seeds(copy: Path) -> None:
+    folder, suites = BaselineFolder(copy / "baselines"), BaselineSuites(str(copy / "tiny.toml"))
+    for file in (copy / "baselines" / "records").rglob("*.jsonl"):
+        file.write_text(file.read_text().replace('"torch":"', '"torch":"0.'))
+    (outcome,) = retrain(folder, suites, 1, 0)
+    assert outcome.ok
+    assert "within the range of its seeds" in outcome.text
+    assert outcome.text.endswith("(another torch here)")
+    file = folder.records("tiny", outcome.record.scheduler)
+    loss = outcome.record.metrics.test_loss
+    file.write_text(file.read_text().replace(f'"test_loss":{loss!r}', '"test_loss":0.001'))
+    for run in records_of(copy, outcome.record.scheduler):  # the others agree on what the changed one is far from
+        other = f'"test_loss":{run.metrics.test_loss!r}'
+        file.write_text(file.read_text().replace(other, '"test_loss":0.001'))
+    (changed,) = retrain(folder, suites, 1, 0)
+    assert changed.ok is False
+
+
+def test_data_that_are_others_here_are_passed_over(copy: Path) -> None:
+    folder, suites = BaselineFolder(copy / "baselines"), BaselineSuites(str(copy / "tiny.toml"))
+    for file in (copy / "baselines" / "records").rglob("*.jsonl"):
+        file.write_text(file.read_text().replace('"dataset_fingerprint":"', '"dataset_fingerprint":"0'))
+    outcomes = list(retrain(folder, suites, 2, 0))
+    assert len(outcomes) == 18
+    assert {(outcome.ok, outcome.text) for outcome in outcomes} == {(None, "its data are others here")}
+
+
+def test_a_draw_goes_round_the_workloads_and_entries(made: Path) -> None:
+    records = [run for name in NAMES for run in records_of(made, name)]
+    drawn = draw(records, 1)
+    assert sorted(map(repr, drawn)) == sorted(map(repr, records))
+    assert len({run.workload for run in drawn[:2]}) == 2
+    assert len({(run.workload, run.scheduler) for run in drawn[:6]}) == 6
+    assert draw(records, 1) == drawn != draw(records, 2)
+
+
+def test_the_commit_is_left_out_where_there_is_no_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write, "checkout", lambda: None)
+    write._git_commit.cache_clear()
+    assert write._git_commit() == ""
+    write._git_commit.cache_clear()
+
+
+def test_tune_has_a_folder_of_its_own_and_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    suite = write_suite(tmp_path)
+    report = api.tune_with_settings(
+        Settings(str(suite), schedulers=["default:cosine"]), baselines="b", write_baselines=True
+    )
+    assert report.path == Path("runs/tune/tiny/study-0")
+    assert report.files["baselines"] == Path("b")
+    assert report.standings is None  # there is no tuned cosine yet
+    assert [path.name for path in Path("b").glob("*.toml")] == ["cosine@default.toml"]
