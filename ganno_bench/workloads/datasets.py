@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ganno_bench.core.errors import DatasetError, did_you_mean
+from ganno_bench.workloads.cache import cache_folder, cached
 from ganno_bench.workloads.columns import read_images, read_labels, read_strings
 from ganno_bench.workloads.data import Dataset, Examples, TaskShape, TokenStream
 from ganno_bench.workloads.embedded import EMBEDDED
@@ -19,7 +20,7 @@ from ganno_bench.workloads.graph_encoding import encode_neighbourhoods
 from ganno_bench.workloads.image_encoding import encode_images
 from ganno_bench.workloads.sources import Source, data_directories, list_datasets, open_source
 from ganno_bench.workloads.suite import DatasetSpec
-from ganno_bench.workloads.text_encoding import Vocabulary, first_tokens, tokenize
+from ganno_bench.workloads.text_encoding import first_tokens, learn_encoder
 
 __all__ = ["EMBEDDED", "data_directories", "list_datasets", "load_dataset"]
 
@@ -37,6 +38,8 @@ def load_dataset(
     Without a `validation_split`, an embedded dataset's own split `validation` is used. Otherwise validation rows are
     cut from the training split by their hashes, and a validation text is the last part of the training text.
 
+    What was loaded once is kept encoded on disk; see `cache`. That changes nothing but the time.
+
     Args:
         name: What the suite calls it.
         spec: The declaration.
@@ -48,18 +51,21 @@ def load_dataset(
         PluginError: An embedded dataset's function failed.
     """
     load = _load_language_modelling if spec.task == "language-modelling" else _load_classification
+    folder = cache_folder()
     try:
+        if wrong := spec.vocab_size_error:
+            raise DatasetError(f"vocab_size {wrong}")
         source = open_source(spec, data_dirs, suite_file_dir)
         try:
-            return load(name, spec, source)
+            splits = _splits(spec, source)
+            return cached(folder, name, spec, splits, lambda: load(name, spec, splits))
         except DatasetError as error:
             raise DatasetError(f"{source.origin} {error}") from error
     except DatasetError as error:
         raise DatasetError(f"dataset {name!r}: {error}") from error
 
 
-def _load_classification(name: str, spec: DatasetSpec, source: Source) -> Dataset:
-    splits = _splits(spec, source)
+def _load_classification(name: str, spec: DatasetSpec, splits: Mapping[str, Any]) -> Dataset:
     labels, n_classes = read_labels(splits, cast(str, spec.target))
     rows: dict[str, Rows[Any]] = {}
     black = None
@@ -87,34 +93,29 @@ def _load_classification(name: str, spec: DatasetSpec, source: Source) -> Datase
         inputs = encode_neighbourhoods(contents, spec.image_size, spec.grayscale, spec.graph)
         shape = TaskShape("graph", tuple(inputs["train"].shape[1:]), None, n_classes, next_token=False)
     else:
-        tokens = {
-            role: [tokenize(first_tokens(text, spec.tokenizer, spec.sequence_length), spec.tokenizer) for text in texts]
-            for role, texts in contents.items()
-        }
-        vocabulary = Vocabulary.count(tokens["train"], spec.vocab_size, n_reserved=2)
-        inputs = {role: vocabulary.encode_padded(texts, spec.sequence_length) for role, texts in tokens.items()}
-        shape = TaskShape("tokens", (spec.sequence_length,), len(vocabulary), n_classes, next_token=False)
+        length = spec.sequence_length
+        encoder = learn_encoder(contents["train"], spec.tokenizer, spec.vocab_size, spec.n_reserved, length)
+        inputs = {role: encoder.encode_padded(texts, length) for role, texts in contents.items()}
+        shape = TaskShape("tokens", (length,), len(encoder), n_classes, next_token=False)
     examples = {role: Examples(inputs[role], torch.tensor(kept.labels)) for role, kept in rows.items()}
     digest = fingerprint(*(kept.hashes for kept in rows.values()))
     return Dataset(name, spec.task, digest, shape, **examples, chance_loss=math.log(n_classes), black=black)
 
 
-def _load_language_modelling(name: str, spec: DatasetSpec, source: Source) -> Dataset:
-    splits = _splits(spec, source)
+def _load_language_modelling(name: str, spec: DatasetSpec, splits: Mapping[str, Any]) -> Dataset:
     texts = {role: canonical_text("\n".join(read_strings(split, role, spec.input))) for role, split in splits.items()}
     if "validation" not in texts:
         n_train = round((1 - spec.validation_fraction) * len(texts["train"]))
         texts["train"], texts["validation"] = texts["train"][:n_train], texts["train"][n_train:]
     texts = {role: first_tokens(texts[role], spec.tokenizer, cap) for role, cap in _caps(spec).items()}
-    tokens = {role: tokenize(text, spec.tokenizer) for role, text in texts.items()}
-    for role, run in tokens.items():
-        if len(run) <= spec.sequence_length:
+    encoder = learn_encoder([texts["train"]], spec.tokenizer, spec.vocab_size, spec.n_reserved)
+    streams = {role: TokenStream(encoder.encode(text), spec.sequence_length) for role, text in texts.items()}
+    for role, stream in streams.items():
+        if (n_tokens := len(stream.tokens)) <= spec.sequence_length:
             raise DatasetError(
-                f"has too little text: {len(run)} tokens for {role}, with a sequence_length of {spec.sequence_length}"
+                f"has too little text: {n_tokens} tokens for {role}, with a sequence_length of {spec.sequence_length}"
             )
-    vocabulary = Vocabulary.count([tokens["train"]], spec.vocab_size, n_reserved=1)
-    streams = {role: TokenStream(vocabulary.encode(run), spec.sequence_length) for role, run in tokens.items()}
-    shape = TaskShape("tokens", (spec.sequence_length,), len(vocabulary), len(vocabulary), next_token=True)
+    shape = TaskShape("tokens", (spec.sequence_length,), len(encoder), len(encoder), next_token=True)
     digest = fingerprint(*([hash_row(text, label=None)] for text in texts.values()))
     return Dataset(name, spec.task, digest, shape, **streams, chance_loss=_entropy(streams["train"].tokens), black=None)
 

@@ -68,19 +68,40 @@ class DatasetSpec(Config):
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     test_split: str = "test"
     max_train: Positive | None = None
-    """Keep at most so many training examples (language modelling: tokens); chosen by content hash."""
+    """Keep at most so many training examples, chosen by content hash (language modelling: the first tokens, or for
+    `bpe`, whose tokens are learned from what is kept, characters)."""
     max_validation: Positive | None = None
     max_test: Positive | None = None
     image_size: Positive | None = None
     """Resize images to so many pixels a side."""
     grayscale: bool = False
-    tokenizer: Literal["char", "word"] = "char"
+    tokenizer: Literal["char", "word", "bpe"] = "char"
+    """Characters; lower-cased words and punctuation marks; or byte-pair encoding, learned from the training split."""
     vocab_size: Annotated[int, Field(ge=2)] | None = None
-    """Keep the most frequent tokens of the training split; all others become one unknown token."""
+    """Keep the most frequent tokens of the training split; all others become one unknown token. `bpe` needs it: merge
+    until there are so many tokens; there are no unknown ones."""
     sequence_length: Positive = 64
     """Tokens per example; longer texts are cut off, shorter ones padded."""
     graph: GraphSpec | None = Field(default=None, exclude_if=lambda value: value is None)
     """For node classification, and only there."""
+
+    @property
+    def n_reserved(self) -> int:
+        """How many of the first ids stand for no token: padding in classification, unknown tokens but for `bpe`."""
+        return (self.task == "text-classification") + (self.tokenizer != "bpe")
+
+    @property
+    def vocab_size_error(self) -> str | None:
+        """What is wrong with `vocab_size`, or None."""
+        smallest = 256 + self.n_reserved
+        is_text = self.task in ("text-classification", "language-modelling")
+        if is_text and self.tokenizer == "bpe" and (self.vocab_size is None or self.vocab_size < smallest):
+            is_wrong = "is missing" if self.vocab_size is None else f"is too small: {self.vocab_size}"
+            padding = ", 1 for padding" if self.n_reserved else ""
+            return (
+                f"{is_wrong}; tokenizer 'bpe' needs at least {smallest} ids (256 for bytes{padding}), more for merges"
+            )
+        return None
 
 
 class OptimizerSpec(Config):
@@ -247,6 +268,8 @@ def load_suite(ref: str) -> Suite:
             raise ConfigError(f"{path}: key 'workload[{index}].model.family' is missing or no string")
         _check_augmentation(workload, suite.dataset[workload.dataset], f"{path}: key 'workload[{index}].augmentation'")
     for key, dataset in suite.dataset.items():
+        if wrong := dataset.vocab_size_error:
+            raise ConfigError(f"{path}: key 'dataset.{key}.vocab_size' {wrong}")
         if (dataset.target is None) != (dataset.task == "language-modelling"):
             raise ConfigError(
                 f"{path}: key 'dataset.{key}.target': {dataset.task} "

@@ -78,6 +78,21 @@ def test_what_is_not_said_has_its_default(tmp_path: Path) -> None:
         ('target = "label"', "", "key 'dataset.pictures.target': image-classification needs the name of the label"),
         ('input = "text"', 'input = "text"\ntarget = "x"', "key 'dataset.prose.target': language-modelling has no lab"),
         (
+            'input = "text"',
+            'input = "text"\ntokenizer = "bpe"',
+            "key 'dataset.prose.vocab_size' is missing; tokenizer 'bpe' needs at least 256 ids (256 for bytes), more",
+        ),
+        (
+            'input = "text"',
+            'input = "text"\ntokenizer = "bpe"\nvocab_size = 100',
+            "key 'dataset.prose.vocab_size' is too small: 100; tokenizer 'bpe' needs at least 256 ids",
+        ),
+        (
+            'input = "text"',
+            'input = "text"\ntokenizer = "bep"',
+            "key 'dataset.prose.tokenizer': Input should be 'char', ",
+        ),
+        (
             'source = "digits"',
             'source = "digits"\ngraph = {}',
             "key 'dataset.pictures.graph': image-classification has no",

@@ -1,0 +1,174 @@
+"""Encoded datasets on disk, so that a dataset is decoded, hashed and tokenized once.
+
+An entry is one safetensors file, named by a hash of all that decides what is in it. It holds the tensors, and in its
+header, as JSON, the rest of the `Dataset`. What an entry was made from can't change without changing its name, so an
+entry is never out of date, and it is always safe to delete it, or the folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+import zlib
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import platformdirs
+import torch
+from pydantic import TypeAdapter
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ganno_bench.core.errors import DatasetError
+from ganno_bench.workloads.cache_key import cache_key
+from ganno_bench.workloads.data import Dataset, Examples, TokenStream
+from ganno_bench.workloads.suite import DatasetSpec
+
+__all__ = ["MAX_BYTES", "cache_folder", "cached"]
+
+MAX_BYTES = 4 * 2**30
+"""Size above which the entries that were used least recently are deleted; a larger entry is not made."""
+
+_ROLES = ("train", "validation", "test")
+
+
+def cache_folder() -> Path | None:
+    """Return the folder of the entries, made if need be, or None where there is to be none.
+
+    It lies in the folder that GANNO_BENCH_CACHE names, of which `off` and nothing turn the cache off; without the
+    variable, in the user's cache folder, if that can be written.
+
+    Raises:
+        DatasetError: GANNO_BENCH_CACHE names a folder that cannot be made.
+    """
+    given = os.environ.get("GANNO_BENCH_CACHE")
+    if given in ("", "off"):
+        return None
+    base = platformdirs.user_cache_path("ganno-bench") if given is None else Path(os.path.expanduser(given))
+    folder = base / "datasets"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if given is None:
+            return None
+        raise DatasetError(
+            f"GANNO_BENCH_CACHE: folder {given!r} cannot be made: {error.strerror} ('off' for no cache)"
+        ) from error
+    return folder
+
+
+def cached(
+    folder: Path | None, name: str, spec: DatasetSpec, splits: Mapping[str, Any], encode: Callable[[], Dataset]
+) -> Dataset:
+    """Return a dataset from the cache; if it isn't there, encode it and put it there.
+
+    Args:
+        folder: Where the entries lie; None: there is no cache.
+        name: What the suite calls the dataset.
+        spec: Its declaration.
+        splits: Role -> `datasets.Dataset`.
+        encode: Does the work. What it raises is passed on, and leaves no entry.
+    """
+    key = cache_key(spec, splits) if folder is not None else None
+    if folder is None or key is None:
+        return encode()
+    path = folder / f"{key}.safetensors"
+    dataset = _read(path, name, spec.task)
+    if dataset is None:
+        dataset = encode()
+        # A full disk, or a folder in which we may not write, costs time and no run.
+        with suppress(OSError, SafetensorError):
+            _write(path, dataset)
+            _trim(folder)
+    return dataset
+
+
+def _read(path: Path, name: str, task: str) -> Dataset | None:
+    """Return the dataset of an entry, or None if there is none that is whole."""
+    try:
+        with safe_open(path, "pt") as file:
+            header = file.metadata()
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        if header["checksum"] != _checksum(header["dataset"], tensors):
+            return None
+        os.utime(path)  # now it is the one that was used last
+        about = json.loads(header["dataset"])
+        rest = {key: adapter.validate_python(about[key]) for key, adapter in _adapters().items()}
+        splits: dict[str, Any] = {}
+        for role in _ROLES:
+            own = {key.partition(".")[2]: _widen(value) for key, value in tensors.items() if key.startswith(role)}
+            length = rest["shape"].input_shape[0]
+            splits[role] = TokenStream(own["tokens"], length) if rest["shape"].next_token else Examples(**own)
+        return Dataset(name, task, **splits, **rest)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _write(path: Path, dataset: Dataset) -> None:
+    """Write an entry in one step: who reads it meanwhile finds all of it or nothing."""
+    splits = {role: getattr(dataset, role) for role in _ROLES}
+    if {type(split) for split in splits.values()} != {TokenStream if dataset.shape.next_token else Examples}:
+        return  # what is no kind that `_read` makes
+    tensors = {
+        f"{role}.{key}": _narrow(value)
+        for role, split in splits.items()
+        for key, value in vars(split).items()
+        if isinstance(value, Tensor)
+    }
+    if sum(tensor.nbytes for tensor in tensors.values()) > MAX_BYTES:
+        return
+    rest = {key: adapter.dump_python(getattr(dataset, key), mode="json") for key, adapter in _adapters().items()}
+    about = json.dumps(rest)
+    unfinished = path.with_suffix(f".{uuid.uuid4().hex}.tmp")
+    try:
+        save_file(tensors, unfinished, {"dataset": about, "checksum": _checksum(about, tensors)})
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+@cache
+def _adapters() -> dict[str, TypeAdapter[Any]]:
+    """Return how each field of a `Dataset` goes to JSON and back: all but its name, its task and its splits."""
+    types = get_type_hints(Dataset)
+    return {key: TypeAdapter(type_) for key, type_ in types.items() if key not in ("name", "task", *_ROLES)}
+
+
+def _trim(folder: Path) -> None:
+    """Delete what was used least recently, what a killed process left included, until the rest is small enough."""
+    files = []
+    for path in folder.iterdir():
+        with suppress(FileNotFoundError):  # another process deletes, too
+            found = path.stat()
+            files.append((found.st_mtime_ns, found.st_size, path))
+    total = 0
+    for _, size, path in sorted(files, reverse=True):
+        total += size
+        if total > MAX_BYTES:
+            path.unlink(missing_ok=True)
+
+
+def _narrow(values: Tensor) -> Tensor:
+    """Return ids and labels, which are never negative, in as few bytes as they fit in."""
+    if values.is_floating_point():
+        return values.contiguous()
+    largest = int(values.max())
+    dtypes = (torch.uint8, torch.int16, torch.int32, torch.int64)
+    return values.to(next(dtype for dtype in dtypes if largest <= torch.iinfo(dtype).max)).contiguous()
+
+
+def _widen(values: Tensor) -> Tensor:
+    # In memory of its own: what was read is the file's, which may be deleted.
+    return values.clone() if values.is_floating_point() else values.to(torch.int64, copy=True)
+
+
+def _checksum(about: str, tensors: Mapping[str, Tensor]) -> str:
+    checksum = zlib.crc32(about.encode())
+    for _, tensor in sorted(tensors.items()):
+        checksum = zlib.crc32(tensor.numpy().data, checksum)
+    return f"{checksum:08x}"
