@@ -59,7 +59,7 @@ class DatasetSpec(Config):
     """Revision of a hub dataset, such as `refs/convert/parquet` where the main one needs a loading script."""
     folder: str | None = None
     """Name of a folder in the data folders that may stand in for a hub dataset of another name."""
-    local: bool = False
+    local: bool = Field(default=False, exclude_if=lambda value: not value)
     """Whether the content differs from place to place, by the release of Python or by the copy: results on it are not
     committed, each place has a reference of its own."""
     train_split: str = "train"

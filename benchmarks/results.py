@@ -1,0 +1,144 @@
+"""Writes the tables and pictures of `docs/results.md` from the committed baselines, and from nothing else.
+
+    python benchmarks/results.py [--check]
+
+What stands between `<!-- SUITE -->` and `<!-- end of SUITE -->` is replaced; the reading around it is written by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from ganno_bench.baselines.files import BaselineFolder, read_baselines
+from ganno_bench.leaderboard.formats import markdown_table
+from ganno_bench.leaderboard.ladders import plot_ladders
+from ganno_bench.leaderboard.plots import plot_budget, plot_scores
+from ganno_bench.leaderboard.robustness_plot import plot_robustness
+from ganno_bench.leaderboard.robustness_tables import robustness_table
+from ganno_bench.leaderboard.tables import Column, TextTable, footer, header, main_table
+from ganno_bench.scoring.budget import budget_scores, trials_to_match
+from ganno_bench.scoring.comparison import Comparison
+from ganno_bench.scoring.reference import REFERENCE, REFERENCE_STUDY, is_reference
+from ganno_bench.scoring.results import Standings
+from ganno_bench.scoring.robustness import robustness
+from ganno_bench.workloads.suite import load_suite
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "results.md"
+PICTURES = PAGE.parent / "results"
+BLOCK = re.compile(r"<!-- (?P<suite>[\w.-]+) -->\n.*?<!-- end of (?P=suite) -->\n", re.DOTALL)
+
+
+def committed(suite: str) -> Comparison:
+    """Return what is committed of a suite, as what tables and plots are made of."""
+    baselines = read_baselines(suite, load_suite(suite).hash, BaselineFolder())
+    return Comparison(
+        records=baselines.records,
+        studies=baselines.studies,
+        reference={name: values.loss for name, values in baselines.reference.items()},
+        reference_runs=[run for run in baselines.records if is_reference(run) and run.study == REFERENCE_STUDY],
+    )
+
+
+def score_table(standings: Standings) -> TextTable:
+    """Return every entry's mean score on every workload; the best of a workload is highlighted."""
+    entries = [row for rows in standings.tables.values() for row in rows if row.kind == "entry"]
+    rows, best = [], set()
+    cells = {(row.ruleset, row.entry): row for row in entries}
+    for key, row in cells.items():
+        scores = [standings.cells.get((*key, workload)) for workload in standings.workloads]
+        mark = " (zero-shot)" if row.ruleset == "zero-shot" else ""
+        rows.append((row.entry + mark, *(f"{cell.score:+.1f}" if cell else "-" for cell in scores)))
+    for column, workload in enumerate(standings.workloads, 1):
+        found = [standings.cells[*key, workload].score for key in cells if (*key, workload) in standings.cells]
+        best |= {(index, column) for index, row in enumerate(rows) if row[column] == f"{max(found):+.1f}"}
+    columns = (Column("Entry", numeric=False), *(Column(workload) for workload in standings.workloads))
+    return TextTable("Scores by workload", columns, tuple(rows), frozenset(best), frozenset(), frozenset())
+
+
+def trials_table(comparison: Comparison, standings: Standings) -> TextTable | None:
+    """Return how many trials of cosine it takes to catch up with each zero-shot entry, by validation loss."""
+    scores = budget_scores(comparison.records, comparison.studies)
+    tuned = scores.get(("tuned", REFERENCE), {})
+    workloads = [name for name in standings.workloads if name in tuned]
+    entries = [row.entry for row in standings.tables.get("zero-shot", ()) if row.kind == "entry"]
+    if not entries or not workloads:
+        return None
+    rows = []
+    for entry in entries:
+        levels = scores["zero-shot", entry]
+        cells = []
+        for name in workloads:
+            if name not in levels:
+                cells.append("-")
+                continue
+            trials = trials_to_match(tuned[name], float(levels[name][0]))
+            cells.append(f"> {len(tuned[name])}" if trials is None else str(trials))
+        counts = sorted(math.inf if cell.startswith(">") else int(cell) for cell in cells if cell != "-")
+        middle = counts[len(counts) // 2]
+        rows.append((entry, f"{middle:g}" if math.isfinite(middle) else "more than all", *cells))
+    columns = (Column("Entry", numeric=False), Column("Median"), *map(Column, workloads))
+    return TextTable("Trials", columns, tuple(rows), frozenset(), frozenset(), frozenset())
+
+
+def block(suite: str) -> tuple[str, dict[str, Figure]]:
+    """Return the generated part of a suite, and its pictures by file name."""
+    comparison = committed(suite)
+    standings = comparison.standings()
+    figures: dict[str, Figure | None] = {
+        f"{suite}-scores.png": plot_scores(standings),
+        f"{suite}-ladders.png": plot_ladders(standings),
+        f"{suite}-budget.png": plot_budget(comparison.records, standings, comparison.studies),
+    }
+    parts = ["\n".join(f"- {line}" for line in header(standings))]
+    for ruleset in standings.tables:
+        table = main_table(standings, ruleset)
+        parts += [f"**{table.title}**", markdown_table(table)]
+    parts += ["**Mean score on each workload**", markdown_table(score_table(standings))]
+    if trials := trials_table(comparison, standings):
+        parts += [
+            f"**Trials of tuned {REFERENCE} until its expected best validation loss is that of a zero-shot entry**",
+            markdown_table(trials),
+        ]
+    varied = robustness(comparison.records, standings)
+    if varied is not None:
+        parts += ["**With one factor changed at a time**", markdown_table(robustness_table(varied))]
+        figures[f"{suite}-robustness.png"] = plot_robustness(varied, standings)
+    drawn = {name: figure for name, figure in figures.items() if figure is not None}
+    parts += [f"![{name.removesuffix('.png').replace('-', ': ', 1)}](results/{name})" for name in drawn]
+    parts.append("\n".join(f"- {line}" for line in footer(standings)))
+    return "\n\n".join(parts), drawn
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Rewrite the page, or say whether it is stale."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 if the tables are stale")
+    options = parser.parse_args(arguments)
+    page = PAGE.read_text(encoding="utf-8")
+    pictures: dict[str, Figure] = {}
+
+    def replaced(match: re.Match[str]) -> str:
+        text, figures = block(match["suite"])
+        pictures.update(figures)
+        return f"<!-- {match['suite']} -->\n\n{text}\n\n<!-- end of {match['suite']} -->\n"
+
+    new = BLOCK.sub(replaced, page)
+    if options.check:
+        print("stale: run benchmarks/results.py" if new != page else "up to date")
+        return int(new != page)
+    PAGE.write_text(new, encoding="utf-8")
+    PICTURES.mkdir(exist_ok=True)
+    for name, figure in pictures.items():
+        figure.savefig(PICTURES / name, dpi=110)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
