@@ -142,7 +142,10 @@ def tune_with_settings(
         return _report(run_suite(settings, progress), folder)
     writer = BaselineWriter(folder, replace=replace_baselines)
     writer.check_budget(settings.budget(suite) != suite.budget)
-    report = _report(run_suite(settings, progress, writer.write), folder)
+    result = run_suite(settings, progress, writer.write, writer.is_needed)
+    report = _report(result, folder)
+    if not result.records and not result.failures:
+        report = replace(report, note="nothing to run: all of it is committed; --replace runs it again")
     report.files["baselines"] = folder.path
     return report
 

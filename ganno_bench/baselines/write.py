@@ -23,6 +23,7 @@ from ganno_bench.baselines.files import (
     study_lines,
 )
 from ganno_bench.bench.runner import Finished
+from ganno_bench.bench.store import RunConfig
 from ganno_bench.core.errors import BaselineError
 from ganno_bench.core.files import replace_file
 from ganno_bench.core.records import RunRecord, compact_record
@@ -88,6 +89,21 @@ class BaselineWriter:
         self.folder.path.mkdir(parents=True, exist_ok=True)
         with FileLock(self.folder.path / ".lock"):
             self.n_written += _Merge(self.folder, done, self.replace).write()
+
+    def is_needed(self, config: RunConfig, workload: str, entry: SchedulerEntry) -> bool:
+        """Return whether an entry's result on a workload is not there yet, or is to be replaced.
+
+        Raises:
+            ConfigError: The file of the entry cannot be read.
+        """
+        file = self.folder.toml(entry.name)
+        if self.replace or not file.exists():
+            return True
+        content = self.folder.read_toml(file)
+        key = (config.suite_hash, workload, REFERENCE_STUDY if entry.zero_shot else config.study)
+        there = {value.key: value.dataset_fingerprint for value in content.value}
+        # On other data, or of other code, it is for `write` to say what is wrong.
+        return content.code_hash != entry.code_hash or there.get(key) != config.fingerprints[workload]
 
 
 def space_snapshot(entry: SchedulerEntry, optimizer: str) -> dict[str, dict[str, Any]]:

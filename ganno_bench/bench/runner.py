@@ -118,7 +118,10 @@ class RunResult:
 
 
 def run_suite(
-    settings: Settings, progress: Progress | None = None, on_finished: Callable[[Finished], None] = lambda done: None
+    settings: Settings,
+    progress: Progress | None = None,
+    on_finished: Callable[[Finished], None] = lambda done: None,
+    is_needed: Callable[[RunConfig, str, SchedulerEntry], bool] = lambda config, workload, entry: True,
 ) -> RunResult:
     """Run a suite to its end, or go on with a run that was cut short.
 
@@ -126,6 +129,7 @@ def run_suite(
         settings: What to run.
         progress: Receives what happens.
         on_finished: Called whenever an entry is done with a workload, be it that it was done before.
+        is_needed: Whether an entry is to be run on a workload at all.
 
     Raises:
         UserError: Something in the settings, the suite or the data is wrong; nothing was run.
@@ -170,7 +174,7 @@ def run_suite(
         for workload_id in engines:
             for ref, error in broken.items():
                 run.fail(workload_id, ref, error)
-        run.execute(engines, entries, open_storage(settings.storage, directory.journal))
+        run.execute(engines, entries, open_storage(settings.storage, directory.journal), is_needed)
         return RunResult(directory.path, directory.records, run.failures)
 
 
@@ -192,13 +196,20 @@ class _Run:
         self.on_finished = on_finished
         self.failures: list[Failure] = []
 
-    def execute(self, engines: Mapping[str, Engine], entries: Sequence[SchedulerEntry], storage: BaseStorage) -> None:
+    def execute(
+        self,
+        engines: Mapping[str, Engine],
+        entries: Sequence[SchedulerEntry],
+        storage: BaseStorage,
+        is_needed: Callable[[RunConfig, str, SchedulerEntry], bool],
+    ) -> None:
         jobs = {
             (workload, entry.name): list(
                 jobs_of(workload, entry.name, self.suite.budget, self.suite.variation, zero_shot=entry.zero_shot)
             )
             for workload in engines
             for entry in entries
+            if self._recorded(workload, entry.name) or is_needed(self.config, workload, entry)
         }
         self._drop_torn_population(engines)
         costs = {job: _cost(engines[job.workload], job) for several in jobs.values() for job in several}
@@ -207,6 +218,8 @@ class _Run:
         self.progress.started(f"suite {self.suite.name}", total, done)
         for workload, engine in engines.items():
             for entry in entries:
+                if (workload, entry.name) not in jobs:
+                    continue
                 try:
                     self._contest(engine, entry, jobs[workload, entry.name], storage)
                 except PluginError as error:

@@ -246,6 +246,28 @@ def test_custom_runs_make_no_baselines(copy: Path) -> None:
     assert not (copy / "b").exists()
 
 
+def test_what_is_committed_is_not_run_again(copy: Path) -> None:
+    suite = str(copy / "tiny.toml")
+    common = {"baselines": copy / "baselines", "write_baselines": True, "threads": 1}
+    before = snapshot(copy / "baselines")
+    report = api.tune(suite, schedulers=ENTRIES, out=copy / "elsewhere", **common)
+    assert report.records == []
+    assert report.note == "nothing to run: all of it is committed; --replace runs it again"
+    assert snapshot(copy / "baselines") == before
+    # One workload of one entry is missing, and another entry is new.
+    folder = BaselineFolder(copy / "baselines")
+    value = folder.read_toml(folder.toml("wsd")).value[0].model_dump_json()
+    content = folder.read_toml(folder.toml("wsd"))
+    folder.toml("wsd").write_text(content.model_copy(update={"value": content.value[1:]}).text())
+    report = api.tune(suite, schedulers=[*ENTRIES, "default:constant"], out=copy / "elsewhere", **common)
+    assert {(r.workload, r.scheduler) for r in report.records} == {
+        (content.value[0].workload, "wsd"),
+        *((workload, "constant@default") for workload in WORKLOADS),
+    }
+    assert not faults(copy)
+    assert folder.read_toml(folder.toml("wsd")).value[0].val_loss == json.loads(value)["val_loss"]
+
+
 def test_an_interrupt_leaves_what_was_finished(tmp_path: Path) -> None:
     suite = write_suite(tmp_path)
     writer = BaselineWriter(BaselineFolder(tmp_path / "baselines"))
