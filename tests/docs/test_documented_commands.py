@@ -28,6 +28,7 @@ PAGES = (
 )
 SLOW = (
     "ganno-bench run quickstart --scheduler ./examples",
+    "ganno-bench run vision",
     "python benchmarks/",
     "ganno-bench train",
     "ganno-bench tune",
