@@ -38,11 +38,12 @@ BLOCK = re.compile(r"<!-- (?P<suite>[\w.-]+) -->\n.*?<!-- end of (?P=suite) -->\
 def committed(suite: str) -> Comparison:
     """Return what is committed of a suite, as what tables and plots are made of."""
     baselines = read_baselines(suite, load_suite(suite).hash, BaselineFolder())
+    records = [run for run in baselines.records if run.workload in baselines.reference]
     return Comparison(
-        records=baselines.records,
-        studies=baselines.studies,
+        records=records,
+        studies=[study for study in baselines.studies if study.workload in baselines.reference],
         reference={name: values.loss for name, values in baselines.reference.items()},
-        reference_runs=[run for run in baselines.records if is_reference(run) and run.study == REFERENCE_STUDY],
+        reference_runs=[run for run in records if is_reference(run) and run.study == REFERENCE_STUDY],
     )
 
 
