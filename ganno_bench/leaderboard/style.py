@@ -116,7 +116,8 @@ def legend(figure: Figure, shown: Mapping[tuple[str, str], Look]) -> None:
     handles = [Line2D([], [], label=look.label, **look.line) for look in shown.values() if look.prominent]
     if len(handles) < len(shown):
         handles.append(Line2D([], [], label="others", color=_GREY, linewidth=0.8))
-    n_columns = max(1, int(figure.get_figwidth() / 1.6))
+    longest = max(len(str(handle.get_label())) for handle in handles)
+    n_columns = max(1, int(figure.get_figwidth() / (0.7 + 0.075 * longest)))  # inches, at the legend's font size
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), n_columns))
 
 
