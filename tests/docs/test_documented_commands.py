@@ -23,6 +23,7 @@ PAGES = (
     "docs/models.md",
     "docs/baselines.md",
     "docs/robustness.md",
+    "docs/results.md",
     "policies/README.md",
     "benchmarks/README.md",
 )
