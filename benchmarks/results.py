@@ -35,16 +35,25 @@ PICTURES = PAGE.parent / "results"
 BLOCK = re.compile(r"<!-- (?P<suite>[\w.-]+) -->\n.*?<!-- end of (?P=suite) -->\n", re.DOTALL)
 
 
-def committed(suite: str) -> Comparison:
-    """Return what is committed of a suite, as what tables and plots are made of."""
+def committed(suite: str) -> tuple[Comparison, list[str]]:
+    """Return what is committed of a suite, as what tables and plots are made of, and which workloads are left out.
+
+    A workload is left out until every entry is through with it that is through with any.
+    """
     baselines = read_baselines(suite, load_suite(suite).hash, BaselineFolder())
-    records = [run for run in baselines.records if run.workload in baselines.reference]
-    return Comparison(
+    through: dict[str, set[str]] = {spec.id: set() for spec in load_suite(suite).workload}
+    for run in baselines.records:
+        through[run.workload].add(run.scheduler)
+    everyone = set().union(*through.values())
+    complete = {name for name in baselines.reference if through[name] == everyone}
+    records = [run for run in baselines.records if run.workload in complete]
+    comparison = Comparison(
         records=records,
-        studies=[study for study in baselines.studies if study.workload in baselines.reference],
-        reference={name: values.loss for name, values in baselines.reference.items()},
+        studies=[study for study in baselines.studies if study.workload in complete],
+        reference={name: baselines.reference[name].loss for name in complete},
         reference_runs=[run for run in records if is_reference(run) and run.study == REFERENCE_STUDY],
     )
+    return comparison, [name for name in through if name not in complete]
 
 
 def score_table(standings: Standings) -> TextTable:
@@ -90,14 +99,17 @@ def trials_table(comparison: Comparison, standings: Standings) -> TextTable | No
 
 def block(suite: str) -> tuple[str, dict[str, Figure]]:
     """Return the generated part of a suite, and its pictures by file name."""
-    comparison = committed(suite)
+    comparison, left_out = committed(suite)
     standings = comparison.standings()
     figures: dict[str, Figure | None] = {
         f"{suite}-scores.png": plot_scores(standings),
         f"{suite}-ladders.png": plot_ladders(standings),
         f"{suite}-budget.png": plot_budget(comparison.records, standings, comparison.studies),
     }
-    parts = ["\n".join(f"- {line}" for line in header(standings))]
+    lines = header(standings)
+    if left_out:
+        lines.append(f"Left out, since not every entry is through with them: {', '.join(left_out)}")
+    parts = ["\n".join(f"- {line}" for line in lines)]
     for ruleset in standings.tables:
         table = main_table(standings, ruleset)
         parts += [f"**{table.title}**", markdown_table(table)]
