@@ -119,8 +119,15 @@ def test_a_policy_is_trained_and_stands_in_the_table(checkout: Path) -> None:
         assert float(accuracy[1]) > 0.8
 
 
+def test_the_tables_of_the_results_are_those_of_the_committed_baselines() -> None:
+    done = run([sys.executable, "benchmarks/results.py", "--check"], ROOT)
+    assert (done.returncode, done.stdout) == (0, "up to date\n"), done.stderr
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("command", [c for c in commands() if c.startswith("python benchmarks/")])
+@pytest.mark.parametrize(
+    "command", [c for c in commands() if c.startswith("python benchmarks/") and "results.py" not in c]
+)
 def test_documented_benchmarks_work(command: str, checkout: Path) -> None:
     done = run([*shlex.split(command), "--quick"], checkout)
     assert done.returncode == 0, done.stderr
