@@ -112,7 +112,8 @@ def test_it_is_a_torch_loop_over_torchvisions_images(backend: str, model: str) -
     seeds = [3, 4, 3, 5]
     population = engine.population(seeds)
     rates = lr(engine, len(seeds))
-    population.advance(Controls(rates), UPDATES)
+    population.advance(Controls(rates), 2)
+    population.advance(Controls(rates), UPDATES - 2)
     for row, seed in enumerate(seeds):
         run = TorchRun(work, seed, 0.0, torch.float64)
         run.train = TorchvisionSplit(run, seed)  # type: ignore[assignment]
@@ -179,10 +180,10 @@ def test_every_scheduler_gets_the_same_images(spied: Callable[..., tuple[Engine,
 def test_a_saved_population_continues_with_the_images_that_were_to_come(backend: str) -> None:
     engine = make_engine(workload(), backend)
     rates = lr(engine, 3)
-    whole = engine.population([1, 2, 1])
-    whole.advance(Controls(rates), 2)
-    state = whole.state_dict()
-    whole.advance(Controls(rates), UPDATES - 2)
+    whole, stopped = engine.population([1, 2, 1]), engine.population([1, 2, 1])
+    whole.advance(Controls(rates), UPDATES)
+    stopped.advance(Controls(rates), 2)
+    state = stopped.state_dict()
     continued = engine.population([1, 2, 1])
     continued.load_state_dict(state)
     continued.advance(Controls(rates), UPDATES - 2)
