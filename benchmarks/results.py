@@ -24,8 +24,8 @@ from ganno_bench.leaderboard.robustness_plot import plot_robustness
 from ganno_bench.leaderboard.robustness_tables import robustness_table
 from ganno_bench.leaderboard.tables import Column, TextTable, footer, header, main_table
 from ganno_bench.scoring.budget import budget_scores, trials_to_match
-from ganno_bench.scoring.comparison import Comparison
-from ganno_bench.scoring.reference import REFERENCE, REFERENCE_STUDY, is_reference
+from ganno_bench.scoring.comparison import Comparison, committed_alone
+from ganno_bench.scoring.reference import REFERENCE
 from ganno_bench.scoring.results import Standings
 from ganno_bench.scoring.robustness import robustness
 from ganno_bench.workloads.suite import load_suite
@@ -46,14 +46,7 @@ def committed(suite: str) -> tuple[Comparison, list[str]]:
         through[run.workload].add(run.scheduler)
     everyone = set().union(*through.values())
     complete = {name for name in baselines.reference if through[name] == everyone}
-    records = [run for run in baselines.records if run.workload in complete]
-    comparison = Comparison(
-        records=records,
-        studies=[study for study in baselines.studies if study.workload in complete],
-        reference={name: baselines.reference[name].loss for name in complete},
-        reference_runs=[run for run in records if is_reference(run) and run.study == REFERENCE_STUDY],
-    )
-    return comparison, [name for name in through if name not in complete]
+    return committed_alone(baselines, complete), [name for name in through if name not in complete]
 
 
 def score_table(standings: Standings) -> TextTable:

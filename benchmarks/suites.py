@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import argparse
 import resource
-import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from engine import UPDATES, population, sequential
+from engine import UPDATES, compare, population, sequential
 
 from ganno_bench.core.errors import ConfigError, DatasetError
 from ganno_bench.training.population import Engine
@@ -51,18 +49,6 @@ def gathering(work: Workload) -> Callable[[], None]:
     return run
 
 
-def median_seconds(contenders: dict[str, Callable[[], None]], repetitions: int) -> dict[str, float]:
-    """Return the median seconds of each contender, taking turns."""
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for repetition in range(repetitions + 1):
-        for name, contender in contenders.items():
-            start = time.perf_counter()
-            contender()
-            if repetition:  # the first one warms up, and records the vectorised passes
-                seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}
-
-
 def time_workload(work: Workload, repetitions: int) -> str:
     """Return a row of the table."""
     part = 2  # of the runs that a plain loop trains one after another: they are all alike
@@ -72,7 +58,7 @@ def time_workload(work: Workload, repetitions: int) -> str:
             contenders[backend] = population(work, RUNS, backend=backend)
         except ConfigError:  # what cannot be vectorised at all
             continue
-    times = median_seconds(contenders, repetitions)
+    times = compare(contenders, repetitions)
     per_run = {name: value / (part if name == "plain" else RUNS) / UPDATES for name, value in times.items()}
     auto = Engine(work).backend.name
     cells = [f"{1e3 * per_run[name]:.2f}" if name in per_run else "-" for name in ("vmap", "loop", "plain")]

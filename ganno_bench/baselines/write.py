@@ -130,6 +130,7 @@ class _Merge:
             f"{self.entry.name} on {done.spec.id!r} of {self.suite}@{done.config.suite_hash}, study {self.key[2]}"
         )
         self.toml = folder.toml(self.entry.name)
+        self.file = folder.read_toml(self.toml) if self.toml.exists() else None
         self.runs = [compact_record(record) for record in done.records if record.role != "tuning"]
         self.reports = [record for record in self.runs if record.role == "report"]
         self.study = _study_of(done)
@@ -140,7 +141,7 @@ class _Merge:
         """Write what is new; return whether anything was."""
         self._check_data()
         stale = self._is_stale()
-        file = None if stale or not self.toml.exists() else self.folder.read_toml(self.toml)
+        file = None if stale else self.file
         records_file = self.folder.records(self.suite, self.entry.name)
         studies_file = self.folder.studies(self.suite, self.entry.name)
         values, other_values = self._split(file.value if file else ())
@@ -191,10 +192,8 @@ class _Merge:
 
     def _is_stale(self) -> bool:
         """Whether what is there was made by other code, and is to be replaced."""
-        if not self.toml.exists():
-            return False
-        file = self.folder.read_toml(self.toml)
-        if (file.code_hash, file.ruleset) == (self.entry.code_hash, self.reports[0].ruleset):
+        file = self.file
+        if file is None or (file.code_hash, file.ruleset) == (self.entry.code_hash, self.reports[0].ruleset):
             return False
         if not self.replace:
             raise BaselineError(

@@ -11,7 +11,7 @@ import numpy as np
 from ganno_bench.bench.evaluation import LAYERWISE, Evaluation
 from ganno_bench.bench.robustness import SETTINGS
 from ganno_bench.leaderboard.evaluation_plots import matrix_rows
-from ganno_bench.leaderboard.tables import Column, TextTable
+from ganno_bench.leaderboard.tables import Column, TextTable, estimate
 from ganno_bench.scoring.metrics import score
 from ganno_bench.scoring.reference import REFERENCE
 from ganno_bench.scoring.transfer import Comparison, Summary, TransferCell, summarise, transfer_cells
@@ -212,8 +212,4 @@ def _groups(evaluation: Evaluation, cells: Sequence[TransferCell]) -> dict[str, 
 
 
 def _with_interval(found: Summary | Comparison | None) -> str:
-    if found is None:
-        return "-"
-    if found.low is None or found.high is None:
-        return f"{found.score:+z.1f}"
-    return f"{found.score:+z.1f} [{found.low:+z.1f}, {found.high:+z.1f}]"
+    return "-" if found is None else estimate(found.score, found.low, found.high)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich import box
@@ -27,6 +27,7 @@ __all__ = [
     "to_markdown",
     "to_rich",
     "write_tables",
+    "write_texts",
 ]
 
 _CSV_COLUMNS = (
@@ -164,14 +165,17 @@ def to_latex(standings: Standings) -> str:
 
 def write_tables(standings: Standings, out_dir: Path) -> list[Path]:
     """Write `standings.md`, `standings.csv` and `standings.tex` into a folder, which is made if need be."""
-    out_dir.mkdir(parents=True, exist_ok=True)
-    formats: dict[str, Callable[[Standings], str]] = {"md": to_markdown, "csv": to_csv, "tex": to_latex}
-    paths = []
-    for suffix, render in formats.items():
-        path = out_dir / f"standings.{suffix}"
-        path.write_text(render(standings), encoding="utf-8")
-        paths.append(path)
-    return paths
+    texts = {"md": to_markdown(standings), "csv": to_csv(standings), "tex": to_latex(standings)}
+    return write_texts(texts, out_dir / "standings")
+
+
+def write_texts(texts: Mapping[str, str], stem: Path) -> list[Path]:
+    """Write a text for each suffix, and return the paths; `stem` is the path without it, its folder made if need be."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    paths = {stem.with_name(f"{stem.name}.{suffix}"): text for suffix, text in texts.items()}
+    for path, text in paths.items():
+        path.write_text(text, encoding="utf-8")
+    return list(paths)
 
 
 def _overall(row: Row) -> dict[str, float | str | None]:

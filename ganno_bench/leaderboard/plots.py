@@ -18,6 +18,7 @@ from ganno_bench.core.studies import StudyRecord
 from ganno_bench.leaderboard.ladders import plot_ladders
 from ganno_bench.leaderboard.robustness_plot import plot_robustness
 from ganno_bench.leaderboard.style import RC, Look, headline, legend, log_ticks, looks, panels, save
+from ganno_bench.leaderboard.tables import estimate
 from ganno_bench.scoring.budget import budget_scores, trials_to_match
 from ganno_bench.scoring.checks import check_records
 from ganno_bench.scoring.metrics import FloatArray, clipped_loss, performance_profile, validation_curves
@@ -256,13 +257,12 @@ def _by_prominence(look: dict[tuple[str, str], Look]) -> list[tuple[tuple[str, s
 def _draw_score(axes: Axes, row: Row, standings: Standings, look: Look, y: float) -> None:
     cells = [standings.cells.get((row.ruleset, row.entry, name)) for name in standings.workloads]
     scores = [cell.score for cell in cells if cell is not None]
-    text = f"{row.iqm:+z.1f}"
     if row.iqm_low is not None and row.iqm_high is not None:
         ends = [row.iqm_low, row.iqm_high]
         axes.plot(ends, [y, y], color=look.colour, linewidth=4, alpha=0.4, solid_capstyle="butt")
-        text += f" [{row.iqm_low:+z.1f}, {row.iqm_high:+z.1f}]"
     axes.plot([row.iqm], [y], "|", markersize=10, markeredgewidth=2, color=look.colour)
     axes.plot(scores, [y + 0.28] * len(scores), "o", markersize=3, markeredgecolor="none", color=look.colour, alpha=0.6)
+    text = estimate(row.iqm, row.iqm_low, row.iqm_high)
     axes.text(1.02, y, text, transform=axes.get_yaxis_transform(), va="center")
 
 

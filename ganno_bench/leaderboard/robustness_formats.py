@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Group
 from rich.padding import Padding
 from rich.text import Text
 
-from ganno_bench.leaderboard.formats import escape_markdown, latex_table, markdown_table, rich_table
+from ganno_bench.leaderboard.formats import escape_markdown, latex_table, markdown_table, rich_table, write_texts
 from ganno_bench.leaderboard.robustness_tables import (
     robustness_csv,
     robustness_footer,
@@ -45,15 +44,5 @@ def robustness_latex(found: Robustness) -> str:
 
 def write_robustness(found: Robustness, out_dir: Path) -> list[Path]:
     """Write `robustness.md`, `robustness.csv` and `robustness.tex` into a folder, which is made if need be."""
-    out_dir.mkdir(parents=True, exist_ok=True)
-    formats: dict[str, Callable[[Robustness], str]] = {
-        "md": robustness_markdown,
-        "csv": robustness_csv,
-        "tex": robustness_latex,
-    }
-    paths = []
-    for suffix, render in formats.items():
-        path = out_dir / f"robustness.{suffix}"
-        path.write_text(render(found), encoding="utf-8")
-        paths.append(path)
-    return paths
+    texts = {"md": robustness_markdown(found), "csv": robustness_csv(found), "tex": robustness_latex(found)}
+    return write_texts(texts, out_dir / "robustness")

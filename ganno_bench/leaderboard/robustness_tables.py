@@ -6,7 +6,7 @@ import csv
 import io
 
 from ganno_bench.core.records import Factor
-from ganno_bench.leaderboard.tables import Column, TextTable
+from ganno_bench.leaderboard.tables import Column, TextTable, estimate
 from ganno_bench.scoring.reference import REFERENCE
 from ganno_bench.scoring.robustness import OWN, Robustness, Setting, VariedCell, VariedEntry
 
@@ -49,7 +49,7 @@ def robustness_table(found: Robustness) -> TextTable:
             _label(entry, found),
             f"{entry.overall[OWN].score:+z.1f}",
             *(f"{entry.factors[factor]:+z.1f}" for factor in factors),
-            _estimate(entry.mean, entry.low, entry.high),
+            estimate(entry.mean, entry.low, entry.high),
             f"{entry.worst.score:+z.1f}",
             _short_label(entry.worst.setting),
         )
@@ -88,7 +88,7 @@ def setting_table(found: Robustness) -> TextTable:
         for index, entry in enumerate(ordered):
             cell = entry.overall[setting]
             label = "" if index else setting_label(setting)
-            score = _estimate(cell.score, cell.low, cell.high)
+            score = estimate(cell.score, cell.low, cell.high)
             cells.append((label, _label(entry, found), score, f"{cell.diverged}/{cell.n_runs}"))
     title = "Robustness, setting by setting"
     return TextTable(title, columns, tuple(cells), frozenset(best), frozenset(), frozenset(rules))
@@ -137,7 +137,3 @@ def _short_label(setting: Setting) -> str:
     return (
         setting_label(setting) if setting.factor is None else f"{_SHORT[setting.factor].lower()} {setting.multiple:g}x"
     )
-
-
-def _estimate(value: float, low: float | None, high: float | None) -> str:
-    return f"{value:+z.1f}" if low is None or high is None else f"{value:+z.1f} [{low:+z.1f}, {high:+z.1f}]"

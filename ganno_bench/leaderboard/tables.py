@@ -14,6 +14,7 @@ __all__ = [
     "TextTable",
     "claims",
     "entry_label",
+    "estimate",
     "footer",
     "header",
     "main_table",
@@ -138,8 +139,8 @@ def main_table(standings: Standings, ruleset: Ruleset) -> TextTable:
         (
             "-" if row.rank is None else f"{row.rank}{'=' * (ranks.count(row.rank) > 1)}",
             entry_label(row, ruleset, len(standings.workloads)),
-            _estimate(row.iqm, row.iqm_low, row.iqm_high, "+z.1f"),
-            _estimate(row.improvement, row.improvement_low, row.improvement_high, ".2f"),
+            estimate(row.iqm, row.iqm_low, row.iqm_high),
+            estimate(row.improvement, row.improvement_low, row.improvement_high, ".2f"),
             _number(row.mean_rank, ".2f"),
             _speed_up(row.speed_up),
             f"{row.diverged}/{row.n_runs}",
@@ -194,7 +195,7 @@ def workload_table(standings: Standings, ruleset: Ruleset) -> TextTable:
                     entry_label(row, ruleset),
                     f"{cell.test_loss:.4f}",
                     _number(None if cell.test_error is None else 100 * cell.test_error, ".1f"),
-                    _estimate(cell.score, cell.score_low, cell.score_high, "+z.1f"),
+                    estimate(cell.score, cell.score_low, cell.score_high),
                     _speed_up(cell.speed_up),
                     f"{cell.diverged}/{cell.n_runs}",
                 )
@@ -217,7 +218,8 @@ def entry_label(row: Row, ruleset: Ruleset, n_workloads: int | None = None) -> s
     return label
 
 
-def _estimate(value: float | None, low: float | None, high: float | None, form: str) -> str:
+def estimate(value: float | None, low: float | None, high: float | None, form: str = "+z.1f") -> str:
+    """Return a value with its interval, where there is one, in the form of scores or another; `-` for None."""
     text = _number(value, form)
     return text if low is None or high is None else f"{text} [{_number(low, form)}, {_number(high, form)}]"
 

@@ -17,7 +17,7 @@ from ganno_bench.scoring.reference import REFERENCE, REFERENCE_STUDY, ReferenceV
 from ganno_bench.scoring.results import Ruleset, Standings
 from ganno_bench.scoring.standings import standings
 
-__all__ = ["Baselines", "Comparison", "compare"]
+__all__ = ["Baselines", "Comparison", "committed_alone", "compare"]
 
 
 @dataclass(frozen=True)
@@ -109,12 +109,27 @@ def compare(records: Iterable[RunRecord], baselines: Baselines) -> Comparison:
         studies=[s for s in baselines.studies if s.workload in usable and ("tuned", s.scheduler) not in mine],
         reference={name: values.loss for name, values in usable.items()},
         reference_runs=[
-            *(run for run in runs if is_reference(run) and run.study == REFERENCE_STUDY),
+            *_reference_runs(runs),
             *(run for run in own if run.workload in own_reference and is_reference(run)),
         ],
         baselines=frozenset((run.ruleset, run.scheduler) for run in committed),
         notes=notes,
     )
+
+
+def committed_alone(baselines: Baselines, workloads: Collection[str]) -> Comparison:
+    """Return what is committed of some workloads, each of which has a reference, with no runs beside it."""
+    records = [run for run in baselines.records if run.workload in workloads]
+    return Comparison(
+        records=records,
+        studies=[study for study in baselines.studies if study.workload in workloads],
+        reference={name: baselines.reference[name].loss for name in workloads},
+        reference_runs=_reference_runs(records),
+    )
+
+
+def _reference_runs(records: Iterable[RunRecord]) -> list[RunRecord]:
+    return [run for run in records if is_reference(run) and run.study == REFERENCE_STUDY]
 
 
 def _same_data(workload: str, own: Sequence[RunRecord], baselines: Baselines) -> bool:

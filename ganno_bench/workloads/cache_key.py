@@ -32,7 +32,7 @@ def cache_key(spec: DatasetSpec, splits: Mapping[str, Any]) -> str | None:
         None where the content is more than what is stored: a split that is transformed when it is read, an image in a
         file that is none of this machine's.
     """
-    digest = hashlib.sha256(spec.model_dump_json(exclude={"source", "config", "revision"}).encode())
+    digest = hashlib.sha256(spec.model_dump_json(exclude={"source", "config", "revision", "folder", "local"}).encode())
     digest.update(_code_version())
     for role, split in splits.items():
         if split.format["type"] is not None:
