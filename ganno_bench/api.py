@@ -145,7 +145,7 @@ def tune_with_settings(
     result = run_suite(settings, progress, writer.write, writer.is_needed)
     report = _report(result, folder)
     if not result.records and not result.failures:
-        report = replace(report, note="nothing to run: all of it is committed; --replace runs it again")
+        report = replace(report, note="nothing to run: all of it is committed; --replace runs it again", files={})
     report.files["baselines"] = folder.path
     return report
 

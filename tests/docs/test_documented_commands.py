@@ -29,7 +29,7 @@ PAGES = (
 )
 SLOW = (
     "ganno-bench run quickstart --scheduler ./examples",
-    "ganno-bench run vision",
+    "ganno-bench run graph",
     "python benchmarks/",
     "ganno-bench train",
     "ganno-bench tune",
