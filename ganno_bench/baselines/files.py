@@ -1,7 +1,7 @@
 """The folder of committed baselines: what lies where, and how it is read.
 
 SCHEDULER.toml                    tuned values with their provenance, and the search space they were found in
-records/SUITE/SCHEDULER.jsonl     report runs, and varied ones, compact
+records/SUITE/SCHEDULER.jsonl.gz  report runs, and varied ones, compact
 studies/SUITE/SCHEDULER.jsonl     tuning studies, in short
 reference.json                    what scores are relative to: tuned cosine, study 0
 
@@ -20,6 +20,7 @@ import tomli_w
 
 from ganno_bench.core.config import Config, parse_config, read_toml
 from ganno_bench.core.errors import BaselineError
+from ganno_bench.core.files import read_file
 from ganno_bench.core.records import RunRecord, dump_record, parse_line
 from ganno_bench.core.resources import baselines_dir
 from ganno_bench.core.studies import StudyRecord, dump_study
@@ -115,7 +116,7 @@ class BaselineFolder:
 
     def records(self, suite: str, scheduler: str) -> Path:
         """Return the file of an entry's report runs."""
-        return self.path / "records" / suite / f"{slug(scheduler)}.jsonl"
+        return self.path / "records" / suite / f"{slug(scheduler)}.jsonl.gz"
 
     def studies(self, suite: str, scheduler: str) -> Path:
         """Return the file of an entry's tuning studies."""
@@ -173,11 +174,11 @@ def read_lines(model: type[C], file: Path, wanted: Callable[[bytes], bool] = lam
         BaselineError: The file cannot be read.
     """
     try:
-        content = file.read_bytes()
+        content = read_file(file)
     except FileNotFoundError:
         return
     except OSError as error:
-        raise BaselineError(f"{file}: cannot be read: {error.strerror}") from None
+        raise BaselineError(f"{file}: cannot be read: {error.strerror or error}") from None
     for number, line in enumerate(content.splitlines(), 1):
         if wanted(line):
             yield parse_line(model, line, f"{file}:{number}")
@@ -202,5 +203,5 @@ def study_lines(studies: list[StudyRecord]) -> str:
 
 def _lines(model: type[C], folder: Path, suite_hash: str) -> Iterator[C]:
     mark = f'"suite_hash":"{suite_hash}"'.encode()
-    for file in sorted(folder.glob("*.jsonl")):
+    for file in sorted(folder.glob("[!.]*.jsonl*")):
         yield from read_lines(model, file, lambda line: mark in line)

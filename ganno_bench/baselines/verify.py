@@ -70,9 +70,10 @@ def check_files(folder: BaselineFolder, suites: BaselineSuites) -> list[str]:
     faults: list[str] = []
     for file in sorted(folder.path.glob("*.toml")):
         faults += _guarded(file, partial(_check_entry, folder, file, suites))
-    for file in sorted(folder.path.glob("*/*/*.jsonl")):
-        if suites.wanted(file.parent.name) and not folder.toml(unslug(file.stem)).exists():
-            faults.append(f"{file}: there is no {folder.toml(unslug(file.stem)).name} that it belongs to")
+    for file in sorted(folder.path.glob("*/*/[!.]*.jsonl*")):
+        toml = folder.toml(unslug(file.name.partition(".")[0]))
+        if suites.wanted(file.parent.name) and not toml.exists():
+            faults.append(f"{file}: there is no {toml.name} that it belongs to")
     return faults + _guarded(folder.reference, partial(_check_reference, folder, suites))
 
 
@@ -96,7 +97,7 @@ def _check_entry(folder: BaselineFolder, file: Path, suites: BaselineSuites) -> 
     yield from _check_code(file, content)
     names = {value.suite for value in values}
     names |= {
-        path.parent.name for path in folder.path.glob(f"*/*/{file.stem}.jsonl") if suites.wanted(path.parent.name)
+        path.parent.name for path in folder.path.glob(f"*/*/{file.stem}.jsonl*") if suites.wanted(path.parent.name)
     }
     for suite in sorted(names):
         own = {value.key: value for value in values if value.suite == suite}

@@ -25,7 +25,7 @@ from ganno_bench.baselines.files import (
 from ganno_bench.bench.runner import Finished
 from ganno_bench.bench.store import RunConfig
 from ganno_bench.core.errors import BaselineError
-from ganno_bench.core.files import replace_file
+from ganno_bench.core.files import read_file, replace_file
 from ganno_bench.core.records import RunRecord, compact_record
 from ganno_bench.core.resources import checkout
 from ganno_bench.core.studies import StudyRecord, TrialRecord
@@ -204,7 +204,7 @@ class _Merge:
 
     def _drop(self) -> None:
         for kind in ("records", "studies"):
-            for file in self.folder.path.glob(f"{kind}/*/{slug(self.entry.name)}.jsonl"):
+            for file in self.folder.path.glob(f"{kind}/*/{slug(self.entry.name)}.jsonl*"):
                 file.unlink()
         self.toml.unlink()
 
@@ -306,7 +306,7 @@ def _essence(records: Sequence[RunRecord]) -> list[Any]:
 
 
 def _content(path: Path) -> str | None:
-    return path.read_text(encoding="utf-8") if path.exists() else None
+    return read_file(path).decode() if path.exists() else None
 
 
 @cache

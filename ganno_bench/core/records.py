@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from ganno_bench.core.config import Config
 from ganno_bench.core.errors import RecordError
+from ganno_bench.core.files import read_file
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -30,6 +31,8 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 1
+SKETCHED = 24
+"""Points that are left of a run's learning rates in a compact record."""
 
 C = TypeVar("C", bound=Config)
 Factor = Literal["base_lr", "weight_decay", "horizon", "batch_size"]
@@ -160,7 +163,10 @@ def significant(value: float) -> float:
 
 
 def compact_record(record: RunRecord) -> RunRecord:
-    """Return a record as it is committed: no learning rates, a rounded curve, no host; metrics in full precision."""
+    """Return a record as it is committed: a rounded curve, no host; metrics in full precision.
+
+    Of the learning rates the report of the first seed keeps a sketch, for a picture: 24 points, four digits.
+    """
     curve = Curve(
         updates=record.curve.updates,
         train_loss=tuple(None if loss is None else significant(loss) for loss in record.curve.train_loss),
@@ -169,9 +175,21 @@ def compact_record(record: RunRecord) -> RunRecord:
     return record.model_copy(
         update={
             "curve": curve,
-            "lr_trace": LrTrace(updates=(), layers=(), lr=()),
+            "lr_trace": _sketch(record.lr_trace)
+            if (record.role, record.seed) == ("report", 0)
+            else LrTrace(updates=(), layers=(), lr=()),
             "provenance": record.provenance.model_copy(update={"host": ""}),
         }
+    )
+
+
+def _sketch(trace: LrTrace) -> LrTrace:
+    last = len(trace.updates) - 1
+    kept = sorted({round(last * point / (SKETCHED - 1)) for point in range(SKETCHED)}) if trace.updates else []
+    return LrTrace(
+        updates=tuple(trace.updates[row] for row in kept),
+        layers=trace.layers,
+        lr=tuple(tuple(float(f"{rate:.4g}") for rate in trace.lr[row]) for row in kept),
     )
 
 
@@ -216,7 +234,7 @@ def read_records(paths: Iterable[Path]) -> list[RunRecord]:
     """Read record files.
 
     Args:
-        paths: Files, or run directories that hold a `records.jsonl`.
+        paths: Files (those that end in `.gz` are compressed), or run directories that hold a `records.jsonl`.
 
     Raises:
         RecordError: A file is missing or has a line that is no record.
@@ -225,9 +243,9 @@ def read_records(paths: Iterable[Path]) -> list[RunRecord]:
     for path in paths:
         file = path / "records.jsonl" if path.is_dir() else path
         try:
-            content = file.read_bytes()
+            content = read_file(file)
         except OSError as error:
-            raise RecordError(f"{file}: cannot be read: {error.strerror}") from None
+            raise RecordError(f"{file}: cannot be read: {error.strerror or error}") from None
         lines = content.splitlines(keepends=True)
         if lines and not lines[-1].endswith(b"\n") and not _is_json(lines[-1]):
             raise RecordError(f"{file}:{len(lines)}: the line is cut short; going on with the run mends that")

@@ -21,6 +21,7 @@ from ganno_bench.baselines.verify import BaselineSuites, check_files
 from ganno_bench.baselines.write import BaselineWriter
 from ganno_bench.bench.runner import Settings
 from ganno_bench.core.errors import BaselineError
+from ganno_bench.core.files import read_file, replace_file
 from ganno_bench.core.records import RunRecord, read_records
 from ganno_bench.scoring.budget import budget_curves
 from ganno_bench.scoring.reference import read_reference
@@ -56,11 +57,11 @@ def again(folder: Path, replace: bool = False, **settings: Any) -> BaselineWrite
 
 def edit(file: Path, *edits: tuple[str, str]) -> None:
     """Replace the first occurrence of each text."""
-    text = file.read_text()
+    text = read_file(file).decode()
     for old, new in edits:
         assert old in text, old
         text = text.replace(old, new, 1)
-    file.write_text(text)
+    replace_file(file, text)
 
 
 def faults(folder: Path) -> list[str]:
@@ -93,7 +94,7 @@ def test_what_is_written(made: Path) -> None:
     assert {name for name in snapshot(made / "baselines") if not name.startswith(".")} == {
         "reference.json",
         *(f"{name}.toml" for name in NAMES),
-        *(f"records/tiny/{name}.jsonl" for name in NAMES),
+        *(f"records/tiny/{name}.jsonl.gz" for name in NAMES),
         "studies/tiny/cosine.jsonl",
         "studies/tiny/wsd.jsonl",
     }
@@ -105,12 +106,12 @@ def test_what_is_written(made: Path) -> None:
         assert [(r.workload, r.seed, r.config) for r in committed] == [(r.workload, r.seed, r.config) for r in reports]
         assert {r.provenance.host for r in committed} == {""}
         assert all(r.provenance.cpu for r in committed)
-        assert all(not r.lr_trace.lr for r in committed)
+        assert {r.seed for r in committed if r.lr_trace.lr} == {0}
         assert all(
             len(f"{x:.15g}".lstrip("0.").replace(".", "")) <= 6 for r in committed for x in r.curve.val_loss if x
         )
     lines = [
-        line for file in (made / "baselines" / "records").rglob("*.jsonl") for line in file.read_text().splitlines()
+        line for file in (made / "baselines" / "records").rglob("*.jsonl.gz") for line in read_file(file).splitlines()
     ]
     assert max(map(len, lines)) < 1500
 
@@ -162,7 +163,7 @@ def test_only_the_suite_at_hand_is_read(copy: Path) -> None:
     suite = load_suite(str(copy / "tiny.toml"))
     folder = BaselineFolder(copy / "baselines")
     (copy / "baselines" / "records" / "other").mkdir()
-    (copy / "baselines" / "records" / "other" / "cosine.jsonl").write_text("rubbish")
+    replace_file(copy / "baselines" / "records" / "other" / "cosine.jsonl.gz", "rubbish")
     assert len(read_baselines("tiny", suite.hash, folder).records) == 18
     assert read_baselines("tiny", "beef", folder).records == []
 
@@ -176,8 +177,9 @@ def test_the_same_again_changes_nothing(copy: Path) -> None:
 def test_what_is_missing_is_added_and_the_order_of_writing_does_not_matter(copy: Path) -> None:
     before = snapshot(copy / "baselines")
     (copy / "baselines" / "wsd.toml").unlink()  # as a crash between two files would leave it
-    records = copy / "baselines" / "records" / "tiny" / "cosine.jsonl"
-    records.write_text("".join(line for line in records.read_text().splitlines(True) if '"adam-mlp"' not in line))
+    records = copy / "baselines" / "records" / "tiny" / "cosine.jsonl.gz"
+    lines = read_file(records).decode().splitlines(keepends=True)
+    replace_file(records, "".join(line for line in lines if '"adam-mlp"' not in line))
     assert again(copy, schedulers=ENTRIES[::-1]).n_written == 3  # cosine on one workload, wsd on two
     after = snapshot(copy / "baselines")
     for name in before:
@@ -187,7 +189,7 @@ def test_what_is_missing_is_added_and_the_order_of_writing_does_not_matter(copy:
 def test_another_result_is_refused_or_replaced(copy: Path) -> None:
     before = snapshot(copy / "baselines")
     changes = {
-        "records/tiny/wsd.jsonl": ('"test_loss":2', '"test_loss":1'),
+        "records/tiny/wsd.jsonl.gz": ('"test_loss":2', '"test_loss":1'),
         "studies/tiny/wsd.jsonl": ('"values":[2', '"values":[1'),
         "wsd.toml": ("val_loss = 2", "val_loss = 1"),
     }
@@ -206,7 +208,7 @@ def test_another_result_is_refused_or_replaced(copy: Path) -> None:
 def test_results_of_other_code_are_refused_or_dropped(copy: Path) -> None:
     code = tomllib.loads((copy / "baselines" / "wsd.toml").read_text())["code_hash"]
     for file in (copy / "baselines").rglob("wsd.*"):
-        file.write_text(file.read_text().replace(code, "0" * 16))
+        replace_file(file, read_file(file).decode().replace(code, "0" * 16))
     with pytest.raises(BaselineError, match=r"wsd\.toml: the code of scheduler 'wsd' has changed since \(0000"):
         again(copy)
     again(copy, replace=True)
@@ -222,7 +224,7 @@ def test_a_second_study_is_added(copy: Path) -> None:
     assert writer.n_written == 2  # what is not tuned has no second study
     after = snapshot(copy / "baselines")
     assert {name for name in before if before[name] != after[name]} == {
-        "wsd.toml", "records/tiny/wsd.jsonl", "studies/tiny/wsd.jsonl"
+        "wsd.toml", "records/tiny/wsd.jsonl.gz", "studies/tiny/wsd.jsonl"
     }  # fmt: skip
     assert {r.study for r in records_of(copy, "wsd")} == {0, 1}
     assert faults(copy) == []
@@ -317,8 +319,8 @@ def _in(name: str, *edits: tuple[str, str]) -> Tamper:
 
 def _drop_line(name: str) -> Tamper:
     def drop(baselines: Path) -> None:
-        lines = (baselines / name).read_text().splitlines(keepends=True)
-        (baselines / name).write_text("".join(lines[1:]))
+        lines = read_file(baselines / name).decode().splitlines(keepends=True)
+        replace_file(baselines / name, "".join(lines[1:]))
 
     return drop
 
@@ -332,16 +334,16 @@ def _scale_reference(baselines: Path) -> None:
 
 TAMPERED: dict[str, tuple[Tamper, str]] = {
     "a config of a record": (
-        _in("records/tiny/wsd.jsonl", ('"base_lr":0.', '"base_lr":1.')),
-        "records/tiny/wsd.jsonl: adam-mlp of HASH, study 0: seed 0: key 'config': ",
+        _in("records/tiny/wsd.jsonl.gz", ('"base_lr":0.', '"base_lr":1.')),
+        "records/tiny/wsd.jsonl.gz: adam-mlp of HASH, study 0: seed 0: key 'config': ",
     ),
     "a config of the TOML file": (
         _in("wsd.toml", ("base_lr = 0.0", "base_lr = 0.1")),
-        "records/tiny/wsd.jsonl: adam-mlp of HASH, study 0: seed 0: key 'config': ",
+        "records/tiny/wsd.jsonl.gz: adam-mlp of HASH, study 0: seed 0: key 'config': ",
     ),
     "a seed": (
-        _drop_line("records/tiny/wsd.jsonl"),
-        "records/tiny/wsd.jsonl: adam-mlp of HASH, study 0: there are records of the seeds [1, 2], not of 0 to 2",
+        _drop_line("records/tiny/wsd.jsonl.gz"),
+        "records/tiny/wsd.jsonl.gz: adam-mlp of HASH, study 0: there are records of the seeds [1, 2], not of 0 to 2",
     ),
     "a trial": (
         _in("studies/tiny/wsd.jsonl", ('"values":[2', '"values":[1')),
@@ -353,7 +355,7 @@ TAMPERED: dict[str, tuple[Tamper, str]] = {
     ),
     "the reference": (_scale_reference, "reference.json: HASH.adam-mlp: is ReferenceValues(loss="),
     "a test loss of cosine": (
-        _in("records/tiny/cosine.jsonl", *[('"test_loss":2', '"test_loss":1')] * 2),
+        _in("records/tiny/cosine.jsonl.gz", *[('"test_loss":2', '"test_loss":1')] * 2),
         "reference.json: HASH.adam-mlp: is ReferenceValues(loss=",
     ),
     "the search space": (
@@ -363,9 +365,9 @@ TAMPERED: dict[str, tuple[Tamper, str]] = {
     "the code": (_in("wsd.toml", ('code_hash = "', 'code_hash = "0')), "wsd.toml: key 'code_hash': the code has chan"),
     "a missing TOML file": (
         lambda baselines: (baselines / "wsd.toml").unlink(),
-        "records/tiny/wsd.jsonl: there is no wsd.toml that it belongs to",
+        "records/tiny/wsd.jsonl.gz: there is no wsd.toml that it belongs to",
     ),
-    "a corrupt file": (_in("records/tiny/wsd.jsonl", ("{", "")), "records/tiny/wsd.jsonl:1: is not valid JSON: "),
+    "a corrupt file": (_in("records/tiny/wsd.jsonl.gz", ("{", "")), "records/tiny/wsd.jsonl.gz:1: is not valid JSON: "),
 }
 
 
@@ -398,26 +400,26 @@ def test_a_sample_is_trained_again_bit_by_bit(copy: Path) -> None:
 
 def test_on_another_machine_a_run_agrees_within_the_range_of_its_seeds(copy: Path) -> None:
     folder, suites = BaselineFolder(copy / "baselines"), BaselineSuites(str(copy / "tiny.toml"))
-    for file in (copy / "baselines" / "records").rglob("*.jsonl"):
-        file.write_text(file.read_text().replace('"torch":"', '"torch":"0.'))
+    for file in (copy / "baselines" / "records").rglob("*.jsonl.gz"):
+        replace_file(file, read_file(file).decode().replace('"torch":"', '"torch":"0.'))
     (outcome,) = retrain(folder, suites, 1, 0)
     assert outcome.ok
     assert "within the range of its seeds" in outcome.text
     assert outcome.text.endswith("(another torch here)")
     file = folder.records("tiny", outcome.record.scheduler)
     loss = outcome.record.metrics.test_loss
-    file.write_text(file.read_text().replace(f'"test_loss":{loss!r}', '"test_loss":0.001'))
+    replace_file(file, read_file(file).decode().replace(f'"test_loss":{loss!r}', '"test_loss":0.001'))
     for run in records_of(copy, outcome.record.scheduler):  # the others agree on what the changed one is far from
         other = f'"test_loss":{run.metrics.test_loss!r}'
-        file.write_text(file.read_text().replace(other, '"test_loss":0.001'))
+        replace_file(file, read_file(file).decode().replace(other, '"test_loss":0.001'))
     (changed,) = retrain(folder, suites, 1, 0)
     assert changed.ok is False
 
 
 def test_data_that_are_others_here_are_passed_over(copy: Path) -> None:
     folder, suites = BaselineFolder(copy / "baselines"), BaselineSuites(str(copy / "tiny.toml"))
-    for file in (copy / "baselines" / "records").rglob("*.jsonl"):
-        file.write_text(file.read_text().replace('"dataset_fingerprint":"', '"dataset_fingerprint":"0'))
+    for file in (copy / "baselines" / "records").rglob("*.jsonl.gz"):
+        replace_file(file, read_file(file).decode().replace('"dataset_fingerprint":"', '"dataset_fingerprint":"0'))
     outcomes = list(retrain(folder, suites, 2, 0))
     assert len(outcomes) == 18
     assert {(outcome.ok, outcome.text) for outcome in outcomes} == {(None, "its data are others here")}

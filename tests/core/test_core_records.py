@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from ganno_bench.core.errors import RecordError
+from ganno_bench.core.files import replace_file
 from ganno_bench.core.records import (
     Cost,
     Curve,
@@ -18,6 +20,7 @@ from ganno_bench.core.records import (
     Metrics,
     Provenance,
     RunRecord,
+    compact_record,
     dump_record,
     parse_record,
     read_records,
@@ -168,6 +171,43 @@ def test_files_and_run_directories_are_read(tmp_path: Path) -> None:
     (tmp_path / "more.jsonl").write_text("\n" + lines[2])
     assert [r.seed for r in read_records([tmp_path / "more.jsonl", tmp_path / "run"])] == [2, 0, 1]
     assert read_records([]) == []
+
+
+def test_compressed_files_are_read_too(tmp_path: Path) -> None:
+    file = tmp_path / "records.jsonl.gz"
+    replace_file(file, dump_record(record(seed=7)) + "\n")
+    assert [r.seed for r in read_records([file])] == [7]
+    content = file.read_bytes()
+    assert content[:2] == b"\x1f\x8b"
+    replace_file(file, dump_record(record(seed=7)) + "\n")
+    assert file.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda b: b[:-12], lambda b: b[:9], lambda b: b"{}", lambda b: b[:20] + b"x" * 9 + b[29:]]
+)
+def test_a_damaged_compressed_file_is_named(damage: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    file = tmp_path / "records.jsonl.gz"
+    replace_file(file, dump_record(record()) + "\n")
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(RecordError, match=r"records\.jsonl\.gz: cannot be read: .+"):
+        read_records([file])
+
+
+def test_a_compact_record_keeps_a_sketch_of_the_learning_rates_of_the_first_report() -> None:
+    updates = tuple(range(0, 1000, 3))
+    trace = LrTrace(updates=updates, layers=("in",), lr=tuple((update + 0.123456,) for update in updates))
+    sketch = compact_record(record(role="report", seed=0, lr_trace=trace)).lr_trace
+    assert (len(sketch.updates), sketch.updates[0], sketch.updates[-1]) == (24, 0, 999)
+    assert all(
+        abs(rate - update) < 0.2 + update * 1e-3 for update, (rate,) in zip(sketch.updates, sketch.lr, strict=True)
+    )
+    assert sketch.lr[0] == (0.1235,)
+    again = record(role="report", seed=0, lr_trace=sketch)
+    assert compact_record(again).lr_trace == sketch
+    short = LrTrace(updates=(0, 5), layers=("in",), lr=((0.1,), (0.2,)))
+    assert compact_record(record(role="report", seed=0, lr_trace=short)).lr_trace == short
+    assert not compact_record(record(role="report", seed=1, lr_trace=trace)).lr_trace.updates
 
 
 def test_the_file_and_line_of_a_corrupt_record_are_named(tmp_path: Path) -> None:
