@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ from ganno_bench.workloads.layers import partition
 __all__ = ["GannoScheduler", "layer_groups"]
 
 _TINY = 1e-30
-_COPIES = ("gradient_sum", "before", "momentum")
+_COPIES = ("before", "momentum")
 
 
 def layer_groups(model: nn.Module) -> list[dict[str, Any]]:
@@ -89,7 +90,11 @@ class GannoScheduler:
         self._parameters = [parameter for group in self._groups for parameter in group]
         self._strides = [sample_stride(parameter.numel()) for parameter in self._parameters]
         self._owners = torch.tensor([index for index, group in enumerate(self._groups) for _ in group])
-        self._gradient_sum: list[Tensor] = []  # kept from interval to interval, as are the copies: to allocate costs
+        self._n_sampled = [
+            sum(math.ceil(parameter.numel() / sample_stride(parameter.numel())) for parameter in group)
+            for group in self._groups
+        ]
+        self._interval: _Interval | None = None  # kept from interval to interval, as are the copies: to allocate costs
         self._before: list[Tensor] = []
         self._momentum: list[Tensor] = []
         defaults = optimizer.param_groups[0]
@@ -106,7 +111,6 @@ class GannoScheduler:
         self._needs = self.policy.controller.needs
         self._control = self.policy.controller.init(self._run)
         self.n_updates = 0
-        self._begin_interval()
         self._decide(torch.full((1, self._n_layers), torch.nan, dtype=torch.float64), {}, torch.nan, None)
         self._apply()
         self._prepare()
@@ -137,14 +141,11 @@ class GannoScheduler:
         self.n_updates += 1
         if self.n_updates >= total:
             return
-        last = self.n_updates % interval == 0
-        self._measure(gradients, float(loss))
-        if last:
-            signals = self._finish(gradients)
+        self._record(gradients, loss)
+        if self.n_updates % interval == 0:
+            mean_loss, signals = self._finish(gradients)
             used = torch.tensor([self.get_last_lr()], dtype=torch.float64)
-            mean = self._loss_sum / self._n_measured if self._n_measured else torch.nan
-            self._decide(used, signals, mean, None if val_loss is None else float(val_loss))
-            self._begin_interval()
+            self._decide(used, signals, mean_loss, None if val_loss is None else float(val_loss))
         self._apply()
         self._prepare()
 
@@ -155,9 +156,7 @@ class GannoScheduler:
             "control": copy.deepcopy(self._control.state_dict()),
             "lr_block": copy.deepcopy(self._lr_block),
             "block_begin": self._block_begin,
-            "loss_sum": self._loss_sum,
-            "n_measured": self._n_measured,
-            "norm_sum": self._norm_sum.clone(),
+            "interval": None if self._interval is None else self._interval.state_dict(),
             **{name: [tensor.clone() for tensor in getattr(self, f"_{name}")] for name in _COPIES},
         }
 
@@ -166,8 +165,7 @@ class GannoScheduler:
         self.n_updates = state["n_updates"]
         self._control = ControlState.from_state_dict(copy.deepcopy(state["control"]))
         self._lr_block, self._block_begin = copy.deepcopy(state["lr_block"]), state["block_begin"]
-        self._loss_sum, self._n_measured = state["loss_sum"], state["n_measured"]
-        self._norm_sum = state["norm_sum"].clone()
+        self._interval = None if state["interval"] is None else _Interval.from_state_dict(state["interval"])
         for name in _COPIES:
             setattr(self, f"_{name}", [tensor.clone() for tensor in state[name]])
         self._apply()
@@ -204,10 +202,6 @@ class GannoScheduler:
         for group, rate in zip(self.optimizer.param_groups, self._lr_block[index], strict=True):
             group["lr"] = rate
 
-    def _begin_interval(self) -> None:
-        self._loss_sum, self._n_measured = 0.0, 0
-        self._norm_sum = torch.zeros(self._n_layers, dtype=torch.float64)
-
     def _prepare(self) -> None:
         """Keep what the last update of an interval is going to change."""
         if (self.n_updates + 1) % self.policy.card.interval:
@@ -231,51 +225,113 @@ class GannoScheduler:
         kept = state.get("momentum_buffer", state.get("exp_avg"))
         return kept if isinstance(kept, Tensor) else torch.zeros_like(parameter)
 
-    def _measure(self, gradients: list[Tensor], loss: float) -> None:
-        """Take in an update, unless its gradients are not finite."""
+    def _record(self, gradients: list[Tensor], loss: Tensor | float) -> None:
+        """Keep what an update shows, for `_finish` to look at: that is as little work as can be, and no wait."""
         sample = [
-            gradient if stride == 1 else gradient.flatten()[::stride]
+            gradient.flatten() if stride == 1 else gradient.flatten()[::stride]
             for gradient, stride in zip(gradients, self._strides, strict=True)
         ]
-        norms = self._norms(sample)
-        if not bool(norms.isfinite().all()):
-            return
-        if "grad_snr" in self._needs:
-            self._norm_sum += norms
-            if self._n_measured:
-                torch._foreach_add_(self._gradient_sum, sample)
-            else:
-                self._gradient_sum = _copied(self._gradient_sum, sample)
-        self._loss_sum += loss
-        self._n_measured += 1
+        if self._interval is None:
+            self._interval = _Interval.blank(self.policy.card.interval, sample, loss)
+        self._interval.record(sample, loss)
 
-    def _finish(self, gradients: list[Tensor]) -> dict[str, Tensor]:
-        """Return the signals of an interval whose last update has just been made, each of shape (1, L)."""
-        norms = self._norms(gradients)
-        found: dict[str, Tensor] = {"grad_norm": norms}
+    def _finish(self, gradients: list[Tensor]) -> tuple[float, dict[str, Tensor]]:
+        """Return mean loss and signals, each of shape (1, L), of an interval whose last update has just been made."""
+        assert self._interval is not None
+        mean_loss, snr = self._interval.finish(self._n_sampled)
+        tensors = {"grad_norm": gradients}
         if "param_norm" in self._needs:
-            found["param_norm"] = self._norms(self._parameters)
+            tensors["param_norm"] = self._parameters
         if self._before:
             torch._foreach_sub_(self._before, self._parameters)
-            found["update_norm"] = self._norms(self._before)
+            tensors["update_norm"] = self._before
+        if self._momentum:
+            tensors["momentum"] = self._momentum
+        norms = self._norms([tensor for several in tensors.values() for tensor in several]).view(len(tensors), -1)
+        found = dict(zip(tensors, norms, strict=True)) | {"grad_snr": snr}
+        if self._before:
             found["direction_norm"] = found["update_norm"] / torch.tensor(self.get_last_lr()).double().clamp(min=_TINY)
         if self._momentum:
             pairs = zip(gradients, self._momentum, strict=True)
             dots = self._per_layer(torch.stack([torch.dot(g.flatten(), m.flatten()) for g, m in pairs]))
-            lengths = (norms * self._norms(self._momentum)).clamp(min=_TINY)
+            lengths = (found["grad_norm"] * found["momentum"]).clamp(min=_TINY)
             found["grad_cosine"] = (dots / lengths).clamp(-1.0, 1.0)
-        if "grad_snr" in self._needs:
-            lengths = self._norms(self._gradient_sum) if self._n_measured else torch.zeros_like(norms)
-            found["grad_snr"] = (lengths / self._norm_sum.clamp(min=_TINY)).clamp(max=1.0)
-        return {name: value[None] for name, value in found.items() if name in self._needs}
+        return mean_loss, {name: value[None] for name, value in found.items() if name in self._needs}
 
     def _norms(self, tensors: list[Tensor]) -> Tensor:
-        """Return the Euclidean norm of each layer, float64, shape (L,), of a tensor for each parameter."""
+        """Return the Euclidean norm of each layer, float64, on the CPU.
+
+        Args:
+            tensors: A tensor for each parameter, or several times that many.
+
+        Returns:
+            Shape (L,), or several times that many.
+        """
         return self._per_layer(torch.stack(torch._foreach_norm(tensors)).double().square()).sqrt()
 
     def _per_layer(self, values: Tensor) -> Tensor:
-        """Add up a value for each parameter within layers, float64 on the CPU, shape (L,)."""
-        return torch.zeros(self._n_layers, dtype=torch.float64).index_add_(0, self._owners, values.cpu().double())
+        """Add up a value for each parameter within layers, float64 on the CPU; see `_norms`."""
+        table = values.cpu().double().view(-1, len(self._owners))
+        return table.new_zeros(len(table), self._n_layers).index_add_(1, self._owners, table).flatten()
+
+
+class _Interval:
+    """What the updates since the last decision showed. Updates whose gradients are not finite do not count.
+
+    Attributes:
+        losses: Of the first `n_updates` updates, shape (interval,).
+        gradients: Samples of their gradients, shape (interval, sampled).
+        n_updates: Updates so far.
+    """
+
+    def __init__(self, losses: Tensor, gradients: Tensor, n_updates: int) -> None:
+        self.losses, self.gradients, self.n_updates = losses, gradients, n_updates
+
+    @classmethod
+    def blank(cls, n_updates: int, sample: list[Tensor], loss: Tensor | float) -> Self:
+        """Make room for so many updates like the first one."""
+        losses = torch.as_tensor(loss).detach().new_empty(n_updates)
+        like = torch.cat(sample)
+        return cls(losses, like.new_empty(n_updates, len(like)), 0)
+
+    def record(self, sample: list[Tensor], loss: Tensor | float) -> None:
+        """Take in an update: what it is made of may change afterwards."""
+        torch.cat(sample, out=self.gradients[self.n_updates])
+        self.losses[self.n_updates] = loss
+        self.n_updates += 1
+
+    def finish(self, sizes: list[int]) -> tuple[float, Tensor]:
+        """Begin another interval; return the mean loss and the gradients' signal-to-noise ratio, float64, shape (L,).
+
+        Args:
+            sizes: Sampled entries of each layer.
+        """
+        gradients, losses = self.gradients[: self.n_updates], self.losses[: self.n_updates].cpu().double()
+        self.n_updates = 0
+        norms = _norms_of_parts(gradients, sizes)
+        measured = norms.isfinite().all(dim=1)
+        if not measured.any():
+            return torch.nan, torch.zeros(len(sizes), dtype=torch.float64)
+        if not measured.all():
+            gradients, losses, norms = gradients[measured.to(gradients.device)], losses[measured], norms[measured]
+        total = _norms_of_parts(gradients.sum(dim=0, keepdim=True), sizes)[0]
+        return float(losses.mean()), (total / norms.sum(dim=0).clamp(min=_TINY)).clamp(max=1.0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state: tensors and a number."""
+        return {"losses": self.losses.clone(), "gradients": self.gradients.clone(), "n_updates": self.n_updates}
+
+    @classmethod
+    def from_state_dict(cls, state: dict[str, Any]) -> Self:
+        """Go on from what `state_dict` returned."""
+        return cls(state["losses"].clone(), state["gradients"].clone(), state["n_updates"])
+
+
+def _norms_of_parts(rows: Tensor, sizes: list[int]) -> Tensor:
+    """Return the Euclidean norm of each part of each row, float64, on the CPU, shape (rows, parts)."""
+    dtype = torch.promote_types(rows.dtype, torch.float32)
+    parts = [torch.linalg.vector_norm(part, dim=1, dtype=dtype) for part in torch.split(rows, sizes, dim=1)]
+    return torch.stack(parts, dim=1).cpu().double()
 
 
 def _copied(copies: list[Tensor], tensors: list[Tensor]) -> list[Tensor]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch_loop import TorchRun
 from workload_cases import ADAMW, NESTEROV, SGD, make_engine, make_workload
 
@@ -148,6 +148,20 @@ def test_a_skipped_update_is_counted_and_not_measured(folder: Path) -> None:
     assert loop.scheduler.n_updates == 2
     for index in range(2, 12):
         assert all(0 < rate < 100 for rate in loop.update(index))
+
+
+def test_a_loss_that_is_overwritten_later_was_taken_in(folder: Path) -> None:
+    """As a captured CUDA graph does with its outputs."""
+    plain, overwritten = Loop(folder), Loop(folder)
+    step = overwritten.scheduler.step
+
+    def take_and_overwrite(loss: Tensor) -> None:
+        step(loss)
+        with torch.no_grad():
+            loss.fill_(torch.nan)
+
+    overwritten.scheduler.step = take_and_overwrite  # type: ignore[method-assign]
+    assert [overwritten.update(index) for index in range(23)] == [plain.update(index) for index in range(23)]
 
 
 def test_gradients_that_are_gone_are_missed(folder: Path) -> None:
