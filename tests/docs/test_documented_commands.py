@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = (
@@ -24,6 +30,7 @@ PAGES = (
     "docs/baselines.md",
     "docs/robustness.md",
     "docs/results.md",
+    "docs/optuna.md",
     "policies/README.md",
     "benchmarks/README.md",
 )
@@ -41,6 +48,8 @@ SLOW = (
     "ganno-bench run robustness",
     "ganno-bench run quickstart --scheduler cosine --scheduler policy:",
     "python examples/ganno",
+    "python examples/compare_samplers.py",
+    "optuna-dashboard",
 )
 TINY = ["--trials", "2", "--tuning-seeds", "1", "--report-seeds", "2", "--threads", "1"]
 
@@ -117,6 +126,51 @@ def test_a_policy_is_trained_and_stands_in_the_table(checkout: Path) -> None:
         accuracy = re.search(r"held-out accuracy (\S+)", done.stdout)
         assert accuracy
         assert float(accuracy[1]) > 0.8
+
+
+def test_the_documented_dashboard_opens_the_studies(checkout: Path) -> None:
+    (command,) = [c for c in commands() if c.startswith("optuna-dashboard")]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = [f"{Path(sys.executable).parent}/{command.split()[0]}", *command.split()[1:], "--port", str(port)]
+    with subprocess.Popen(words, cwd=checkout, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            body = answer(f"http://127.0.0.1:{port}/api/studies")
+        finally:
+            server.terminate()
+    names = [study["study_name"] for study in json.loads(body)["study_summaries"]]
+    assert len([name for name in names if name.startswith("quickstart/digits-mlp-2/cosine/0@")]) == 1
+
+
+def answer(url: str) -> bytes:
+    """Wait for a server that is starting."""
+    for _ in range(150):
+        try:
+            with urllib.request.urlopen(url) as response:
+                return bytes(response.read())
+        except OSError:
+            time.sleep(0.1)
+    raise TimeoutError(url)
+
+
+def test_samplers_are_compared(checkout: Path) -> None:
+    (command,) = [c for c in commands() if c.startswith("python examples/compare_samplers.py")]
+    tiny = ["--trials", "3", "--repetitions", "2", "--suite", "smoke", "--workload", "digits-mlp-2"]
+    done = run([*shlex.split(command), *tiny], checkout)
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"^(\S+) +0?\d\.\d{4} \[", done.stdout, re.MULTILINE) == ["TPE", "random", "CMA-ES"]
+    assert "6 studies of smoke/digits-mlp-2/wsd" in done.stderr
+    rows = pd.read_csv(checkout / "runs/samplers/trials.csv")
+    assert len(rows) == 18
+    running = rows.groupby(["sampler", "repetition"])["value"].cummin()
+    assert running.tolist() == rows["best"].tolist()
+    assert rows.groupby("sampler")["value"].nunique().min() > 1
+    with Image.open(checkout / "runs/samplers/best-so-far.png") as picture:
+        assert picture.size == (960, 600)
+    wrong = run(["python", "examples/compare_samplers.py", "--workload", "digits-mpl-4"], checkout)
+    assert wrong.returncode == 2
+    assert "did you mean 'digits-mlp-4'?" in wrong.stderr
 
 
 def test_the_tables_of_the_results_are_those_of_the_committed_baselines() -> None:
