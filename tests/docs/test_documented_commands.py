@@ -31,6 +31,9 @@ PAGES = (
     "docs/robustness.md",
     "docs/results.md",
     "docs/optuna.md",
+    "docs/reading.md",
+    "docs/reproducing.md",
+    "docs/training-a-policy.md",
     "policies/README.md",
     "benchmarks/README.md",
 )
@@ -75,7 +78,7 @@ def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that looks like a checkout in which `make quickstart` has run, with a tiny budget."""
     folder = tmp_path_factory.mktemp("checkout")
-    for name in ("examples", "Makefile", "pyproject.toml", "benchmarks", "policies"):
+    for name in ("examples", "Makefile", "pyproject.toml", "baselines", "benchmarks", "policies"):
         (folder / name).symlink_to(ROOT / name)
     done = run(["ganno-bench", "run", "quickstart", "--out", "runs/quickstart", "--scheduler", "cosine", *TINY], folder)
     assert done.returncode == 0, done.stderr
@@ -110,7 +113,7 @@ def test_the_quickstart_and_a_plugin_in_its_table(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_policy_is_trained_and_stands_in_the_table(checkout: Path) -> None:
-    (training,) = [c for c in commands() if c.startswith("ganno-bench train")]
+    (training,) = [c for c in commands() if c.startswith("ganno-bench train") and "--minutes" in c]
     done = run(shlex.split(training), checkout)
     assert done.returncode == 0, done.stderr
     (running,) = [c for c in commands() if c.startswith("ganno-bench run quickstart --scheduler policy:")]
@@ -176,6 +179,18 @@ def test_samplers_are_compared(checkout: Path) -> None:
 def test_the_tables_of_the_results_are_those_of_the_committed_baselines() -> None:
     done = run([sys.executable, "benchmarks/results.py", "--check"], ROOT)
     assert (done.returncode, done.stdout) == (0, "up to date\n"), done.stderr
+
+
+def test_the_documented_table_is_what_the_command_prints() -> None:
+    page = (ROOT / "docs/reading.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"^ganno-bench table .*$", page, re.MULTILINE)
+    (table,) = re.findall(r"^```text\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    done = run(["env", "COLUMNS=104", *shlex.split(command)], ROOT)
+    printed = [line.rstrip() for line in done.stdout.splitlines()]
+    first, last = printed.index("Tuned, workload by workload: median loss and error, mean score"), printed.index("")
+    assert last < first
+    cut = next(i for i, line in enumerate(printed) if line.startswith("Score 0 ="))
+    assert table.splitlines() == [*printed[: first - 1], *printed[cut - 1 :]]
 
 
 @pytest.mark.slow
