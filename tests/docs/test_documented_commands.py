@@ -185,7 +185,7 @@ def test_the_documented_table_is_what_the_command_prints() -> None:
     page = (ROOT / "docs/reading.md").read_text(encoding="utf-8")
     (command,) = re.findall(r"^ganno-bench table .*$", page, re.MULTILINE)
     (table,) = re.findall(r"^```text\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
-    done = run(["env", "COLUMNS=104", *shlex.split(command)], ROOT)
+    done = run(["env", "COLUMNS=106", *shlex.split(command)], ROOT)
     printed = [line.rstrip() for line in done.stdout.splitlines()]
     first, last = printed.index("Tuned, workload by workload: median loss and error, mean score"), printed.index("")
     assert last < first
