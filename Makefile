@@ -6,7 +6,7 @@ READY := .venv/.ready
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-slow lint benchmark verify clean
+.PHONY: help install quickstart test test-slow lint docs benchmark verify clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,9 @@ test: lint  ## lint, then every test that is not marked slow
 
 test-slow: $(READY)  ## the tests marked slow
 	$(BIN)/python -m pytest -n $(JOBS) -m slow
+
+docs: $(READY)  ## build the documentation into build/site; what leads nowhere is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 benchmark: $(READY)  ## time the engine (nothing else should be running)
 	$(BIN)/python benchmarks/engine.py

@@ -1,13 +1,15 @@
-"""Writes the tables and pictures of `docs/results.md` from the committed baselines, and from nothing else.
+"""Writes the tables and pictures of `docs/results.md`, and the one table of `docs/reading.md`, from the baselines.
 
     python benchmarks/results.py [--check]
 
-What stands between `<!-- SUITE -->` and `<!-- end of SUITE -->` is replaced; the reading around it is written by hand.
+They are made of the committed baselines and of nothing else. What stands between `<!-- SUITE -->` and
+`<!-- end of SUITE -->` is replaced; the reading around it is written by hand.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import math
 import re
 import sys
@@ -15,9 +17,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from rich.console import Console
 
-from ganno_bench.baselines.files import BaselineFolder, read_baselines
-from ganno_bench.leaderboard.formats import markdown_table
+from ganno_bench.baselines.files import BaselineFolder, compare_with, read_baselines
+from ganno_bench.core.records import read_records
+from ganno_bench.leaderboard.formats import markdown_table, to_rich
 from ganno_bench.leaderboard.ladders import plot_ladders
 from ganno_bench.leaderboard.plots import plot_budget, plot_scores
 from ganno_bench.leaderboard.robustness_plot import plot_robustness
@@ -32,6 +36,7 @@ from ganno_bench.workloads.suite import load_suite
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "results.md"
 PICTURES = PAGE.parent / "results"
+READING = PAGE.parent / "reading.md"
 BLOCK = re.compile(r"<!-- (?P<suite>[\w.-]+) -->\n.*?<!-- end of (?P=suite) -->\n", re.DOTALL)
 
 
@@ -122,6 +127,14 @@ def block(suite: str) -> tuple[str, dict[str, Figure]]:
     return "\n\n".join(parts), drawn
 
 
+def printed(records: Path) -> str:
+    """Return what `ganno-bench table` prints of a record file, without the tables by workload."""
+    standings = compare_with(BaselineFolder(), read_records([records])).standings()
+    terminal = io.StringIO()
+    Console(file=terminal, width=106).print(to_rich(standings, per_workload=False))
+    return "\n".join(line.rstrip() for line in terminal.getvalue().splitlines())
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Rewrite the page, or say whether it is stale."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -135,11 +148,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         pictures.update(figures)
         return f"<!-- {match['suite']} -->\n\n{text}\n\n<!-- end of {match['suite']} -->\n"
 
-    new = BLOCK.sub(replaced, page)
+    def reprinted(match: re.Match[str]) -> str:
+        text = printed(BaselineFolder().path / "records" / match["suite"] / "wsd.jsonl")
+        return f"<!-- {match['suite']} -->\n\n```text\n{text}\n```\n\n<!-- end of {match['suite']} -->\n"
+
+    reading = READING.read_text(encoding="utf-8")
+    new = {PAGE: BLOCK.sub(replaced, page), READING: BLOCK.sub(reprinted, reading)}
     if options.check:
-        print("stale: run benchmarks/results.py" if new != page else "up to date")
-        return int(new != page)
-    PAGE.write_text(new, encoding="utf-8")
+        stale = new != {PAGE: page, READING: reading}
+        print("stale: run benchmarks/results.py" if stale else "up to date")
+        return int(stale)
+    for path, text in new.items():
+        path.write_text(text, encoding="utf-8")
     PICTURES.mkdir(exist_ok=True)
     for name, figure in pictures.items():
         figure.savefig(PICTURES / name, dpi=110)

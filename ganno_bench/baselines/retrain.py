@@ -14,10 +14,11 @@ import torch
 
 from ganno_bench.baselines.files import BaselineFolder, read_lines
 from ganno_bench.baselines.verify import BaselineSuites
-from ganno_bench.bench.plan import Change, Job, run_seeds
+from ganno_bench.bench.plan import Change, Job
 from ganno_bench.bench.recording import Recorder
 from ganno_bench.core.errors import DatasetError, UserError
 from ganno_bench.core.records import Provenance, RunRecord, compact_record
+from ganno_bench.core.seeding import run_seeds
 from ganno_bench.schedulers.drive import drive
 from ganno_bench.schedulers.registry import SchedulerEntry, load_scheduler
 from ganno_bench.scoring.metrics import clipped_loss

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import astuple, dataclass
 from typing import Literal, Self
 
 from ganno_bench.core.records import Factor, RunRecord
-from ganno_bench.core.seeding import stream_seed
 from ganno_bench.tuning.space import Config
 from ganno_bench.workloads.suite import Budget, Variation, WorkloadSpec
 
-__all__ = ["Change", "Job", "jobs_of", "run_seeds"]
+__all__ = ["Change", "Job", "jobs_of"]
 
 
 @dataclass(frozen=True)
@@ -100,13 +99,3 @@ def jobs_of(
     n_seeds = min(variation.seeds, budget.report_seeds)
     for batch, population in enumerate(filter(None, populations), len(starts) + 1):
         yield Job(workload, entry, "varied", batch, range(0), n_seeds, population)
-
-
-def run_seeds(role: str, study: int, n: int) -> Sequence[int]:
-    """Return the seeds of the runs of one role, the same for every scheduler and workload.
-
-    Tuning and report never share a seed; another study has other tuning seeds, and the same report seeds. What is
-    varied of a report has its seeds.
-    """
-    path = ("tuning", study) if role == "tuning" else ("report",)
-    return [stream_seed(*path, index) for index in range(n)]

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from ganno_bench.bench.plan import run_seeds
 from ganno_bench.core.errors import RecordError
+from ganno_bench.core.seeding import run_seeds
 from ganno_bench.schedulers.drive import Contestant, drive
 from ganno_bench.schedulers.registry import SchedulerEntry
 from ganno_bench.training.optimizers import OPTIMIZERS

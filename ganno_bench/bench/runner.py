@@ -14,13 +14,13 @@ import optuna
 import torch
 from optuna.storages import BaseStorage
 
-from ganno_bench.bench.plan import Job, jobs_of, run_seeds
+from ganno_bench.bench.plan import Job, jobs_of
 from ganno_bench.bench.progress import Progress
 from ganno_bench.bench.recording import Recorder
 from ganno_bench.bench.store import EntryConfig, RunConfig, RunDirectory
 from ganno_bench.core.errors import ConfigError, PluginError, one_line
 from ganno_bench.core.records import RunRecord
-from ganno_bench.core.seeding import stream_seed
+from ganno_bench.core.seeding import run_seeds, stream_seed
 from ganno_bench.schedulers.drive import drive
 from ganno_bench.schedulers.registry import SchedulerEntry, load_scheduler
 from ganno_bench.training.population import Engine

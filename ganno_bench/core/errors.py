@@ -10,6 +10,7 @@ __all__ = [
     "ConfigError",
     "DatasetError",
     "GannoBenchError",
+    "MissingPackageError",
     "PluginError",
     "RecordError",
     "ResumeError",
@@ -58,6 +59,10 @@ class ResumeError(UserError):
 
 class PluginError(UserError):
     """A plugin cannot be imported, is not what it is registered as, or broke its contract."""
+
+
+class MissingPackageError(UserError, ImportError):
+    """An optional package is not installed; the message says how to get it."""
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:

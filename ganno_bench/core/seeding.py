@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
-__all__ = ["stream_seed"]
+__all__ = ["run_seeds", "stream_seed"]
 
 
 def stream_seed(*path: str | int) -> int:
@@ -21,3 +22,13 @@ def stream_seed(*path: str | int) -> int:
     """
     text = "\x1f".join(f"{type(part).__name__}:{part}" for part in path)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def run_seeds(role: str, study: int, n: int) -> Sequence[int]:
+    """Return the seeds of the runs of one role, the same for every scheduler and workload.
+
+    Tuning and report never share a seed; another study has other tuning seeds, and the same report seeds. What is
+    varied of a report has its seeds.
+    """
+    path = ("tuning", study) if role == "tuning" else ("report",)
+    return [stream_seed(*path, index) for index in range(n)]

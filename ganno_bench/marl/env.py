@@ -26,9 +26,7 @@ from ganno_bench.policies.observations import LIMIT
 from ganno_bench.training.optimizers import OPTIMIZERS
 from ganno_bench.training.population import Engine, Population
 from ganno_bench.training.signals import Controls
-from ganno_bench.workloads.datasets import data_directories, load_dataset
-from ganno_bench.workloads.suite import find_suite, load_suite
-from ganno_bench.workloads.workload import Workload
+from ganno_bench.workloads.workload import load_workload
 
 __all__ = ["DEFAULT_OBSERVATION", "LayerwiseLREnv", "make_env"]
 
@@ -343,10 +341,6 @@ def make_env(
         UnknownNameError: There is no such suite or workload.
         DatasetError: The dataset is missing.
     """
-    reference, _, workload_id = name.rpartition("/")
-    suite = load_suite(reference)
-    spec = suite.find_workload(workload_id)
-    dataset = load_dataset(
-        spec.dataset, suite.dataset[spec.dataset], data_directories(data_dirs), find_suite(reference).parent
-    )
-    return LayerwiseLREnv(Engine(Workload(spec, dataset), device=device, backend=backend), **settings)
+    suite, _, workload_id = name.rpartition("/")
+    workload = load_workload(suite, workload_id, data_dirs)
+    return LayerwiseLREnv(Engine(workload, device=device, backend=backend), **settings)

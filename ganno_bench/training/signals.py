@@ -119,5 +119,6 @@ class Signals:
 
 
 LAYER_SIGNALS = ("grad_norm", "param_norm", "direction_norm", "update_norm", "grad_cosine", "grad_snr")
+"""Those with a value for each layer, shape (P, L)."""
 OPTIONAL_SIGNALS = ("val_loss", *LAYER_SIGNALS)
 """What a scheduler may name in `needs`."""

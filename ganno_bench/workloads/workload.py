@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,12 +13,12 @@ from ganno_bench.core.errors import ConfigError
 from ganno_bench.core.seeding import stream_seed
 from ganno_bench.workloads.augmentation import Augmentation
 from ganno_bench.workloads.data import Dataset
-from ganno_bench.workloads.datasets import load_dataset
+from ganno_bench.workloads.datasets import data_directories, load_dataset
 from ganno_bench.workloads.layers import Layer, partition
 from ganno_bench.workloads.models import build_model, check_model
-from ganno_bench.workloads.suite import Suite, WorkloadSpec
+from ganno_bench.workloads.suite import Suite, WorkloadSpec, find_suite, load_suite
 
-__all__ = ["Workload", "load_workloads"]
+__all__ = ["Workload", "load_workload", "load_workloads"]
 
 
 @dataclass(frozen=True)
@@ -43,28 +43,51 @@ class Workload:
         return build_model(self.spec.model, self.dataset.shape, stream_seed(seed, "initialisation"))
 
 
-def load_workloads(suite: Suite, source: Path, data_dirs: Sequence[Path]) -> list[Workload]:
+def load_workload(suite: str, workload: str, data_dirs: Sequence[Path] = ()) -> Workload:
+    """Load one workload of a suite, and no other data than its own.
+
+    Args:
+        suite: A suite's name, or a path to a TOML file.
+        workload: Its id in the suite.
+        data_dirs: Folders in which datasets are looked up by name, before those of `GANNO_BENCH_DATA`.
+
+    Raises:
+        UnknownNameError: There is no such suite or workload.
+        DatasetError: Its dataset is missing, or not as declared.
+        ConfigError: Its model's arguments are wrong, or it does not take such data.
+    """
+    whole = load_suite(suite)
+    spec = whole.find_workload(workload)
+    (loaded,) = load_workloads(whole, find_suite(suite), data_directories(data_dirs), {spec.id})
+    return loaded
+
+
+def load_workloads(
+    suite: Suite, source: Path, data_dirs: Sequence[Path], ids: Container[str] | None = None
+) -> list[Workload]:
     """Load every workload of a suite; a dataset that several use is read once.
 
     Args:
         suite: The suite.
         source: Its file, for messages and for dataset paths that are relative to it.
         data_dirs: Folders in which datasets are looked up by name.
+        ids: Of the workloads that are wanted; None for all.
 
     Raises:
         DatasetError: A dataset is missing, or not as declared.
         ConfigError: A model's arguments are wrong, or it does not take such data; images are too small for a crop.
     """
-    for index, spec in enumerate(suite.workload):
+    wanted = {index: spec for index, spec in enumerate(suite.workload) if ids is None or spec.id in ids}
+    for index, spec in wanted.items():
         check_model(spec.model, str(source), f"workload[{index}].model")
-    used = {spec.dataset for spec in suite.workload}
+    used = {spec.dataset for spec in wanted.values()}
     loaded = {name: load_dataset(name, suite.dataset[name], data_dirs, source.parent) for name in sorted(used)}
-    workloads = [Workload(spec, loaded[spec.dataset]) for spec in suite.workload]
-    for index, workload in enumerate(workloads):
+    workloads = {index: Workload(spec, loaded[spec.dataset]) for index, spec in wanted.items()}
+    for index, workload in workloads.items():
         if workload.spec.augmentation is not None:
             try:
                 Augmentation(workload.spec.augmentation, workload.dataset)
             except ConfigError as error:
                 raise ConfigError(f"{source}: key 'workload[{index}].augmentation': {error}") from None
         assert workload.layers  # built once, so that what does not fit is known before anything runs
-    return workloads
+    return list(workloads.values())

@@ -13,9 +13,10 @@ import pytest
 import torch
 from tiny_suite import RECORDS, SCHEDULERS, SMALL, WORKLOADS, results, run_tiny, write_plugin, write_suite
 
-from ganno_bench.bench.plan import jobs_of, run_seeds
+from ganno_bench.bench.plan import jobs_of
 from ganno_bench.core.errors import ConfigError
 from ganno_bench.core.records import RunRecord, dump_record, parse_record, read_records
+from ganno_bench.core.seeding import run_seeds
 from ganno_bench.schedulers.drive import drive
 from ganno_bench.training.population import Population
 from ganno_bench.workloads.suite import Budget, find_suite, load_suite

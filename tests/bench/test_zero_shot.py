@@ -14,9 +14,10 @@ import pytest
 import torch
 from tiny_suite import SMALL, WORKLOADS, Started, results, run_tiny, snapshot, write_plugin, write_suite
 
-from ganno_bench.bench.plan import jobs_of, run_seeds
+from ganno_bench.bench.plan import jobs_of
 from ganno_bench.core.errors import ResumeError
 from ganno_bench.core.records import RunRecord, read_records
+from ganno_bench.core.seeding import run_seeds
 from ganno_bench.policies.actions import ActionSpec
 from ganno_bench.policies.actor import ActorSpec
 from ganno_bench.policies.policy import Policy, PolicyCard

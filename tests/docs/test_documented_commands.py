@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = (
@@ -24,6 +30,10 @@ PAGES = (
     "docs/baselines.md",
     "docs/robustness.md",
     "docs/results.md",
+    "docs/optuna.md",
+    "docs/reading.md",
+    "docs/reproducing.md",
+    "docs/training-a-policy.md",
     "policies/README.md",
     "benchmarks/README.md",
 )
@@ -41,6 +51,8 @@ SLOW = (
     "ganno-bench run robustness",
     "ganno-bench run quickstart --scheduler cosine --scheduler policy:",
     "python examples/ganno",
+    "python examples/compare_samplers.py",
+    "optuna-dashboard",
 )
 TINY = ["--trials", "2", "--tuning-seeds", "1", "--report-seeds", "2", "--threads", "1"]
 
@@ -66,7 +78,7 @@ def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that looks like a checkout in which `make quickstart` has run, with a tiny budget."""
     folder = tmp_path_factory.mktemp("checkout")
-    for name in ("examples", "Makefile", "pyproject.toml", "benchmarks", "policies"):
+    for name in ("examples", "Makefile", "pyproject.toml", "baselines", "benchmarks", "policies"):
         (folder / name).symlink_to(ROOT / name)
     done = run(["ganno-bench", "run", "quickstart", "--out", "runs/quickstart", "--scheduler", "cosine", *TINY], folder)
     assert done.returncode == 0, done.stderr
@@ -101,7 +113,7 @@ def test_the_quickstart_and_a_plugin_in_its_table(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_policy_is_trained_and_stands_in_the_table(checkout: Path) -> None:
-    (training,) = [c for c in commands() if c.startswith("ganno-bench train")]
+    (training,) = [c for c in commands() if c.startswith("ganno-bench train") and "--minutes" in c]
     done = run(shlex.split(training), checkout)
     assert done.returncode == 0, done.stderr
     (running,) = [c for c in commands() if c.startswith("ganno-bench run quickstart --scheduler policy:")]
@@ -119,9 +131,66 @@ def test_a_policy_is_trained_and_stands_in_the_table(checkout: Path) -> None:
         assert float(accuracy[1]) > 0.8
 
 
+def test_the_documented_dashboard_opens_the_studies(checkout: Path) -> None:
+    (command,) = [c for c in commands() if c.startswith("optuna-dashboard")]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = [f"{Path(sys.executable).parent}/{command.split()[0]}", *command.split()[1:], "--port", str(port)]
+    with subprocess.Popen(words, cwd=checkout, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            body = answer(f"http://127.0.0.1:{port}/api/studies")
+        finally:
+            server.terminate()
+    names = [study["study_name"] for study in json.loads(body)["study_summaries"]]
+    assert len([name for name in names if name.startswith("quickstart/digits-mlp-2/cosine/0@")]) == 1
+
+
+def answer(url: str) -> bytes:
+    """Wait for a server that is starting."""
+    for _ in range(150):
+        try:
+            with urllib.request.urlopen(url) as response:
+                return bytes(response.read())
+        except OSError:
+            time.sleep(0.1)
+    raise TimeoutError(url)
+
+
+def test_samplers_are_compared(checkout: Path) -> None:
+    (command,) = [c for c in commands() if c.startswith("python examples/compare_samplers.py")]
+    tiny = ["--trials", "3", "--repetitions", "2", "--suite", "smoke", "--workload", "digits-mlp-2"]
+    done = run([*shlex.split(command), *tiny], checkout)
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"^(\S+) +0?\d\.\d{4} \[", done.stdout, re.MULTILINE) == ["TPE", "random", "CMA-ES"]
+    assert "6 studies of smoke/digits-mlp-2/wsd" in done.stderr
+    rows = pd.read_csv(checkout / "runs/samplers/trials.csv")
+    assert len(rows) == 18
+    running = rows.groupby(["sampler", "repetition"])["value"].cummin()
+    assert running.tolist() == rows["best"].tolist()
+    assert rows.groupby("sampler")["value"].nunique().min() > 1
+    with Image.open(checkout / "runs/samplers/best-so-far.png") as picture:
+        assert picture.size == (960, 600)
+    wrong = run(["python", "examples/compare_samplers.py", "--workload", "digits-mpl-4"], checkout)
+    assert wrong.returncode == 2
+    assert "did you mean 'digits-mlp-4'?" in wrong.stderr
+
+
 def test_the_tables_of_the_results_are_those_of_the_committed_baselines() -> None:
     done = run([sys.executable, "benchmarks/results.py", "--check"], ROOT)
     assert (done.returncode, done.stdout) == (0, "up to date\n"), done.stderr
+
+
+def test_the_documented_table_is_what_the_command_prints() -> None:
+    page = (ROOT / "docs/reading.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"^ganno-bench table .*$", page, re.MULTILINE)
+    (table,) = re.findall(r"^```text\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    done = run(["env", "COLUMNS=106", *shlex.split(command)], ROOT)
+    printed = [line.rstrip() for line in done.stdout.splitlines()]
+    first, last = printed.index("Tuned, workload by workload: median loss and error, mean score"), printed.index("")
+    assert last < first
+    cut = next(i for i, line in enumerate(printed) if line.startswith("Score 0 ="))
+    assert table.splitlines() == [*printed[: first - 1], *printed[cut - 1 :]]
 
 
 @pytest.mark.slow

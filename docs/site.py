@@ -1,0 +1,36 @@
+"""Hook of mkdocs: the tree of the site is that of the repository, so that links are the same in both.
+
+mkdocs takes its pages from one folder, `docs/`, and a link that leaves it, such as `../README.md`, would be broken in
+the site. Here the pages of the whole repository, and the files that they link to, get their places in the repository.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+PAGES = ("*.md", "docs/**/*.md", "benchmarks/README.md", "leaderboard/README.md", "policies/README.md")
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Return the theme's files, and those of the repository at their places."""
+    root = Path(config.config_file_path).parent
+    for file in [file for file in files if Path(file.abs_src_path or "").is_relative_to(config.docs_dir)]:
+        files.remove(file)
+    pages = {page for pattern in PAGES for page in root.glob(pattern)}
+    others = {root / sheet for sheet in config.extra_css} | {file for page in pages for file in linked(page)}
+    for path in sorted(pages | others):
+        if path.is_file() and path.is_relative_to(root):
+            source = path.relative_to(root).as_posix()
+            files.append(File(source, str(root), config.site_dir, config.use_directory_urls))
+    return files
+
+
+def linked(page: Path) -> Iterator[Path]:
+    """Yield what a page links to or shows, whether it is there or not, but for other pages."""
+    for target in re.findall(r"\]\(([^)#:\s]+)", page.read_text(encoding="utf-8")):
+        if not target.endswith(".md"):
+            yield Path(os.path.normpath(page.parent / target))

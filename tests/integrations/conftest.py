@@ -1,0 +1,20 @@
+"""A whole run of the tiny suite, for what others make of it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
+
+from tiny_suite import run_tiny, write_suite
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a run with six trials of two seeds, its suite beside it; not to be written to."""
+    folder = tmp_path_factory.mktemp("tiny")
+    run_tiny(write_suite(folder), folder / "out")
+    return folder / "out"
