@@ -149,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return f"<!-- {match['suite']} -->\n\n{text}\n\n<!-- end of {match['suite']} -->\n"
 
     def reprinted(match: re.Match[str]) -> str:
-        text = printed(BaselineFolder().path / "records" / match["suite"] / "wsd.jsonl")
+        text = printed(BaselineFolder().path / "records" / match["suite"] / "wsd.jsonl.gz")
         return f"<!-- {match['suite']} -->\n\n```text\n{text}\n```\n\n<!-- end of {match['suite']} -->\n"
 
     reading = READING.read_text(encoding="utf-8")
