@@ -170,9 +170,26 @@ def _group_faults(parsed: Parsed, known: KnownSuite) -> Iterator[_Fault]:
             yield RECORDS, f"{name}: {what}"
         for what in check_study(expected, own):
             yield STUDIES, f"{name}: {what}"
+        for what in _twin_faults(runs[key], own):
+            yield RECORDS, f"{name}: {what}"
         chance = runs[key][0].chance_loss
         if worst := [value for study in own for trial in study.trials for value in trial.values if value > chance]:
             yield STUDIES, f"{name}: key 'trials': a loss is above that of chance, {chance!r} (value: {worst[0]!r})"
+
+
+def _twin_faults(runs: Sequence[RunRecord], studies: Sequence[StudyRecord]) -> Iterator[str]:
+    """Check that no run is another one's copy: other seeds give the same digits at chance and 0 alone."""
+    winners = {value for study in studies for value in study.trials[study.winner].values}
+    seen: dict[tuple[str, float | None, float | None], int] = {}
+    for r in runs:
+        loss = r.metrics.val_loss
+        if loss is None or not 0 < loss < r.chance_loss:
+            continue
+        if r.role == "report" and loss in winners:
+            yield f"seed {r.seed}: key 'metrics.val_loss': is that of a tuning run of the winner (value: {loss!r})"
+        key = (r.factor or "", r.multiple, loss)
+        if (other := seen.setdefault(key, r.seed)) != r.seed:
+            yield f"seed {r.seed}: key 'metrics.val_loss': is that of seed {other}, too (value: {loss!r})"
 
 
 def _expected(
