@@ -44,7 +44,7 @@ class Evidence(Config):
 
     command: Line
     """Command that shows it, to be read and never run by anything of this project."""
-    url: Url | Literal[""] = ""
+    url: Url = ""
 
 
 class ChallengeInfo(Config):

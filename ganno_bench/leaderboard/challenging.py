@@ -52,6 +52,7 @@ def challenge(
         SubmissionError: It would break a rule, or is there already; nothing was written.
         UserError: The run directory cannot be read.
     """
+    suites = suites or KnownSuites()
     data = {
         "suite": suite,
         "entry": entry,
@@ -68,8 +69,10 @@ def challenge(
         raise SubmissionError(f"option --name: takes lower-case letters, digits, dots and hyphens (value: {name!r})")
     texts = {f"{name}.toml": info.text()}
     if run_dir is not None:
-        runs = [compact_record(record) for record in read_records([run_dir]) if record.role != "tuning"]
-        texts[f"{name}.jsonl"] = record_lines(runs)
+        runs = [r for r in read_records([run_dir]) if r.role != "tuning" and r.workload in suites.load(suite).workloads]
+        if not runs:
+            raise SubmissionError(f"{run_dir}: has no report runs on the workloads of suite {suite!r}")
+        texts[f"{name}.jsonl"] = record_lines([compact_record(run) for run in runs])
     folder = root / "challenges" / suite / slug(entry)
     there = [folder / file for file in texts if (folder / file).exists()]
     if there:
@@ -79,9 +82,7 @@ def challenge(
         for file, text in texts.items():
             replace_file(Path(draft) / file, text)
         toml = Path(draft) / f"{name}.toml"
-        verdict = check_challenge(
-            toml, suite, slug(entry), submissions, suites or KnownSuites(), f"challenges/{suite}/{slug(entry)}"
-        )
+        verdict = check_challenge(toml, suite, slug(entry), submissions, suites, f"challenges/{suite}/{slug(entry)}")
     if verdict.faults:
         more = f" (and {verdict.n_faults - 1} more)" if verdict.n_faults > 1 else ""
         raise SubmissionError(f"{verdict.faults[0]}{more}")

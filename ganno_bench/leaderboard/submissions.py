@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 import tomli_w
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
 from ganno_bench.core.config import Config
 from ganno_bench.core.errors import SubmissionError
@@ -54,15 +55,30 @@ FILES = {TOML: 64 * 1024, RECORDS: 4 * 1024**2, STUDIES: 4 * 1024**2}
 """File -> most bytes that it may have."""
 _MAX_LINE = 64 * 1024
 
-_SLUG = r"[a-z0-9]+([.-][a-z0-9]+)*"
-Slug = Annotated[str, Field(pattern=f"^{_SLUG}$", max_length=64)]
+_SLUG = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")
+_URL = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]+)?([/?#][A-Za-z0-9._~:/?#@!$&()*+,;=%-]*)?")
+
+
+def _slug(name: str) -> str:
+    if not is_slug(name):
+        raise PydanticCustomError(
+            "slug", "takes lower-case letters and digits, with single dots and hyphens between, at most 64"
+        )
+    return name
+
+
+def _url(url: str) -> str:
+    if url and (len(url) > 300 or not _URL.fullmatch(url)):
+        raise PydanticCustomError("url", "is no plain web address, http or https, of at most 300 characters")
+    return url
+
+
+Slug = Annotated[str, AfterValidator(_slug)]
 """A name that is a folder's name on every system."""
 Line = Annotated[str, Field(min_length=1, max_length=300)]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
-Url = Annotated[
-    str, Field(pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]+)?([/?#][A-Za-z0-9._~:/?#@!$&()*+,;=%-]*)?$", max_length=300)
-]
-"""A web address, without a user's name, and without what could end an attribute of HTML."""
+Url = Annotated[str, AfterValidator(_url)]
+"""A web address or nothing, without a user's name, and without what could end an attribute of HTML."""
 _Count = Annotated[int, Field(ge=0)]
 
 
@@ -85,7 +101,7 @@ class Submission(Config):
     """Under which it stands on the leaderboard: the folder's."""
     description: Line
     author: Annotated[str, Field(max_length=100)] = ""
-    url: Url | Literal[""] = ""
+    url: Url = ""
     """Where code or a paper lies."""
     suite: Slug
     suite_hash: Hash
@@ -233,7 +249,7 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
 
 def is_slug(name: str) -> bool:
     """Whether a name is one that a submission or a challenge can have."""
-    return len(name) <= 64 and re.fullmatch(_SLUG, name) is not None
+    return len(name) <= 64 and _SLUG.fullmatch(name) is not None
 
 
 def folders_in(parent: Path) -> list[Path]:

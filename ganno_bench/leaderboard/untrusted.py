@@ -131,6 +131,8 @@ def parse_json(text: str) -> Any:
 
 def parse_model(model: type[C], data: Any) -> tuple[C | None, list[str]]:
     """Make a model of plain data, as `parse_toml` and `parse_json` return it; or say all that is wrong with it."""
+    if not isinstance(data, dict):
+        return None, [f"is no object of keys and values (value: {data!r})"]
     try:
         # JSON mode, because it is the one in which a strict model takes an array for a tuple.
         return model.model_validate_json(json.dumps(data, ensure_ascii=True)), []

@@ -14,6 +14,7 @@ for neighbour in ("scoring", "bench", "cli"):
     sys.path.insert(0, str(Path(__file__).parents[1] / neighbour))
 
 if TYPE_CHECKING:
+    from command_line import Call
     from submission_cases import World
 
 
@@ -42,3 +43,10 @@ def copy(world: World, tmp_path: Path) -> World:
     from submission_cases import World
 
     return World(Path(shutil.copytree(world.path, tmp_path / "world")))
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    from command_line import caller
+
+    return caller(monkeypatch, capsys)

@@ -129,7 +129,8 @@ def test_two_studies_are_one_submission(copy: World) -> None:
         ({"name": "my-entry", "scheduler": "mine"},
          "my-entry: is there already; remove it first, or give another --name"),
         ({"name": "../x", "scheduler": "mine"},
-         "submission.toml: key 'name': String should match pattern '^[a-z0-9]+([.-][a-z0-9]+)*$' (value: '../x')"),
+         "submission.toml: key 'name': takes lower-case letters and digits, with single dots and hyphens between, "
+         "at most 64 (value: '../x')"),
         ({"name": "cosine", "scheduler": "mine"},
          "cosine/submission.toml: key 'name': is that of a committed baseline of the suite (value: 'cosine')"),
         ({"url": "javascript:alert(1)", "scheduler": "mine"}, "(value: 'javascript:alert(1)')"),
