@@ -80,11 +80,17 @@ def validate(
         Path | None,
         typer.Argument(help="Folder of a leaderboard, or of one submission. Default: the project's.", metavar="PATH"),
     ] = None,
+    replay: Annotated[
+        bool,
+        typer.Option(
+            "--replay/--no-replay", help="Ask the sampler for the trials again, where it is the same version."
+        ),
+    ] = True,
 ) -> None:
     """Check submissions and challenges: their form, the suite's budget and seeds, whether results are possible."""
     from ganno_bench.leaderboard.validate import check_leaderboard
 
-    checked = check_leaderboard(path)
+    checked = check_leaderboard(path, replay=replay)
     for verdict in checked.verdicts:
         for fault in verdict.faults:
             typer.echo(fault)

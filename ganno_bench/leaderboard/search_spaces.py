@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import Field
 
 from ganno_bench.core.config import Config
 from ganno_bench.training.optimizers import OPTIMIZERS
 
-__all__ = ["Choices", "FloatRange", "IntRange", "Range", "config_faults", "space_faults"]
+__all__ = ["Choices", "FloatRange", "IntRange", "Range", "Value", "config_faults", "space_faults"]
 
 Value = float | int | str | bool
 _ROUNDING = 1e-9
@@ -30,7 +31,13 @@ class FloatRange(Config):
     @property
     def problem(self) -> str | None:
         """Why it is no interval, or None."""
+        if self.step is not None and (self.log or self.step <= 0):
+            return f"cannot have such a step (value: {self.step!r})"
         return _interval_problem(self.low, self.high, self.log, self.contains(self.default))
+
+    def optuna(self) -> BaseDistribution:
+        """Return it as Optuna's distribution."""
+        return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
 
     def contains(self, value: Any) -> bool:
         """Whether a value lies in it."""
@@ -53,7 +60,13 @@ class IntRange(Config):
     @property
     def problem(self) -> str | None:
         """Why it is no interval, or None."""
+        if self.log and self.step != 1:
+            return f"cannot have such a step (value: {self.step!r})"
         return _interval_problem(self.low, self.high, self.log, self.contains(self.default))
+
+    def optuna(self) -> BaseDistribution:
+        """Return it as Optuna's distribution."""
+        return IntDistribution(self.low, self.high, log=self.log, step=self.step)
 
     def contains(self, value: Any) -> bool:
         """Whether a value lies in it."""
@@ -73,6 +86,10 @@ class Choices(Config):
     def problem(self) -> str | None:
         """Why it is no choice, or None."""
         return None if self.contains(self.default) else "its default is outside of it"
+
+    def optuna(self) -> BaseDistribution:
+        """Return it as Optuna's distribution."""
+        return CategoricalDistribution(self.choices)
 
     def contains(self, value: Any) -> bool:
         """Whether a value is one of them."""

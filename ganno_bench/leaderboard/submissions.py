@@ -120,7 +120,9 @@ class Submission(Config):
     cost: SubmissionCost
     versions: dict[str, Line]
     """Package -> version, several ones with `/` between them."""
-    search_space: dict[str, dict[str, Range]] = Field(default_factory=dict, exclude_if=lambda value: not value)
+    search_space: dict[str, Annotated[dict[str, Range], Field(max_length=50)]] = Field(
+        default_factory=dict, exclude_if=lambda value: not value
+    )
     """Optimizer -> hyperparameter -> distribution and default; empty for a zero-shot entry."""
     policy: PolicyCard | None = None
     """The card of a learned policy; None for others."""

@@ -15,6 +15,7 @@ from ganno_bench.core.resources import resource_dir
 from ganno_bench.leaderboard.challenges import MAX_CHALLENGE, MAX_EVIDENCE, Challenge, parse_challenge
 from ganno_bench.leaderboard.known import KnownSuite, KnownSuites
 from ganno_bench.leaderboard.plausible import record_faults
+from ganno_bench.leaderboard.replay import can_replay, replay_fault
 from ganno_bench.leaderboard.rules import rule_faults
 from ganno_bench.leaderboard.submissions import FILES, RECORDS, STUDIES, TOML, Submitted, is_slug, parse_submission
 from ganno_bench.leaderboard.untrusted import Faults, printable
@@ -74,12 +75,13 @@ class Checked:
         return sum(verdict.n_faults for verdict in self.verdicts)
 
 
-def check_leaderboard(root: Path | None = None, suites: KnownSuites | None = None) -> Checked:
+def check_leaderboard(root: Path | None = None, suites: KnownSuites | None = None, *, replay: bool = True) -> Checked:
     """Check all submissions and challenges of a leaderboard, or the one submission that a folder holds.
 
     Args:
         root: The leaderboard's folder, by default the project's; or that of a submission.
         suites: The project's suites.
+        replay: Whether to ask the sampler for the trials again; see `ganno_bench.leaderboard.replay`.
 
     Raises:
         SubmissionError: There is no such folder.
@@ -90,17 +92,21 @@ def check_leaderboard(root: Path | None = None, suites: KnownSuites | None = Non
         raise SubmissionError(f"there is no folder {str(root)!r}")
     if (root / TOML).exists() or (root / TOML).is_symlink():
         whole = root.resolve()
-        return Checked([check_submission(root, whole.parent.name, whole.name, suites)])
+        return Checked([check_submission(root, whole.parent.name, whole.name, suites, replay=replay)])
     verdicts = []
     for folder, title, stray in _entries(root / "submissions", "submissions"):
-        verdicts.append(stray or check_submission(folder, folder.parent.name, folder.name, suites, title))
+        verdicts.append(
+            stray or check_submission(folder, folder.parent.name, folder.name, suites, title, replay=replay)
+        )
     names = {(verdict.submitted.info.suite, verdict.submitted.info.name) for verdict in verdicts if verdict.submitted}
     for folder, title, stray in _entries(root / "challenges", "challenges"):
         verdicts += [stray] if stray else _check_challenges(folder, names, suites, title)
     return Checked(verdicts)
 
 
-def check_submission(folder: Path, suite: str, name: str, suites: KnownSuites, title: str = "") -> Verdict:
+def check_submission(
+    folder: Path, suite: str, name: str, suites: KnownSuites, title: str = "", *, replay: bool = True
+) -> Verdict:
     """Check a submission.
 
     Args:
@@ -109,6 +115,7 @@ def check_submission(folder: Path, suite: str, name: str, suites: KnownSuites, t
         name: The name that it is to have: the folder's.
         suites: The project's suites.
         title: What messages call the folder; by default what it is given as.
+        replay: Whether to ask the sampler for the trials again, a tenth of a second for each study.
     """
     title = title or str(folder)
     faults = Faults(f"{title}/")
@@ -129,6 +136,11 @@ def check_submission(folder: Path, suite: str, name: str, suites: KnownSuites, t
         return _verdict(title, faults)
     for where, what in rule_faults(parsed, known):
         faults.add(where, what)
+    if replay and not faults.n_total and can_replay(info.versions):
+        for number, study in parsed.studies.items():
+            space = info.search_space[known.workloads[study.workload].optimizer.name]
+            if (fault := replay_fault(study, space, known.suite.budget)) is not None:
+                faults.add(f"{STUDIES}:{number}", fault)
     if faults.n_total:
         return _verdict(title, faults)
     submitted = Submitted(info, list(parsed.records.values()), list(parsed.studies.values()))
@@ -255,6 +267,8 @@ def _summary(submitted: Submitted, known: KnownSuite) -> str:
         f"{submitted.info.ruleset}, {len(reports)} report runs on {len(known.workloads)} workloads, "
         f"{sum(map(is_diverged, reports))} diverged"
     )
+    if submitted.studies and not can_replay(submitted.info.versions):
+        counts += f", trials not asked for again (of Optuna {submitted.info.versions.get('optuna')})"
     scored = [record for record in submitted.ranked_records if record.workload in known.baselines.reference]
     if not scored:
         return f"{counts}; no reference is committed to score it by"
