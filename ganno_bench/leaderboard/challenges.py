@@ -78,12 +78,12 @@ class Challenge:
     Attributes:
         slug: Its name among those of the entry.
         info: What is said.
-        records: Runs that show it, by their line; mostly none.
+        records: Runs that show it; mostly none.
     """
 
     slug: str
     info: ChallengeInfo
-    records: dict[int, RunRecord]
+    records: list[RunRecord]
 
 
 def parse_challenge(file: Path, faults: Faults) -> Challenge | None:
@@ -97,7 +97,7 @@ def parse_challenge(file: Path, faults: Faults) -> Challenge | None:
     except SubmissionError as error:
         faults.add(file.name, str(error))
     beside = file.with_suffix(".jsonl")
-    records = parse_lines(RunRecord, file.parent, beside.name, faults, MAX_EVIDENCE) if beside.exists() else {}
+    records = parse_lines(RunRecord, file.parent, beside.name, faults, MAX_EVIDENCE) if beside.exists() else []
     return None if info is None or faults.n_total > n_before else Challenge(file.stem, info, records)
 
 

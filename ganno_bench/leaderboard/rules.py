@@ -13,7 +13,7 @@ from ganno_bench.core.studies import StudyRecord
 from ganno_bench.leaderboard.known import KnownSuite
 from ganno_bench.leaderboard.plausible import record_faults
 from ganno_bench.leaderboard.search_spaces import config_faults, space_faults
-from ganno_bench.leaderboard.submissions import RECORDS, STUDIES, TOML, Parsed, Submission
+from ganno_bench.leaderboard.submissions import RECORDS, STUDIES, TOML, Submission, Submitted
 from ganno_bench.training.optimizers import OPTIMIZERS
 from ganno_bench.workloads.suite import WorkloadSpec
 
@@ -25,31 +25,31 @@ _Key = tuple[str, int]
 """(workload, study)."""
 
 
-def rule_faults(parsed: Parsed, known: KnownSuite) -> Iterator[_Fault]:
+def rule_faults(submitted: Submitted, known: KnownSuite) -> Iterator[_Fault]:
     """Yield what of a well-formed submission breaks a rule, as (file, what)."""
-    info = parsed.info
+    info = submitted.info
     if info.suite_hash != known.suite.hash:
         yield TOML, f"key 'suite_hash': suite {info.suite!r} has {known.suite.hash} (value: {info.suite_hash!r})"
         return
     for what in _info_faults(info, known):
         yield TOML, what
     possible = True
-    for number, record in parsed.records.items():
+    for number, record in enumerate(submitted.records, 1):
         for what in (*record_faults(record, known), *_belongs(record, info, known)):
             possible = False
             yield f"{RECORDS}:{number}", what
-    for number, study in parsed.studies.items():
+    for number, study in enumerate(submitted.studies, 1):
         for what in _study_faults(study, info, known):
             possible = False
             yield f"{STUDIES}:{number}", what
     if not possible:  # what follows is about all of them together
         return
-    yield from _group_faults(parsed, known)
-    yield from _data_faults(list(parsed.records.values()), known)
-    for key, right in derived(list(parsed.records.values()), list(parsed.studies.values()), known).items():
+    yield from _group_faults(submitted, known)
+    yield from _data_faults(submitted.records, known)
+    for key, right in derived(submitted.records, submitted.studies, known).items():
         if (there := _get(info, key)) != right:
             yield TOML, f"key {key!r}: is {right!r} by the records (value: {there!r})"
-    least = sum(record.cost.wall_seconds for record in parsed.records.values())
+    least = sum(record.cost.wall_seconds for record in submitted.records)
     if info.cost.wall_seconds < least - 0.01:
         yield (
             TOML,
@@ -151,15 +151,15 @@ def _study_faults(study: StudyRecord, info: Submission, known: KnownSuite) -> It
                 yield f"key 'trials[{index}].values': has a negative loss (value: {value!r})"
 
 
-def _group_faults(parsed: Parsed, known: KnownSuite) -> Iterator[_Fault]:
+def _group_faults(submitted: Submitted, known: KnownSuite) -> Iterator[_Fault]:
     """Check the runs of each workload and study against its tuning study."""
     runs: dict[_Key, list[RunRecord]] = defaultdict(list)
     studies: dict[_Key, list[StudyRecord]] = defaultdict(list)
-    for record in sorted(parsed.records.values(), key=place):
+    for record in sorted(submitted.records, key=place):
         runs[record.workload, record.study].append(record)
-    for study in parsed.studies.values():
+    for study in submitted.studies:
         studies[study.workload, study.study].append(study)
-    info, budget = parsed.info, known.suite.budget
+    info, budget = submitted.info, known.suite.budget
     for key in [(workload, study) for workload in known.workloads for study in info.studies]:
         name, own = f"{key[0]}, study {key[1]}", studies[key]
         if not runs[key]:

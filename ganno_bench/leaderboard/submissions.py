@@ -5,12 +5,12 @@ submissions/SUITE/NAME/records.jsonl     report runs, and varied ones, compact
 submissions/SUITE/NAME/studies.jsonl     tuning studies, in short; not for zero-shot entries
 
 All of it may have been written by anyone. It is data: nothing in it is executed, and no path or URL in it is followed.
+Strings that were read can be printed, on one line. Whoever makes HTML or Markdown of them has to escape them.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -176,7 +176,7 @@ def read_submissions(root: Path) -> list[Submitted]:
         submitted = parse_submission(folder, faults)
         if faults.lines or submitted is None:
             raise SubmissionError(f"{printable(str(folder))}/{faults.lines[0]}")
-        found.append(Submitted(submitted.info, list(submitted.records.values()), list(submitted.studies.values())))
+        found.append(submitted)
     return found
 
 
@@ -186,22 +186,7 @@ def submission_folders(root: Path) -> list[Path]:
     return [folder for suite in suites for folder in folders_in(suite)]
 
 
-@dataclass(frozen=True)
-class Parsed:
-    """A submission with the numbers of its lines.
-
-    Attributes:
-        info: What is said of it.
-        records: Line -> record.
-        studies: Line -> study.
-    """
-
-    info: Submission
-    records: dict[int, RunRecord]
-    studies: dict[int, StudyRecord]
-
-
-def parse_submission(folder: Path, faults: Faults) -> Parsed | None:
+def parse_submission(folder: Path, faults: Faults) -> Submitted | None:
     """Read the files of a submission; None where one of them is not well-formed, which `faults` then says."""
     n_before = faults.n_total
     info: Submission | None = None
@@ -212,41 +197,36 @@ def parse_submission(folder: Path, faults: Faults) -> Parsed | None:
     except SubmissionError as error:
         faults.add(TOML, str(error))
     records = parse_lines(RunRecord, folder, RECORDS, faults)
-    studies = {}
+    studies: list[StudyRecord] = []
     if info is None or info.ruleset == "tuned" or (folder / STUDIES).exists():
         studies = parse_lines(StudyRecord, folder, STUDIES, faults)
-    return None if info is None or faults.n_total > n_before else Parsed(info, records, studies)
+    return None if info is None or faults.n_total > n_before else Submitted(info, records, studies)
 
 
-def parse_lines(
-    model: type[C], folder: Path, name: str, faults: Faults, max_bytes: int = FILES[RECORDS]
-) -> dict[int, C]:
-    """Read a file of JSON lines, of which none may be empty; return the well-formed ones by their number."""
-    found: dict[int, C] = {}
+def parse_lines(model: type[C], folder: Path, name: str, faults: Faults, max_bytes: int = FILES[RECORDS]) -> list[C]:
+    """Read a file of JSON lines, of which none may be empty; where nothing is wrong, item i is line i + 1."""
+    found: list[C] = []
     try:
-        for number, line in _lines(read_text(folder / name, max_bytes)):
-            where = f"{name}:{number}"
-            try:
-                if len(line) > _MAX_LINE:
-                    raise SubmissionError(f"is longer than {_MAX_LINE} characters")
-                made, wrong = parse_model(model, parse_json(line))
-            except SubmissionError as error:
-                faults.add(where, str(error))
-                continue
-            for what in wrong:
-                faults.add(where, what)
-            if made is not None:
-                found[number] = made
+        text = read_text(folder / name, max_bytes)
+        if text and not text.endswith("\n"):
+            raise SubmissionError("does not end with a line's end")
     except SubmissionError as error:
         faults.add(name, str(error))
+        return found
+    for number, line in enumerate(text.split("\n")[:-1], 1):
+        where = f"{name}:{number}"
+        try:
+            if len(line) > _MAX_LINE:
+                raise SubmissionError(f"is longer than {_MAX_LINE} characters")
+            made, wrong = parse_model(model, parse_json(line))
+        except SubmissionError as error:
+            faults.add(where, str(error))
+            continue
+        for what in wrong:
+            faults.add(where, what)
+        if made is not None:
+            found.append(made)
     return found
-
-
-def _lines(text: str) -> Iterator[tuple[int, str]]:
-    lines: Sequence[str] = text.split("\n")
-    if lines[-1]:
-        raise SubmissionError("does not end with a line's end")
-    return iter(list(enumerate(lines[:-1], 1)))
 
 
 def is_slug(name: str) -> bool:

@@ -120,10 +120,10 @@ def check_submission(
     title = title or str(folder)
     faults = Faults(f"{title}/")
     _check_files(folder, FILES, MAX_SUBMISSION, faults)
-    parsed = None if faults.n_total else parse_submission(folder, faults)
-    if parsed is None:
+    submitted = None if faults.n_total else parse_submission(folder, faults)
+    if submitted is None:
         return _verdict(title, faults)
-    info = parsed.info
+    info = submitted.info
     for key, there, wanted in (("name", info.name, name), ("suite", info.suite, suite)):
         if there != wanted:
             faults.add(TOML, f"key {key!r}: is not the folder's, {wanted!r} (value: {there!r})")
@@ -134,16 +134,15 @@ def check_submission(
     except UnknownNameError as error:
         faults.add(TOML, f"key 'suite': {error}")
         return _verdict(title, faults)
-    for where, what in rule_faults(parsed, known):
+    for where, what in rule_faults(submitted, known):
         faults.add(where, what)
     if replay and not faults.n_total and can_replay(info.versions):
-        for number, study in parsed.studies.items():
+        for number, study in enumerate(submitted.studies, 1):
             space = info.search_space[known.workloads[study.workload].optimizer.name]
             if (fault := replay_fault(study, space, known.suite.budget)) is not None:
                 faults.add(f"{STUDIES}:{number}", fault)
     if faults.n_total:
         return _verdict(title, faults)
-    submitted = Submitted(info, list(parsed.records.values()), list(parsed.studies.values()))
     try:
         return _verdict(title, faults, summary=_summary(submitted, known), submitted=submitted)
     except RecordError as error:
@@ -208,7 +207,7 @@ def _challenge_faults(
     if (info.suite, info.entry) not in submissions and info.entry not in known.entries:
         choices = {name for suite, name in submissions if suite == info.suite} | known.entries
         yield file, f"key 'entry': unknown entry {info.entry!r}{did_you_mean(info.entry, choices)}"
-    for number, record in challenge.records.items():
+    for number, record in enumerate(challenge.records, 1):
         for what in record_faults(record, known):
             yield f"{challenge.slug}.jsonl:{number}", what
 
@@ -218,7 +217,9 @@ def _check_files(
 ) -> None:
     """Check names, kinds and sizes of a folder's files, without opening any; none but those allowed may be there."""
     total, names = 0, []
-    for item in sorted(os.scandir(folder), key=lambda item: item.name):
+    with os.scandir(folder) as items:
+        found = sorted(items, key=lambda item: item.name)
+    for item in found:
         names.append(item.name)
         status = item.stat(follow_symlinks=False)
         if stat.S_ISLNK(status.st_mode):

@@ -29,11 +29,13 @@ def _made(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 @pytest.fixture
-def world(_made: World) -> Iterator[World]:
+def world(_made: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """A project with a suite, a run of it, committed baselines of cosine and a leaderboard; not to be written to."""
-    from submission_cases import project
+    from tiny_suite import datasets_read_once
 
-    with project(_made.path):
+    monkeypatch.setattr("ganno_bench.workloads.suite.resource_dir", lambda name: _made.path / name)
+    monkeypatch.setenv("GANNO_BENCH_BASELINES", str(_made.path / "baselines"))
+    with datasets_read_once():
         yield _made
 
 

@@ -39,7 +39,7 @@ WORKLOADS = ("sgd-mlp", "adam-mlp")
 
 @contextmanager
 def project(path: Path) -> Iterator[None]:
-    """Have the project's suites and baselines lie in a folder."""
+    """Have the project's suites and baselines lie in a folder; in a test the fixture `world` does so."""
     with (
         mock.patch("ganno_bench.workloads.suite.resource_dir", lambda name: path / name),
         mock.patch.dict("os.environ", {"GANNO_BENCH_BASELINES": str(path / "baselines")}),

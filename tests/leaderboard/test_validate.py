@@ -118,8 +118,7 @@ def test_dotted_keys_take_no_time() -> None:
     assert time.monotonic() - start < 3
 
 
-def test_the_command_lists_faults_and_fails(call: Call, copy: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GANNO_BENCH_BASELINES", str(copy.path / "baselines"))
+def test_the_command_lists_faults_and_fails(call: Call, copy: World) -> None:
     said = call("leaderboard", "validate", str(copy.root))
     assert said.code == 0
     assert said.out.splitlines()[-1] == "2 valid submissions, 0 valid challenges, 0 faults"
