@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from ganno_bench.baselines.files import BaselineFolder, read_baselines, slug
+from ganno_bench.baselines.files import BaselineFolder, read_baselines
 from ganno_bench.core.errors import UnknownNameError, did_you_mean
 from ganno_bench.core.records import RunRecord
 from ganno_bench.scoring.comparison import Baselines
@@ -47,11 +47,6 @@ class KnownSuite:
     def entries(self) -> frozenset[str]:
         """Names of the committed entries."""
         return frozenset(run.scheduler for run in self.baselines.records)
-
-    @cached_property
-    def entry_folders(self) -> frozenset[str]:
-        """Names of the committed entries, as names of folders."""
-        return frozenset(map(slug, self.entries))
 
     @cached_property
     def optimizers(self) -> frozenset[str]:

@@ -54,6 +54,7 @@ TOML, RECORDS, STUDIES = "submission.toml", "records.jsonl", "studies.jsonl"
 FILES = {TOML: 64 * 1024, RECORDS: 4 * 1024**2, STUDIES: 4 * 1024**2}
 """File -> most bytes that it may have."""
 _MAX_LINE = 64 * 1024
+_MAX_LINES = 10_000
 
 _SLUG = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")
 _URL = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]+)?([/?#][A-Za-z0-9._~:/?#@!$&()*+,;=%-]*)?")
@@ -120,7 +121,7 @@ class Submission(Config):
     cost: SubmissionCost
     versions: dict[str, Line]
     """Package -> version, several ones with `/` between them."""
-    search_space: dict[str, Annotated[dict[str, Range], Field(max_length=50)]] = Field(
+    search_space: dict[str, Annotated[dict[str, Range], Field(max_length=20)]] = Field(
         default_factory=dict, exclude_if=lambda value: not value
     )
     """Optimizer -> hyperparameter -> distribution and default; empty for a zero-shot entry."""
@@ -210,6 +211,8 @@ def parse_lines(model: type[C], folder: Path, name: str, faults: Faults, max_byt
         text = read_text(folder / name, max_bytes)
         if text and not text.endswith("\n"):
             raise SubmissionError("does not end with a line's end")
+        if (n_lines := text.count("\n")) > _MAX_LINES:
+            raise SubmissionError(f"has more than {_MAX_LINES} lines (value: {n_lines})")
     except SubmissionError as error:
         faults.add(name, str(error))
         return found

@@ -28,6 +28,8 @@ _MAX_STRING = 1000
 _MAX_TOML_LINE = 4096
 _MAX_KEY_PARTS = 16
 """`tomllib` needs time quadratic in the parts of a dotted key: a file of 64 kB can hold one that takes 20 seconds."""
+_MAX_PROBLEMS = 10
+"""Most that are said of one object."""
 _UNION_TAGS = {"float", "int", "str", "bool"}
 
 
@@ -138,8 +140,12 @@ def parse_model(model: type[C], data: Any) -> tuple[C | None, list[str]]:
         return model.model_validate_json(json.dumps(data, ensure_ascii=True)), []
     except ValidationError as error:
         found: dict[Any, str] = {}
+        errors = error.errors()
         # A misspelt key is unknown and leaves another one missing; the former says more.
-        for one in sorted(error.errors(), key=lambda one: one["type"] != "extra_forbidden"):
+        for one in sorted(errors, key=lambda one: one["type"] != "extra_forbidden"):
+            if len(found) == _MAX_PROBLEMS:  # to look for the nearest valid name takes its time
+                found[None] = f"... and more, {len(errors)} problems in all"
+                break
             place = one["loc"][:-1] if one["loc"] and one["loc"][-1] in _UNION_TAGS else one["loc"]
             found.setdefault(place, describe_error(model, {**one, "loc": place}))
         return None, list(found.values())

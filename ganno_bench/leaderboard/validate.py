@@ -89,7 +89,7 @@ def check_leaderboard(root: Path | None = None, suites: KnownSuites | None = Non
     root = resource_dir("leaderboard") if root is None else root
     suites = suites or KnownSuites()
     if not root.is_dir():
-        raise SubmissionError(f"there is no folder {str(root)!r}")
+        raise SubmissionError(f"there is no folder {str(root)!r}; give the PATH of a leaderboard or of a submission")
     if (root / TOML).exists() or (root / TOML).is_symlink():
         whole = root.resolve()
         return Checked([check_submission(root, whole.parent.name, whole.name, suites, replay=replay)])

@@ -267,6 +267,17 @@ CASES: dict[str, tuple[Callable[[World], Any], list[str]]] = {
         in_lines("records.jsonl", lambda lines: ['{"a":"' + "x" * 70_000 + '"}\n', *lines]),
         ["records.jsonl:1: is longer than 65536 characters"],
     ),
+    "millions of lines": (
+        file("records.jsonl", b"\n" * 4_000_000),
+        ["records.jsonl: has more than 10000 lines (value: 4000000)"],
+    ),
+    "thousands of unknown keys": (
+        in_lines("records.jsonl", lambda lines: [
+            line.replace('"suite"', "".join(f'"k{i}":0,' for i in range(6000)) + '"suite"', 1) for line in lines]),
+        ["records.jsonl:1: unknown key 'k0'; valid: chance_loss, code_hash, config, cost, curve, custom, "
+         "dataset_fingerprint, diverged_at, factor, lr_trace, metrics, multiple, open_optimizer, provenance, role, "
+         "ruleset, scheduler, schema_version, seed, status, study, suite, suite_hash, task, trial, workload", ...],
+    ),
     "NaN": (
         in_lines("records.jsonl", lambda lines: [lines[0].replace('"test_loss":', '"test_loss":NaN,"x":'), *lines[1:]]),
         ["records.jsonl:1: has a number that is not finite (value: NaN)"],

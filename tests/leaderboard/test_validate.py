@@ -23,9 +23,9 @@ from ganno_bench.leaderboard.validate import check_leaderboard
 def test_what_is_wrong_is_said(copy: World, break_it: Callable[[World], Any], expected: list[Any]) -> None:
     hidden = _varying(copy)
     break_it(copy)
-    start = time.monotonic()
+    start = time.process_time()
     found = [_without(fault, hidden) for fault in copy.faults()]
-    assert time.monotonic() - start < 3
+    assert time.process_time() - start < 3
     wanted = [item for item in expected if item is not ...]
     assert [fault for fault in found if fault in wanted or ... not in expected] == wanted
     assert all(fault.isprintable() for fault in found)
@@ -109,13 +109,13 @@ def test_what_is_shown_is_on_one_line_and_harmless() -> None:
 
 def test_dotted_keys_take_no_time() -> None:
     line = ".".join("a" * 16) + " = 1\n"
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(SubmissionError):
         parse_toml("".join(f"[t{index}]\n{line}" for index in range(1800)))
     inline = "x{} = {{ " + ".".join("a" * 2000) + " = 1 }}\n"
     with pytest.raises(SubmissionError, match="is nested too deeply"):
         parse_toml("".join(inline.format(index) for index in range(16)))
-    assert time.monotonic() - start < 3
+    assert time.process_time() - start < 3
 
 
 def test_the_command_lists_faults_and_fails(call: Call, copy: World) -> None:
@@ -133,7 +133,10 @@ def test_the_command_lists_faults_and_fails(call: Call, copy: World) -> None:
     said = call("leaderboard", "validate", str(copy.mine))
     assert "key 'task': is not 'image-classification' (value: '[bold]')" in said.out
     said = call("leaderboard", "validate", str(copy.root / "nowhere"))
-    assert (said.code, said.err) == (2, f"error: there is no folder '{copy.root}/nowhere'\n")
+    assert (said.code, said.err) == (
+        2,
+        f"error: there is no folder '{copy.root}/nowhere'; give the PATH of a leaderboard or of a submission\n",
+    )
 
 
 def test_the_committed_leaderboard_is_valid() -> None:
