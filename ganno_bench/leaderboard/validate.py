@@ -79,14 +79,16 @@ def check_leaderboard(root: Path | None = None, suites: KnownSuites | None = Non
     """Check all submissions and challenges of a leaderboard, or the one submission that a folder holds.
 
     Args:
-        root: The leaderboard's folder, by default the project's; or that of a submission.
+        root: The leaderboard's folder, by default the checkout's, else `leaderboard`; or that of a submission.
         suites: The project's suites.
         replay: Whether to ask the sampler for the trials again; see `ganno_bench.leaderboard.replay`.
 
     Raises:
         SubmissionError: There is no such folder.
     """
-    root = resource_dir("leaderboard") if root is None else root
+    if root is None:
+        project = resource_dir("leaderboard")
+        root = project if project.is_dir() else Path("leaderboard")
     suites = suites or KnownSuites()
     if not root.is_dir():
         raise SubmissionError(f"there is no folder {str(root)!r}; give the PATH of a leaderboard or of a submission")
