@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from ganno_bench.baselines.checks import Expected, check_runs, check_study
 from ganno_bench.baselines.files import BaselineFile, BaselineFolder, TunedValue, read_lines, unslug
 from ganno_bench.baselines.write import space_snapshot
-from ganno_bench.bench.plan import Change
 from ganno_bench.core.config import Config
 from ganno_bench.core.errors import UnknownNameError, UserError
 from ganno_bench.core.records import RunRecord
 from ganno_bench.core.studies import StudyRecord
 from ganno_bench.schedulers.registry import load_scheduler
 from ganno_bench.scoring.reference import REFERENCE, REFERENCE_STUDY, read_reference, reference_suites, reference_values
-from ganno_bench.workloads.suite import Suite, Variation, WorkloadSpec, find_suite, load_suite
+from ganno_bench.workloads.suite import Suite, WorkloadSpec, find_suite, load_suite
 
 __all__ = ["BaselineSuites", "check_files"]
 
@@ -110,9 +110,10 @@ def _check_entry(folder: BaselineFolder, file: Path, suites: BaselineSuites) -> 
         for key, value in sorted(own.items()):
             for fault in _check_value(value, suites):
                 yield f"{file}: {_name(key)}: {fault}"
-            for fault in _check_records(content, value, records.get(key, []), suites.load(suite).variation):
+            expected = _expected(content, value)
+            for fault in check_runs(expected, records.get(key, []), suites.load(suite).variation):
                 yield f"{records_file}: {_name(key)}: {fault}"
-            for fault in _check_study(content, value, studies.get(key, [])):
+            for fault in check_study(expected, studies.get(key, [])):
                 yield f"{studies_file}: {_name(key)}: {fault}"
 
 
@@ -154,61 +155,20 @@ def _check_value(value: TunedValue, suites: BaselineSuites) -> Iterator[str]:
             yield f"key {key!r}: the suite has {number}, not {getattr(value, key)}"
 
 
-def _check_records(
-    content: BaselineFile, value: TunedValue, records: Sequence[RunRecord], variation: Variation | None
-) -> Iterator[str]:
-    """Check the report, and what the suite varies of it."""
-    found: dict[Change | None, list[RunRecord]] = defaultdict(list)
-    for record in records:
-        found[Change.of_record(record)].append(record)
-    wanted: dict[Change | None, int] = {None: value.report_seeds}
-    if variation is not None:
-        wanted |= {Change(*setting): min(variation.seeds, value.report_seeds) for setting in variation.settings}
-    for change in dict.fromkeys([*wanted, *found]):
-        runs, n_seeds = found[change], wanted.get(change, 0)
-        name = "" if change is None else f"{change.factor} x {change.multiple:g}: "
-        if (seeds := [record.seed for record in runs]) != list(range(n_seeds)):
-            expected_seeds = f"of 0 to {n_seeds - 1}" if n_seeds else "any"
-            yield f"{name}there are records of the seeds {seeds}, not {expected_seeds}"
-        expected = {
-            "suite": value.suite,
-            "custom": False,
-            "dataset_fingerprint": value.dataset_fingerprint,
-            "scheduler": content.name,
-            "code_hash": content.code_hash,
-            "ruleset": content.ruleset,
-            "role": "report" if change is None else "varied",
-            "trial": value.winner,
-            "config": value.config if change is None else change.of_config(value.config),
-        }
-        for record in runs:
-            for key, right in expected.items():
-                if (there := getattr(record, key)) != right:
-                    yield f"{name}seed {record.seed}: key {key!r}: {there!r} is not {right!r}, as in the TOML file"
-
-
-def _check_study(content: BaselineFile, value: TunedValue, studies: Sequence[StudyRecord]) -> Iterator[str]:
-    if len(studies) != (1 if value.trials else 0):
-        yield f"there are {len(studies)} studies"
-        return
-    for study in studies:
-        expected = {
-            "suite": value.suite,
-            "dataset_fingerprint": value.dataset_fingerprint,
-            "scheduler": content.name,
-            "code_hash": content.code_hash,
-            "winner": value.winner,
-        }
-        for key, wanted in expected.items():
-            if (found := getattr(study, key)) != wanted:
-                yield f"key {key!r}: {found!r} is not {wanted!r}, as in the TOML file"
-        if len(study.trials) != value.trials:
-            yield f"there are {len(study.trials)} trials, not {value.trials}"
-        if counts := {len(trial.values) for trial in study.trials} - {value.tuning_seeds}:
-            yield f"a trial has {min(counts)} tuning seeds, not {value.tuning_seeds}"
-        winner = study.trials[study.winner]
-        if winner.config != value.config or winner.objective != value.val_loss:
-            yield f"the best trial has {winner.config} and {winner.objective}, not {value.config} and {value.val_loss}"
+def _expected(content: BaselineFile, value: TunedValue) -> Expected:
+    return Expected(
+        suite=value.suite,
+        dataset_fingerprint=value.dataset_fingerprint,
+        scheduler=content.name,
+        code_hash=content.code_hash,
+        ruleset=content.ruleset,
+        winner=value.winner,
+        config=value.config,
+        report_seeds=value.report_seeds,
+        trials=value.trials,
+        tuning_seeds=value.tuning_seeds,
+        val_loss=value.val_loss,
+    )
 
 
 def _check_reference(folder: BaselineFolder, suites: BaselineSuites) -> Iterator[str]:

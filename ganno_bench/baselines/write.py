@@ -28,7 +28,7 @@ from ganno_bench.core.errors import BaselineError
 from ganno_bench.core.files import read_file, replace_file
 from ganno_bench.core.records import RunRecord, compact_record
 from ganno_bench.core.resources import checkout
-from ganno_bench.core.studies import StudyRecord, TrialRecord
+from ganno_bench.core.studies import StudyRecord, study_of
 from ganno_bench.schedulers.registry import SchedulerEntry
 from ganno_bench.scoring.reference import (
     REFERENCE_STUDY,
@@ -133,7 +133,7 @@ class _Merge:
         self.file = folder.read_toml(self.toml) if self.toml.exists() else None
         self.runs = [compact_record(record) for record in done.records if record.role != "tuning"]
         self.reports = [record for record in self.runs if record.role == "report"]
-        self.study = _study_of(done)
+        self.study = study_of(done.records)
         self.value = _value_of(done, self.reports, self.study)
         self.is_reference = is_reference(self.reports[0])
 
@@ -234,28 +234,6 @@ class _Merge:
             search_space={optimizer: space_snapshot(self.entry, optimizer) for optimizer in optimizers},
             value=tuple(sorted(values, key=lambda value: (value.suite, *value.key))),
         )
-
-
-def _study_of(done: Finished) -> StudyRecord | None:
-    trials: dict[int, dict[int, RunRecord]] = {}
-    for record in done.records:
-        if record.role == "tuning":
-            trials.setdefault(record.trial, {})[record.seed] = record
-    if not trials:
-        return None
-    return StudyRecord(
-        suite=done.config.suite,
-        suite_hash=done.config.suite_hash,
-        workload=done.spec.id,
-        dataset_fingerprint=done.records[0].dataset_fingerprint,
-        scheduler=done.entry.name,
-        code_hash=done.entry.code_hash,
-        study=done.config.study,
-        trials=tuple(
-            TrialRecord(config=runs[0].config, values=tuple(runs[seed].objective for seed in sorted(runs)))
-            for _, runs in sorted(trials.items())
-        ),
-    )
 
 
 def _value_of(done: Finished, reports: Sequence[RunRecord], study: StudyRecord | None) -> TunedValue:

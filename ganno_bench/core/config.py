@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from ganno_bench.core.errors import ConfigError, did_you_mean
 
-__all__ = ["Config", "Name", "Positive", "content_hash", "parse_config", "read_toml"]
+__all__ = ["Config", "Name", "Positive", "content_hash", "describe_error", "parse_config", "read_toml"]
 
 C = TypeVar("C", bound="Config")
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
@@ -57,15 +58,18 @@ def parse_config(model: type[C], data: dict[str, Any], source: str) -> C:
     except ValidationError as error:
         # A misspelt key is unknown and leaves another one missing; the former says more.
         first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
-        loc = first["loc"]
-        key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".")
-        if first["type"] == "extra_forbidden":
-            message = f"unknown key {key!r}{did_you_mean(str(loc[-1]), _fields_at(model, loc[:-1]))}"
-        elif first["type"] == "missing":
-            message = f"key {key!r} is missing"
-        else:
-            message = f"key {key!r}: {first['msg']} (value: {first['input']!r})"
-        raise ConfigError(f"{source}: {message}") from None
+        raise ConfigError(f"{source}: {describe_error(model, first)}") from None
+
+
+def describe_error(model: type[BaseModel], found: ErrorDetails) -> str:
+    """Return what is wrong with a key of a `model`: key, value and the nearest valid name."""
+    loc = found["loc"]
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".")
+    if found["type"] == "extra_forbidden":
+        return f"unknown key {key!r}{did_you_mean(str(loc[-1]), _fields_at(model, loc[:-1]))}"
+    if found["type"] == "missing":
+        return f"key {key!r} is missing"
+    return f"key {key!r}: {found['msg']} (value: {found['input']!r})"
 
 
 def content_hash(data: Any) -> str:

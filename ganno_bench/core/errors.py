@@ -14,6 +14,7 @@ __all__ = [
     "PluginError",
     "RecordError",
     "ResumeError",
+    "SubmissionError",
     "UnknownNameError",
     "UserError",
     "did_you_mean",
@@ -51,6 +52,10 @@ class RecordError(UserError):
 
 class BaselineError(UserError):
     """A result cannot be committed, or contradicts a committed one."""
+
+
+class SubmissionError(UserError):
+    """A result cannot be submitted, or what was submitted breaks a rule."""
 
 
 class ResumeError(UserError):

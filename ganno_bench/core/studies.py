@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from ganno_bench.core.config import Config
+from ganno_bench.core.records import RunRecord
 
-__all__ = ["StudyRecord", "TrialRecord", "dump_study"]
+__all__ = ["StudyRecord", "TrialRecord", "dump_study", "study_of"]
 
 
 class TrialRecord(Config):
@@ -45,6 +47,30 @@ class StudyRecord(Config):
     def winner(self) -> int:
         """Index of the best trial, the first one where several tie."""
         return min(range(len(self.trials)), key=lambda index: (self.trials[index].objective, index))
+
+
+def study_of(records: Iterable[RunRecord]) -> StudyRecord | None:
+    """Return the tuning study behind the records of one scheduler on one workload; None where nothing was tuned."""
+    trials: dict[int, dict[int, RunRecord]] = {}
+    for record in records:
+        if record.role == "tuning":
+            trials.setdefault(record.trial, {})[record.seed] = record
+    if not trials:
+        return None
+    some = next(iter(next(iter(trials.values())).values()))
+    return StudyRecord(
+        suite=some.suite,
+        suite_hash=some.suite_hash,
+        workload=some.workload,
+        dataset_fingerprint=some.dataset_fingerprint,
+        scheduler=some.scheduler,
+        code_hash=some.code_hash,
+        study=some.study,
+        trials=tuple(
+            TrialRecord(config=runs[0].config, values=tuple(runs[seed].objective for seed in sorted(runs)))
+            for _, runs in sorted(trials.items())
+        ),
+    )
 
 
 def dump_study(study: StudyRecord) -> str:

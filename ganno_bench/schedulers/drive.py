@@ -17,7 +17,7 @@ from ganno_bench.training.open_optimizer import MakeOptimizer
 from ganno_bench.training.population import Engine, Population
 from ganno_bench.training.signals import Controls, RunInfo, Signals
 
-__all__ = ["Contestant", "Trajectory", "drive"]
+__all__ = ["Contestant", "Trajectory", "drive", "spread"]
 
 _TRACE_ROWS = 32
 
@@ -96,8 +96,8 @@ def drive(
         _Group(contestant, slice(index * n_seeds, (index + 1) * n_seeds), run)
         for index, contestant in enumerate(contestants)
     ]
-    points = _spread(total, engine.workload.spec.n_evaluations)
-    trace_updates = tuple(update - 1 for update in _spread(total, _TRACE_ROWS))
+    points = spread(total, engine.workload.spec.n_evaluations)
+    trace_updates = tuple(update - 1 for update in spread(total, _TRACE_ROWS))
     if trace_updates[0] != 0:
         trace_updates = (0, *trace_updates)
     trace: list[Tensor] = []
@@ -227,6 +227,6 @@ def _merge(parts: Sequence[Controls]) -> Controls:
     return Controls(torch.cat([part.lr for part in parts], dim=1), joined("weight_decay"), joined("momentum"))
 
 
-def _spread(total: int, n: int) -> tuple[int, ...]:
+def spread(total: int, n: int) -> tuple[int, ...]:
     """Return at most n evenly spaced numbers from 1 to `total`, the last of which is `total`."""
     return tuple(sorted({max(1, round(total * (index + 1) / n)) for index in range(n)}))

@@ -16,6 +16,8 @@ HEAVY = ("torch", "optuna", "torchrl", "tensordict", "pandas", "matplotlib", "da
         [],
         ["--help"],
         ["--version"],
+        ["leaderboard", "--help"],
+        ["leaderboard", "submit", "--help"],
         *([command, "--help"] for command in ("run", "tune", "verify", "table", "plot", "check", "list", "show")),
     ],
     ids=" ".join,

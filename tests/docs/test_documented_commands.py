@@ -34,12 +34,14 @@ PAGES = (
     "docs/reading.md",
     "docs/reproducing.md",
     "docs/training-a-policy.md",
+    "docs/submitting.md",
     "policies/README.md",
     "benchmarks/README.md",
 )
 SLOW = (
     "ganno-bench run quickstart --scheduler ./examples",
     "ganno-bench run graph",
+    "ganno-bench leaderboard submit",
     "python benchmarks/",
     "ganno-bench train",
     "ganno-bench tune",
@@ -109,6 +111,20 @@ def test_the_quickstart_and_a_plugin_in_its_table(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     for entry in ("constant", "step", "cosine", "linear", "wsd", "inverse-sqrt"):
         assert re.search(rf"^\s*\d+=?\s+{entry}\s", done.stdout, re.MULTILINE), f"{entry} is not ranked"
+
+
+@pytest.mark.slow
+def test_a_result_is_submitted_and_challenged(tmp_path: Path) -> None:
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    steps = [c for page, block in blocks("bash") if page == "docs/submitting.md" for c in block.splitlines()]
+    assert [shlex.split(step)[1:3] for step in steps] == [
+        ["run", "graph"], ["leaderboard", "submit"], ["leaderboard", "validate"], ["leaderboard", "challenge"]
+    ]  # fmt: skip
+    for step in steps:
+        done = run(shlex.split(step), tmp_path)
+        assert done.returncode == 0, done.stderr
+    done = run(["ganno-bench", "leaderboard", "validate", "leaderboard"], tmp_path)
+    assert done.stdout.splitlines()[-1] == "1 valid submissions, 1 valid challenges, 0 faults", done.stdout
 
 
 @pytest.mark.slow

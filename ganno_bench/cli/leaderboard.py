@@ -1,0 +1,104 @@
+"""`ganno-bench leaderboard`: submissions and challenges, written and checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="Submit results to the leaderboard, challenge them, check what was submitted.", no_args_is_help=True
+)
+
+
+@app.callback()
+def _options() -> None:
+    pass
+
+
+@app.command("submit")
+def submit(
+    run_dirs: Annotated[
+        list[Path],
+        typer.Argument(help="Run directory; several ones are independent tuning studies.", metavar="RUN_DIR"),
+    ],
+    name: Annotated[str, typer.Option(help="Name on the leaderboard: lower-case letters, digits, dots, hyphens.")],
+    description: Annotated[str, typer.Option(help="One line.")],
+    author: Annotated[str, typer.Option(help="Who submits it.")] = "",
+    url: Annotated[str, typer.Option(help="Where code or a paper lies.")] = "",
+    scheduler: Annotated[
+        str | None, typer.Option(help="Which scheduler, where the run has several.", metavar="ENTRY")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the submissions.", metavar="DIR")] = Path(
+        "leaderboard/submissions"
+    ),
+) -> None:
+    """Write a run of a suite as a submission: a folder for a pull request. Nothing is sent anywhere."""
+    from ganno_bench.leaderboard.submit import submit as write
+
+    written = write(run_dirs, out, name=name, description=description, author=author, url=url, scheduler=scheduler)
+    typer.echo(f"{written.path}: {', '.join(written.files)}")
+    typer.echo(written.verdict.summary)
+    typer.echo("Next, in a checkout of the project, on a branch of your own:")
+    typer.echo(f"  git add {written.path}")
+    typer.echo(f"  git commit -m 'Submission: {written.path.name} on {written.path.parent.name}'")
+    typer.echo("and open a pull request with it.")
+
+
+@app.command("challenge")
+def challenge(
+    suite: Annotated[str, typer.Argument(help="Name of the suite.", metavar="SUITE")],
+    entry: Annotated[str, typer.Argument(help="Name of a submission, or of a baseline.", metavar="ENTRY")],
+    name: Annotated[str, typer.Option(help="Name of the challenge: lower-case letters, digits, dots, hyphens.")],
+    claim: Annotated[str, typer.Option(help="What the entry claims. One line.")],
+    by: Annotated[str, typer.Option(help="Who says that it does not hold.")],
+    summary: Annotated[str, typer.Option(help="Why it does not hold.")],
+    command: Annotated[str, typer.Option(help="Command that shows it.")],
+    url: Annotated[str, typer.Option(help="Where more is said.")] = "",
+    records: Annotated[
+        Path | None, typer.Option(help="Run directory whose report runs show it.", metavar="RUN_DIR")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the leaderboard.", metavar="DIR")] = Path("leaderboard"),
+) -> None:
+    """Challenge an entry's result: a file for a pull request, which the leaderboard shows beside the entry."""
+    from ganno_bench.leaderboard.challenging import challenge as write
+
+    files = write(
+        suite, entry, out, name=name, claim=claim, by=by, summary=summary, command=command, url=url, run_dir=records
+    )
+    for file in files:
+        typer.echo(file)
+    typer.echo("Next, in a checkout of the project: add it to a branch of your own and open a pull request.")
+
+
+@app.command("validate")
+def validate(
+    path: Annotated[
+        Path | None,
+        typer.Argument(help="Folder of a leaderboard, or of one submission. Default: the project's.", metavar="PATH"),
+    ] = None,
+    replay: Annotated[
+        bool,
+        typer.Option(
+            "--replay/--no-replay", help="Ask the sampler for the trials again, where it is the same version."
+        ),
+    ] = True,
+) -> None:
+    """Check submissions and challenges: their form, the suite's budget and seeds, whether results are possible."""
+    from ganno_bench.leaderboard.validate import check_leaderboard
+
+    checked = check_leaderboard(path, replay=replay)
+    for verdict in checked.verdicts:
+        for fault in verdict.faults:
+            typer.echo(fault)
+        if not verdict.n_faults:
+            typer.echo(f"{verdict.name}: ok; {verdict.summary}")
+    typer.echo(
+        f"{len(checked.submissions)} valid submissions, {len(checked.challenges)} valid challenges, "
+        f"{checked.n_faults} faults"
+    )
+    if checked.n_faults:
+        raise typer.Exit(2)

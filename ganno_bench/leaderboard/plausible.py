@@ -1,0 +1,132 @@
+"""What no honest record has: impossible values, and values that contradict the workload or one another."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from datetime import datetime
+
+from ganno_bench.bench.plan import Change
+from ganno_bench.core.records import RunRecord, compact_record, significant
+from ganno_bench.leaderboard.known import KnownSuite
+from ganno_bench.schedulers.drive import spread
+from ganno_bench.workloads.suite import WorkloadSpec
+
+__all__ = ["record_faults"]
+
+_MAX_CHANCE = 20.0
+"""Nats: half a billion classes or tokens."""
+
+
+def record_faults(record: RunRecord, known: KnownSuite) -> Iterator[str]:
+    """Yield what is impossible about a report run, or a varied one, of a suite: `key 'x': what (value: ...)`."""
+    r, suite = record, known.suite
+    if (r.suite, r.suite_hash) != (suite.name, suite.hash):
+        yield f"key 'suite_hash': is not {suite.name}@{suite.hash} (value: {f'{r.suite}@{r.suite_hash}'!r})"
+        return
+    spec = next((spec for spec in suite.workload if spec.id == r.workload), None)
+    if spec is None:
+        yield f"key 'workload': is none of suite {suite.name!r} (value: {r.workload!r})"
+        return
+    if spec.id not in known.workloads:
+        yield f"key 'workload': has data that differ from place to place, leave it out (value: {r.workload!r})"
+        return
+    if r.role == "tuning":
+        yield "key 'role': tuning runs are not submitted, their studies are (value: 'tuning')"
+        return
+    if (task := suite.dataset[spec.dataset].task) != r.task:
+        yield f"key 'task': is not {task!r} (value: {r.task!r})"
+    yield from _chance(r, known)
+    change = Change.of_record(r)
+    if change is not None:
+        if suite.variation is None or (change.factor, change.multiple) not in suite.variation.settings:
+            yield f"key 'multiple': the suite does not vary {change.factor} so (value: {change.multiple!r})"
+            return
+        spec = spec.varied(change.factor, change.multiple)
+    yield from _outcome(r, spec)
+    yield from _cost(r, spec)
+    if compact_record(r) != r:
+        yield "is not compact: it has more learning rates than a sketch's, a host, or more than six digits in its curve"
+    yield from _sketch(r, spec)
+    yield from _provenance(r)
+
+
+def _chance(r: RunRecord, known: KnownSuite) -> Iterator[str]:
+    """Check what diverged runs are scored at: too low a chance would make any run a good one."""
+    example = known.examples.get(r.workload)
+    if example is not None and not math.isclose(r.chance_loss, example.chance_loss, rel_tol=1e-6):
+        yield f"key 'chance_loss': is {example.chance_loss!r} for this workload (value: {r.chance_loss!r})"
+    elif not 0 < r.chance_loss <= _MAX_CHANCE:
+        yield f"key 'chance_loss': is outside of (0, {_MAX_CHANCE:g}] (value: {r.chance_loss!r})"
+    elif r.task != "language-modelling" and not _is_whole(math.exp(r.chance_loss)):
+        yield f"key 'chance_loss': is not ln(classes) (value: {r.chance_loss!r})"
+
+
+def _outcome(r: RunRecord, spec: WorkloadSpec) -> Iterator[str]:
+    metrics = r.metrics.model_dump()
+    for name, value in metrics.items():
+        if value is None:
+            if r.status == "completed":
+                yield f"key 'metrics.{name}': is null, but the run completed"
+        elif name.endswith("_error"):
+            if not 0 <= value <= 1:
+                yield f"key 'metrics.{name}': is outside of [0, 1] (value: {value!r})"
+        elif value < 0:
+            yield f"key 'metrics.{name}': is negative (value: {value!r})"
+    if r.status == "diverged":
+        for name in ("test_loss", "test_error", "val_error", "train_loss"):
+            if metrics[name] is not None:
+                yield f"key 'metrics.{name}': has a value, but the run diverged (value: {metrics[name]!r})"
+    if (r.diverged_at is None) != (r.status == "completed"):
+        yield f"key 'diverged_at': does not go with status {r.status!r} (value: {r.diverged_at!r})"
+    elif r.diverged_at is not None and not 0 <= r.diverged_at <= spec.n_updates:
+        yield f"key 'diverged_at': is outside of [0, {spec.n_updates}] (value: {r.diverged_at!r})"
+    yield from _curve(r, spec)
+
+
+def _curve(r: RunRecord, spec: WorkloadSpec) -> Iterator[str]:
+    points = spread(spec.n_updates, spec.n_evaluations)
+    if r.curve.updates != points:
+        yield f"key 'curve.updates': is not {list(points)} (value: {list(r.curve.updates)})"
+        return
+    for name, end in (("train_loss", r.metrics.train_loss), ("val_loss", r.metrics.val_loss)):
+        curve: tuple[float | None, ...] = getattr(r.curve, name)
+        if len(curve) != len(points):
+            yield f"key 'curve.{name}': has {len(curve)} points, not {len(points)}"
+        elif any(value is not None and value < 0 for value in curve):
+            yield f"key 'curve.{name}': has a negative loss (value: {min(v for v in curve if v is not None)!r})"
+        elif r.status == "completed" and end is not None and curve[-1] != significant(end):
+            yield f"key 'curve.{name}': does not end at {significant(end)!r}, as the run did (value: {curve[-1]!r})"
+
+
+def _sketch(r: RunRecord, spec: WorkloadSpec) -> Iterator[str]:
+    updates, layers, rates = r.lr_trace.updates, r.lr_trace.layers, r.lr_trace.lr
+    if [len(row) for row in rates] != [len(layers)] * len(updates):
+        yield f"key 'lr_trace.lr': is not {len(updates)} updates by {len(layers)} layers"
+    if sorted(set(updates)) != list(updates) or not all(0 <= update < spec.n_updates for update in updates):
+        yield f"key 'lr_trace.updates': does not go up within [0, {spec.n_updates}) (value: {list(updates)})"
+    if any(rate < 0 for row in rates for rate in row):
+        yield "key 'lr_trace.lr': has a negative learning rate"
+
+
+def _cost(r: RunRecord, spec: WorkloadSpec) -> Iterator[str]:
+    if r.cost.updates != spec.n_updates:
+        yield f"key 'cost.updates': is not {spec.n_updates}, as for everyone (value: {r.cost.updates!r})"
+    if r.cost.wall_seconds < 0:
+        yield f"key 'cost.wall_seconds': is negative (value: {r.cost.wall_seconds!r})"
+    if r.cost.tuning_updates < 0:
+        yield f"key 'cost.tuning_updates': is negative (value: {r.cost.tuning_updates!r})"
+
+
+def _provenance(r: RunRecord) -> Iterator[str]:
+    try:
+        if datetime.fromisoformat(r.provenance.timestamp).tzinfo is None:
+            raise ValueError
+    except ValueError:
+        yield f"key 'provenance.timestamp': is no time with a zone, ISO 8601 (value: {r.provenance.timestamp!r})"
+    if r.provenance.threads < 1:
+        yield f"key 'provenance.threads': is less than 1 (value: {r.provenance.threads!r})"
+
+
+def _is_whole(value: float) -> bool:
+    return round(value) >= 2 and math.isclose(value, round(value), rel_tol=1e-9)
