@@ -21,6 +21,7 @@ from ganno_bench.scoring.results import Ruleset, Standings
 __all__ = [
     "Profile",
     "draw_budget",
+    "draw_layers",
     "draw_learning_rates",
     "draw_losses",
     "draw_profile",
@@ -31,6 +32,9 @@ __all__ = [
 Looks = Mapping[tuple[str, str], Look]
 """(ruleset, entry) -> how it is drawn."""
 
+_HEAT_COLUMNS = 48
+_MOST_LAYERS = 9
+_LONGEST_LAYER = 10
 _LOWEST_SCORE = -60
 """Budget curves come in from below it; a trial or two at chance would hide where they end."""
 
@@ -80,6 +84,34 @@ def draw_learning_rates(axes: Axes, traces: Mapping[tuple[str, str], LrTrace], l
     if highest > 0:
         axes.set_ylim(max(axes.dataLim.minposy, highest * 1e-4) / 1.5, highest * 1.5)
         log_ticks(axes.yaxis)
+    axes.set_xlabel("updates")
+
+
+def draw_layers(axes: Axes, trace: LrTrace) -> None:
+    """Draw the learning rates of one run as a heat map, a row per layer, input layer above.
+
+    Colours are logarithmic, from a thousandth of the highest learning rate at least, dark, to the highest, bright.
+    """
+    lr = np.array(trace.lr, dtype=np.float64)
+    high = float(lr.max())
+    low = max(float(lr[lr > 0].min(initial=high)), high * 1e-3)
+    grid = np.linspace(0, trace.updates[-1], _HEAT_COLUMNS)
+    at = np.searchsorted(trace.updates, grid, side="right") - 1  # what an update used holds until the next one known
+    n_layers = lr.shape[1]
+    axes.imshow(
+        np.log10(np.clip(lr[at], low, high)).T,
+        aspect="auto",
+        interpolation="none",
+        cmap="viridis",
+        vmin=np.log10(low),
+        vmax=np.log10(high) if high > low else np.log10(low) + 1,
+        extent=(0, trace.updates[-1], n_layers - 0.5, -0.5),
+    )
+    shown = range(n_layers) if n_layers <= _MOST_LAYERS else sorted({0, n_layers // 3, 2 * n_layers // 3, n_layers - 1})
+    axes.yaxis.set_major_locator(FixedLocator(list(shown)))
+    axes.set_yticklabels([trace.layers[index][:_LONGEST_LAYER] for index in shown])
+    axes.grid(visible=False)
+    axes.set_title(f"learning rate, {low:.2g} to {high:.2g}", loc="left")
     axes.set_xlabel("updates")
 
 

@@ -1,55 +1,30 @@
-"""Drawings for pages: one matplotlib panel as a small SVG whose colours are those of the page's theme.
-
-Matplotlib writes style attributes, which a strict content security policy forbids, fixed colours, and a lot of structure
-that nobody needs. What is left of it here: paths, texts and images, coordinates to a tenth of a point, and classes in
-the place of colours.
-"""
+"""Drawings for pages: one matplotlib panel each, with a text for those who do not see it, and a hash of its data."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import json
-import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
-from xml.etree import ElementTree
 
 import matplotlib as mpl
 import numpy as np
 from markupsafe import Markup, escape
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from pydantic import BaseModel
 
 from ganno_bench.leaderboard.style import RC
+from ganno_bench.leaderboard.text import visible
+from ganno_bench.leaderboard.themed_svg import themed_svg
 
-__all__ = ["CLASSES", "Drawing", "digest", "strip_drawings", "to_svg"]
-
-CLASSES = {
-    "#000000": "ink",
-    "#ffffff": "paper",
-    "#e4e4e4": "grid",
-    "#b8b8b8": "rest",
-    "#b0b0b0": "rest",
-    "#606060": "mute",
-    "#0072b2": "c1",
-    "#d55e00": "c2",
-    "#009e73": "c3",
-    "#cc79a7": "c4",
-    "#56b4e9": "c5",
-    "#e69f00": "c6",
-}
-"""Colour in a plot -> class in a page, `s-` before it for lines and `f-` for areas."""
+__all__ = ["Drawing", "digest", "strip_drawings"]
 
 _BEGIN, _END = "<!--drawing-->", "<!--/drawing-->"
 _INNER = re.compile(f"{_BEGIN}.*?{_END}", re.DOTALL)
-_LARGEST_MARKER = 10  # points
-_NUMBER = re.compile(r"-?\d+\.?\d*(?:e-?\d+)?")
-_SVG, _XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
 _RC = RC | {
     "axes.edgecolor": "#b8b8b8",
     "axes.linewidth": 0.8,
@@ -58,6 +33,7 @@ _RC = RC | {
     "axes.labelcolor": "#606060",
     "axes.labelsize": 9,
     "figure.facecolor": "none",
+    "image.composite_image": False,
     "axes.facecolor": "none",
     "path.simplify": True,
     "path.simplify_threshold": 0.3,
@@ -101,10 +77,11 @@ class Drawing:
         """Return an `svg` element that says what it was made from; `drawn=False` leaves it without a drawing."""
         width, height = self.size
         name, made_from = escape(self.name), digest(self.made_from, self.size, self.margins)
+        inner = self._inner() if drawn else ""
         return Markup(
             f'<svg class="plot" viewBox="0 0 {width} {height}" role="img" aria-labelledby="{name}-t {name}-d" '
-            f'data-made-from="{made_from}"><title id="{name}-t">{escape(self.title)}</title>'
-            f'<desc id="{name}-d">{escape(self.description)}</desc>{_BEGIN}{self._inner() if drawn else ""}{_END}</svg>'
+            f'data-made-from="{made_from}"><title id="{name}-t">{escape(visible(self.title))}</title>'
+            f'<desc id="{name}-d">{escape(visible(self.description))}</desc>{_BEGIN}{inner}{_END}</svg>'
         )
 
     def _inner(self) -> str:
@@ -116,7 +93,7 @@ class Drawing:
             self.draw(figure.add_axes(extent))
             out = io.StringIO()
             figure.savefig(out, format="svg", metadata={"Date": None}, transparent=True)
-        return to_svg(out.getvalue(), self.name, self.tips or {})
+        return themed_svg(out.getvalue(), self.name, self.tips or {})
 
 
 def strip_drawings(page: str) -> str:
@@ -125,7 +102,7 @@ def strip_drawings(page: str) -> str:
 
 
 def digest(*values: Any) -> str:
-    """Return a hash of values with six significant digits, which are the same on all machines; 12 hexadecimal digits."""
+    """Return a hash of values, numbers with the six digits that all machines agree on: 12 hexadecimal digits."""
     text = json.dumps(_plain(values), separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -146,165 +123,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Sequence):
         return [_plain(item) for item in value]
     raise TypeError(f"a drawing cannot be made from a {type(value).__name__}")
-
-
-def to_svg(text: str, name: str, tips: Mapping[str, str]) -> str:
-    """Return the elements of a matplotlib SVG without their structure, themed by classes.
-
-    Args:
-        text: What matplotlib wrote, with `svg.fonttype` none.
-        name: Comes before the ids of what is referred to.
-        tips: See `Drawing.tips`.
-    """
-    root = ElementTree.fromstring(text)
-    clips: dict[str, tuple[float, ...]] = {}
-    shapes: dict[str, str] = {}
-    for element in root.iter():
-        if element.tag == f"{_SVG}clipPath":
-            rectangle = element.find(f"{_SVG}rect")
-            if rectangle is not None:
-                x, y, width, height = (float(rectangle.attrib[key]) for key in ("x", "y", "width", "height"))
-                clips[element.attrib["id"]] = (x, y, x + width, y + height)
-        elif element.tag == f"{_SVG}path" and "id" in element.attrib:
-            shapes[element.attrib["id"]] = element.attrib.get("d", "")
-    boxes = {id_: _Box(f"{name}-c{index}", *box) for index, (id_, box) in enumerate(clips.items())}
-    body = "".join(_elements(root, boxes, shapes, tips))
-    defs = "".join(box.definition for box in boxes.values() if f"#{box.name})" in body)
-    return (f"<defs>{defs}</defs>" if defs else "") + body
-
-
-@dataclass(frozen=True)
-class _Box:
-    """What a path is cut off at."""
-
-    name: str
-    left: float
-    top: float
-    right: float
-    bottom: float
-
-    @property
-    def definition(self) -> str:
-        sides = f'x="{self.left}" y="{self.top}" width="{self.right - self.left}" height="{self.bottom - self.top}"'
-        return f'<clipPath id="{self.name}"><rect {_round(sides)}/></clipPath>'
-
-    def cuts(self, path: str) -> bool:
-        """Return whether some of a path in absolute coordinates lies outside."""
-        numbers = [float(number) for number in _NUMBER.findall(path)]
-        inside_x = all(self.left - 0.5 <= x <= self.right + 0.5 for x in numbers[::2])
-        return not (inside_x and all(self.top - 0.5 <= y <= self.bottom + 0.5 for y in numbers[1::2]))
-
-
-def _elements(
-    parent: ElementTree.Element, clips: Mapping[str, _Box], shapes: Mapping[str, str], tips: Mapping[str, str]
-) -> Iterator[str]:
-    for element in parent:
-        tag = element.tag.removeprefix(_SVG)
-        if tag == "g":
-            inner = "".join(_elements(element, clips, shapes, tips))
-            tip = tips.get(element.attrib.get("id", ""))
-            if inner and element.attrib.get("transform"):  # of a text of several lines
-                inner = f'<g transform="{_round(element.attrib["transform"])}">{inner}</g>'
-            yield inner if tip is None or not inner else f"<g><title>{escape(tip)}</title>{inner}</g>"
-        elif tag == "path":
-            if "d" in element.attrib and (look := _look(element, clips)):
-                yield f'<path d="{_path(element.attrib["d"])}"{look}/>'
-        elif tag == "use":
-            yield _used(element, shapes[element.attrib[f"{_XLINK}href"].removeprefix("#")], clips)
-        elif tag == "image":
-            yield _image(element)
-        elif tag == "text":
-            yield _text(element)
-
-
-def _used(element: ElementTree.Element, shape: str, clips: Mapping[str, _Box]) -> str:
-    """Return a shape that is defined elsewhere and moved: an area, or a marker, of which plots have round ones only."""
-    x, y = float(element.attrib["x"]), float(element.attrib["y"])
-    numbers = [float(number) for number in _NUMBER.findall(shape)]
-    radius = max(map(abs, numbers), default=0.0)
-    if not radius:  # a tick of length 0
-        return ""
-    if radius < _LARGEST_MARKER:
-        look = _look(element, clips)
-        return f'<circle cx="{_round(str(x))}" cy="{_round(str(y))}" r="{_round(str(radius))}"{look}/>' if look else ""
-    moved = iter([number + (y if index % 2 else x) for index, number in enumerate(numbers)])
-    element.attrib["d"] = _NUMBER.sub(lambda _: str(next(moved)), shape)
-    look = _look(element, clips)
-    return f'<path d="{_path(element.attrib["d"])}"{look}/>' if look else ""
-
-
-def _style(element: ElementTree.Element) -> dict[str, str]:
-    pairs = (part.partition(":") for part in element.attrib.get("style", "").split(";") if part.strip())
-    return {key.strip(): value.strip() for key, _, value in pairs}
-
-
-def _look(element: ElementTree.Element, clips: Mapping[str, _Box]) -> str:
-    """Return the attributes of a path; empty for one that cannot be seen."""
-    style = _style(element)
-    fill, stroke = style.get("fill", "#000000"), style.get("stroke", "none")
-    if fill == stroke == "none" or float(style.get("opacity", "1")) == 0:
-        return ""
-    classes = ["n"] if fill == "none" else [f"f-{_class(fill)}"]
-    attributes = {}
-    if stroke != "none":
-        classes.append(f"s-{_class(stroke)}")
-        width = float(style.get("stroke-width", "1"))
-        if width != 1:
-            attributes["stroke-width"] = f"{width:g}"
-        if "stroke-dasharray" in style:
-            attributes["stroke-dasharray"] = style["stroke-dasharray"].replace(",", " ")
-    for key in ("opacity", "fill-opacity", "stroke-opacity"):
-        if float(style.get(key, "1")) != 1:
-            attributes[key] = style[key]
-    clip = re.fullmatch(r"url\(#(.+)\)", element.attrib.get("clip-path", ""))
-    if clip and clips[clip[1]].cuts(element.attrib.get("d", "")):
-        attributes["clip-path"] = f"url(#{clips[clip[1]].name})"
-    return f' class="{" ".join(classes)}"' + "".join(f' {key}="{value}"' for key, value in attributes.items())
-
-
-def _class(colour: str) -> str:
-    colour = to_hex(colour)
-    if colour not in CLASSES:
-        raise ValueError(f"colour {colour} has no class in the pages' themes; known: {', '.join(CLASSES)}")
-    return CLASSES[colour]
-
-
-def _text(element: ElementTree.Element) -> str:
-    style = _style(element)
-    attributes = {key: _round(element.attrib[key]) for key in ("x", "y") if key in element.attrib}
-    turn = re.search(r"rotate\((\S+)", element.attrib.get("transform", ""))
-    if turn and float(turn[1]):
-        attributes["transform"] = _round(element.attrib["transform"])
-    anchor = style.get("text-anchor", "start")
-    if anchor != "start":
-        attributes["text-anchor"] = anchor
-    size = re.search(r"(\d+(?:\.\d+)?)px", style.get("font", "") + style.get("font-size", ""))
-    if size and float(size[1]) != 9:
-        attributes["font-size"] = size[1]
-    colour = _class(style["fill"]) if "fill" in style else "ink"
-    written = "".join(f' {key}="{value}"' for key, value in attributes.items())
-    return f'<text class="f-{colour}"{written}>{escape("".join(element.itertext()))}</text>'
-
-
-def _image(element: ElementTree.Element) -> str:
-    kept = {key: element.attrib[key] for key in ("x", "y", "width", "height", "transform") if key in element.attrib}
-    written = "".join(f' {key}="{_round(value)}"' for key, value in kept.items())
-    href = element.attrib[f"{_XLINK}href"].replace("\n", "")
-    return f'<image{written} preserveAspectRatio="none" href="{href}"/>'
-
-
-def _path(d: str) -> str:
-    """Return a path's description in absolute coordinates, without spaces that are not needed."""
-    parts = re.findall(r"([A-Za-z])([^A-Za-z]*)", re.sub(r"(\d)e(-?\d)", r"\1e\2", d))
-    short = "".join(command + _round(" ".join(numbers.split())) for command, numbers in parts)
-    return re.sub(r" (?=-)|(?<=[A-Za-z]) ", "", short).removesuffix(" ")
-
-
-def _round(text: str) -> str:
-    """Return a text whose numbers are rounded to a tenth."""
-
-    def rounded(match: re.Match[str]) -> str:
-        value = float(match[0])
-        return match[0] if not math.isfinite(value) else f"{round(value, 1) + 0.0:g}"
-
-    return _NUMBER.sub(rounded, text)
