@@ -201,7 +201,7 @@ def workload_page(board: Board, workload: str) -> dict[str, Any]:
     return {
         "board": board,
         "spec": spec,
-        "network": _network(spec).capitalize(),
+        "network": _network(spec),
         "reference": board.standings.reference[workload],
         "chance": runs[0].chance_loss,
         "looks": list(board.looks.values()),
@@ -329,7 +329,7 @@ def _network(spec: WorkloadSpec) -> str:
     model = dict(spec.model)
     family, depth = str(model.pop("family")), model.pop("depth", None)
     details = [f"{key.replace('_', ' ')} {value}" for key, value in model.items()]
-    return ", ".join([family if depth is None else f"{family} of depth {depth}", *details])
+    return ", ".join([family, *([] if depth is None else [f"depth {depth}"]), *details])
 
 
 def _mean_of(workloads: Sequence[str]) -> str:
