@@ -38,16 +38,15 @@ def build(
     """Write README.md, tables and site of the leaderboard from committed records, and from nothing else."""
     from ganno_bench.baselines.files import BaselineFolder
     from ganno_bench.core.resources import checkout
-    from ganno_bench.leaderboard.build import committed_entries, stale_files, write_leaderboard
+    from ganno_bench.leaderboard.build import committed_boards, stale_files, write_leaderboard
 
     root = folder or (checkout() or Path()) / "leaderboard"
-    where = BaselineFolder(baselines)
-    entries = committed_entries(where)
+    boards, pending = committed_boards(BaselineFolder(baselines))
     if not check:
-        paths = write_leaderboard(root, entries, where)
+        paths = write_leaderboard(root, boards, pending)
         typer.echo(f"{root}: {len(paths)} files, {sum(path.stat().st_size for path in paths) / 1e6:.1f} MB")
         return
-    stale = stale_files(root, entries, where, redraw=not quick)
+    stale = stale_files(root, boards, pending, redraw=not quick)
     for line in stale:
         typer.echo(f"stale    {line}")
     typer.echo(

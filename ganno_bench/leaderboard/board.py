@@ -14,12 +14,12 @@ from ganno_bench.scoring.budget import budget_scores
 from ganno_bench.scoring.comparison import Baselines, Comparison, committed_alone, complete_workloads
 from ganno_bench.scoring.metrics import FloatArray
 from ganno_bench.scoring.pairwise import Duel, duels
-from ganno_bench.scoring.reference import read_reference
+from ganno_bench.scoring.reference import ReferenceValues, read_reference
 from ganno_bench.scoring.results import Row, Ruleset, Standings
 from ganno_bench.scoring.robustness import Robustness, robustness
 from ganno_bench.workloads.suite import Suite, load_suite
 
-__all__ = ["Board", "build_boards"]
+__all__ = ["Board", "build_boards", "make_board"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +108,9 @@ def build_boards(entries: Iterable[Entry], folder: BaselineFolder) -> tuple[list
     boards, pending = [], []
     for name, own in by_suite(entries).items():
         suite = load_suite(name)
-        board = _board(suite, own, folder)
+        file = folder.reference
+        reference_file = file.relative_to(folder.path.parent).as_posix()
+        board = make_board(suite, own, read_reference(suite.hash, file), reference_file)
         if board is None:
             pending.append(name)
         else:
@@ -116,8 +118,20 @@ def build_boards(entries: Iterable[Entry], folder: BaselineFolder) -> tuple[list
     return boards, pending
 
 
-def _board(suite: Suite, entries: Sequence[Entry], folder: BaselineFolder) -> Board | None:
-    reference = read_reference(suite.hash, folder.reference)
+def make_board(
+    suite: Suite, entries: Sequence[Entry], reference: Mapping[str, ReferenceValues], reference_file: str
+) -> Board | None:
+    """Score the entries of one suite; None where there is no workload that every baseline is through with.
+
+    Args:
+        suite: The suite; records of another version of it are ignored.
+        entries: Its entries.
+        reference: Workload -> what is committed of the reference.
+        reference_file: Where that is written.
+
+    Raises:
+        RecordError: The records cannot be compared.
+    """
 
     def baselines(some: Iterable[Entry]) -> Baselines:
         records = [run for entry in some for run in entry.records if run.suite_hash == suite.hash]
@@ -127,5 +141,4 @@ def _board(suite: Suite, entries: Sequence[Entry], folder: BaselineFolder) -> Bo
     if not complete:
         return None
     comparison = committed_alone(baselines(entries), complete)
-    reference_file = folder.reference.relative_to(folder.path.parent).as_posix()
     return Board(suite, {entry.key: entry for entry in entries}, comparison, comparison.standings(), reference_file)

@@ -24,7 +24,7 @@ from ganno_bench.baselines.files import BaselineFolder
 from ganno_bench.core.errors import RecordError
 from ganno_bench.leaderboard.board import Board, build_boards
 from ganno_bench.leaderboard.drawings import strip_drawings
-from ganno_bench.leaderboard.entries import Entry, baseline_entries
+from ganno_bench.leaderboard.entries import baseline_entries
 from ganno_bench.leaderboard.formats import to_csv, to_latex
 from ganno_bench.leaderboard.readme import leaderboard_readme
 from ganno_bench.leaderboard.robustness_formats import robustness_latex
@@ -32,7 +32,7 @@ from ganno_bench.leaderboard.robustness_tables import robustness_csv
 from ganno_bench.leaderboard.site import render_site
 from ganno_bench.leaderboard.text import page_name
 
-__all__ = ["committed_entries", "generate", "stale_files", "write_leaderboard"]
+__all__ = ["committed_boards", "generate", "stale_files", "write_leaderboard"]
 
 _DRAWN_WITH = "site/drawn-with.json"
 _LIBRARIES = ("matplotlib", "numpy", "pillow")
@@ -40,13 +40,13 @@ _GENERATED = ("tables", "site")
 """Folders in which nothing else may lie."""
 
 
-def committed_entries(folder: BaselineFolder) -> list[Entry]:
-    """Return all entries that are committed.
+def committed_boards(folder: BaselineFolder) -> tuple[list[Board], list[str]]:
+    """Return the suites with all entries that are committed; see `ganno_bench.leaderboard.board.build_boards`.
 
     Raises:
-        UserError: A file cannot be read.
+        UserError: A file cannot be read, or records cannot be compared.
     """
-    return baseline_entries(folder)
+    return build_boards(baseline_entries(folder), folder)
 
 
 def generate(boards: Sequence[Board], pending: Sequence[str] = (), *, drawn: bool = True) -> Iterator[tuple[str, str]]:
@@ -71,13 +71,9 @@ def generate(boards: Sequence[Board], pending: Sequence[str] = (), *, drawn: boo
         yield f"site/{path}", text
 
 
-def write_leaderboard(root: Path, entries: Sequence[Entry], folder: BaselineFolder) -> list[Path]:
-    """Write all files below `root`, remove what is not one of them, and return their paths.
-
-    Raises:
-        UserError: Records cannot be compared, or a file cannot be read.
-    """
-    files = dict(generate(*build_boards(entries, folder)))
+def write_leaderboard(root: Path, boards: Sequence[Board], pending: Sequence[str] = ()) -> list[Path]:
+    """Write all files below `root`, remove what else lies in their folders, and return their paths; see `generate`."""
+    files = dict(generate(boards, pending))
     files[_DRAWN_WITH] = json.dumps(_installed(), indent=2) + "\n"
     for name, text in files.items():
         path = root / name
@@ -89,21 +85,21 @@ def write_leaderboard(root: Path, entries: Sequence[Entry], folder: BaselineFold
     return [root / name for name in files]
 
 
-def stale_files(root: Path, entries: Sequence[Entry], folder: BaselineFolder, *, redraw: bool = True) -> list[str]:
+def stale_files(root: Path, boards: Sequence[Board], pending: Sequence[str] = (), *, redraw: bool = True) -> list[str]:
     """Return what is not as the records say: paths below `root`, each with what is wrong, sorted.
 
     Args:
         root: The leaderboard's folder.
-        entries: All entries.
-        folder: The baselines.
+        boards: The suites.
+        pending: Names of suites in which there is nothing to compare yet.
         redraw: Whether to draw everything again where the libraries are the recorded ones, which takes a minute.
 
     Raises:
-        UserError: Records cannot be compared, or a file cannot be read.
+        RecordError: A file cannot be read.
     """
     redraw = redraw and _recorded(root) == _installed()
     found, known = [], {_DRAWN_WITH}
-    for name, text in generate(*build_boards(entries, folder), drawn=redraw):
+    for name, text in generate(boards, pending, drawn=redraw):
         known.add(name)
         try:
             there = (root / name).read_text(encoding="utf-8")

@@ -26,8 +26,8 @@ from ganno_bench.leaderboard.panels import (
 from ganno_bench.leaderboard.picks import Choice, rank_label, suite_choices
 from ganno_bench.leaderboard.robustness_tables import robustness_footer, robustness_table
 from ganno_bench.leaderboard.style import Look
-from ganno_bench.leaderboard.tables import OPEN_OPTIMIZER, TextTable, claims, entry_label, footer, header, main_table
-from ganno_bench.leaderboard.text import href, page_name, visible
+from ganno_bench.leaderboard.tables import OPEN_OPTIMIZER, TextTable, claims, entry_label, footer, main_table
+from ganno_bench.leaderboard.text import href, minus, page_name, short
 from ganno_bench.scoring.reference import REFERENCE
 from ganno_bench.scoring.results import Cell, Row
 from ganno_bench.workloads.suite import WorkloadSpec
@@ -121,7 +121,7 @@ def suite_page(board: Board) -> dict[str, Any]:
         tables.append({"ruleset": ruleset, "title": main_table(standings, ruleset).title, "lines": lines})
     return {
         "board": board,
-        "claims": " ".join([*header(standings)[:2], *claims(standings)[1:]]),
+        "claims": " ".join(claims(standings)),
         "tables": tables,
         "scale": _scale(board),
         "notes": [line for line in footer(standings) if not line.startswith(OPEN_OPTIMIZER)],  # it is spelt out
@@ -142,7 +142,7 @@ def _robust_table(board: Board) -> Markup:
     if found is None:
         return Markup("")
     lines = Markup("").join(Markup("<li>{}</li>").format(line) for line in robustness_footer(found))
-    return plain_table(robustness_table(found)) + Markup('<ul class="notes">{}</ul>').format(lines)
+    return plain_table(robustness_table(found)) + Markup('<div class="notes"><ul>{}</ul></div>').format(lines)
 
 
 def plain_table(table: TextTable) -> Markup:
@@ -159,7 +159,12 @@ def plain_table(table: TextTable) -> Markup:
         return Markup("<tr>{}</tr>").format(Markup("").join(parts))
 
     head = cells([column.title for column in table.columns], None)
-    body = Markup("").join(cells([visible(cell) for cell in row], index) for index, row in enumerate(table.rows))
+    numeric = [column.numeric for column in table.columns]
+    rows = [
+        [minus(cell) if number else short(cell) for cell, number in zip(row, numeric, strict=True)]
+        for row in table.rows
+    ]
+    body = Markup("").join(cells(row, index) for index, row in enumerate(rows))
     return Markup(
         '<div class="scroll" tabindex="0" role="region" aria-label="{}"><table><thead>{}</thead><tbody>{}</tbody>'
         "</table></div>"

@@ -59,7 +59,7 @@ def _against_others(ranked: list[Row], best: Row) -> str:
     if len(ranked) == 1:
         return "The only entry."
     if not tied:
-        return f"Alone in front of {len(ranked) - 1} others."
+        return f"Alone in front of {len(ranked) - 1} other{'s' * (len(ranked) > 2)}."
     names = ", ".join(tied[:_MOST_NAMES])
     if len(tied) > _MOST_NAMES:
         names += f" and {len(tied) - _MOST_NAMES} more"

@@ -16,8 +16,8 @@ __all__ = ["leaderboard_readme"]
 _INTRODUCTION = """\
 # Leaderboard
 
-Generated from committed records by `ganno-bench leaderboard build`; never edited by hand. The same and more, with
-curves, depths, budgets and a page for each entry, is in the site: open [`site/index.html`](site/index.html) in a browser.
+Generated from committed records by `ganno-bench leaderboard build`; never edited by hand. The same and more is in the
+site, with curves, depths, budgets and a page for each entry: open [`site/index.html`](site/index.html) in a browser.
 [How it is built and read](../docs/leaderboard.md).
 
 ## What to use"""

@@ -21,7 +21,7 @@ from ganno_bench.leaderboard.pages import (
     workload_page,
     workload_path,
 )
-from ganno_bench.leaderboard.text import DASH, href, minus, page_name, visible
+from ganno_bench.leaderboard.text import DASH, href, minus, page_name, short, visible
 from ganno_bench.leaderboard.themed_svg import CLASSES
 
 __all__ = ["ASSETS", "render_site"]
@@ -83,6 +83,7 @@ def _environment() -> Environment:
         "minus": minus,
         "page_name": page_name,
         "signed": lambda value: minus(f"{value:+z.1f}"),
+        "short": short,
         "value": _value,
         "visible": visible,
     }

@@ -7,12 +7,13 @@ import re
 import unicodedata
 from urllib.parse import quote
 
-__all__ = ["DASH", "href", "minus", "page_name", "visible"]
+__all__ = ["DASH", "href", "minus", "page_name", "short", "visible"]
 
 DASH = "\N{EN DASH}"
 """Stands where there is no value."""
 
 
+_LONGEST = 64
 _PLAIN = re.compile(r"[a-z0-9][a-z0-9.+@_=-]{0,79}")
 # Marks, embeddings, overrides and isolates: they change in which order a reader sees the characters around them.
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -33,6 +34,12 @@ def visible(text: str) -> str:
         return f"[U+{ord(character):04X}]" if hidden else character
 
     return "".join(map(shown, text))
+
+
+def short(name: str) -> str:
+    """Return a name as it stands in lists: at most 64 characters."""
+    shown = visible(name)
+    return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def page_name(name: str) -> str:
