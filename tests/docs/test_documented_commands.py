@@ -24,6 +24,7 @@ PAGES = (
     "docs/baselines.md",
     "docs/robustness.md",
     "docs/results.md",
+    "docs/leaderboard.md",
     "policies/README.md",
     "benchmarks/README.md",
 )
