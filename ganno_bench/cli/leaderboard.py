@@ -49,8 +49,8 @@ def build(
     stale = stale_files(root, boards, pending, redraw=not quick)
     for line in stale:
         typer.echo(f"stale    {line}")
-    typer.echo(
-        f"{root}: {f'{len(stale)} files are stale; run: ganno-bench leaderboard build' if stale else 'up to date'}"
-    )
     if stale:
+        files = "1 stale file" if len(stale) == 1 else f"{len(stale)} stale files"
+        typer.echo(f"{root}: {files}; run: ganno-bench leaderboard build")
         raise typer.Exit(1)
+    typer.echo(f"{root}: up to date")

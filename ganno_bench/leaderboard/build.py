@@ -21,7 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from ganno_bench.baselines.files import BaselineFolder
-from ganno_bench.core.errors import RecordError
+from ganno_bench.core.errors import BaselineError, RecordError
 from ganno_bench.leaderboard.board import Board, build_boards
 from ganno_bench.leaderboard.drawings import strip_drawings
 from ganno_bench.leaderboard.entries import baseline_entries
@@ -44,9 +44,12 @@ def committed_boards(folder: BaselineFolder) -> tuple[list[Board], list[str]]:
     """Return the suites with all entries that are committed; see `ganno_bench.leaderboard.board.build_boards`.
 
     Raises:
-        UserError: A file cannot be read, or records cannot be compared.
+        UserError: There are none, a file cannot be read, or records cannot be compared.
     """
-    return build_boards(baseline_entries(folder), folder)
+    entries = baseline_entries(folder)
+    if not entries:
+        raise BaselineError(f"{folder.path}: holds no committed baselines; nothing to build a leaderboard from")
+    return build_boards(entries, folder)
 
 
 def generate(boards: Sequence[Board], pending: Sequence[str] = (), *, drawn: bool = True) -> Iterator[tuple[str, str]]:

@@ -70,7 +70,7 @@ def ladder_panels(board: Board, workload: str | None = None) -> list[Drawing]:
                 f"{name}: score against depth",
                 f"Best: {seen}.",
                 (list(rungs.items()), list(look.items()), list(cells.items())),
-                _titled("score", draw_ladder, rungs, board.standings, look),
+                _titled("score", _ladder, rungs, board, look),
                 tips=tips,
             )
         )
@@ -216,6 +216,14 @@ def _titled(title: str, draw: Callable[..., None], *arguments: Any) -> Callable[
                 axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
     return drawn
+
+
+def _ladder(axes: Axes, rungs: dict[int, str], board: Board, look: dict[_Key, Look]) -> None:
+    """Draw a ladder down to the lowest interval of what is prominent, so that its intervals can be seen."""
+    draw_ladder(axes, rungs, board.standings, look)
+    cells = [board.standings.cells.get((*key, rung)) for key in look if look[key].prominent for rung in rungs.values()]
+    ends = [end for cell in cells if cell is not None for end in (cell.score, cell.score_low) if end is not None]
+    axes.set_ylim(bottom=max(axes.get_ylim()[0], min(ends) - 3))
 
 
 def _factor(

@@ -34,6 +34,8 @@ CLASSES = {
 }
 """Colour in a plot -> class in a page, `s-` before it for lines and `f-` for areas."""
 
+_GRID = re.compile(r'<path d="([^"]+)" class="n s-grid" stroke-width="0.6"/>')
+_TEXT = re.compile(r'<text( class="[^"]+")( x="[^"]+" y="[^"]+")( text-anchor="\w+")?>([^<]*)</text>')
 _NUMBER = re.compile(r"-?\d+\.?\d*(?:e-?\d+)?")
 _LARGEST_MARKER = 10  # points
 _SVG, _XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
@@ -59,9 +61,22 @@ def themed_svg(text: str, name: str, tips: Mapping[str, str]) -> str:
         elif element.tag == f"{_SVG}path" and "id" in element.attrib:
             shapes[element.attrib["id"]] = element.attrib.get("d", "")
     boxes = {id_: _Box(f"{name}-c{index}", *box) for index, (id_, box) in enumerate(clips.items())}
-    body = "".join(_elements(root, boxes, shapes, tips))
+    body = _gathered("".join(_elements(root, boxes, shapes, tips)))
     defs = "".join(box.definition for box in boxes.values() if f"#{box.name})" in body)
     return (f"<defs>{defs}</defs>" if defs else "") + body
+
+
+def _gathered(body: str) -> str:
+    """Return elements with all lines of the grid in one path, first, and texts of one look in one group, last."""
+    if "<g transform" in body:
+        return body
+    grid = "".join(_GRID.findall(body))
+    texts: dict[str, str] = {}
+    for look, place, anchor, text in _TEXT.findall(body):
+        texts[f"{look}{anchor}"] = texts.get(f"{look}{anchor}", "") + f"<text{place}>{text}</text>"
+    rest = _TEXT.sub("", _GRID.sub("", body))
+    first = f'<path d="{grid}" class="n s-grid" stroke-width="0.6"/>' if grid else ""
+    return first + rest + "".join(f"<g{look}>{inner}</g>" for look, inner in texts.items())
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,16 @@ def test_texts_are_texts():
     assert (text.attrib["class"], text.attrib["font-size"], text.attrib["x"]) == ("f-mute", "12", "72")
 
 
+def test_a_grid_is_one_path_below_everything_and_labels_are_grouped():
+    _, root = drawn(lambda axes: axes.plot([0, 1], color="black"))
+    first, *others = [path for path in root.iter("path") if path.attrib["class"] == "n s-grid"]
+    assert others == []
+    assert first is next(root.iter("path"))
+    assert first.attrib["d"].count("M") >= 6
+    labels = [text for group in root.iter("g") if group.attrib.get("text-anchor") == "end" for text in group]
+    assert [text.text for text in labels][:2] == ["0.0", "0.2"]
+
+
 def test_a_heat_map_has_a_row_for_each_layer_and_names_them():
     trace = LrTrace(updates=(0, 50, 99), layers=("first", "last"), lr=((0.1, 0.01), (0.1, 0.01), (0.0, 0.001)))
     _, root = drawn(lambda axes: draw_layers(axes, trace))
