@@ -25,6 +25,7 @@ from ganno_bench.leaderboard.panels import (
 )
 from ganno_bench.leaderboard.picks import Choice, rank_label, suite_choices
 from ganno_bench.leaderboard.robustness_tables import robustness_footer, robustness_table
+from ganno_bench.leaderboard.seen import seen_in_training
 from ganno_bench.leaderboard.style import Look
 from ganno_bench.leaderboard.tables import OPEN_OPTIMIZER, TextTable, claims, entry_label, footer, main_table
 from ganno_bench.leaderboard.text import href, minus, page_name, short
@@ -269,6 +270,7 @@ def entry_page(board: Board, key: _Key) -> dict[str, Any]:
         "errors": any(cell.test_error is not None for cell in cells),
         "scale": scale_of(bound for cell in cells for bound in (cell.score, cell.score_low, cell.score_high)),
         "lines": lines,
+        "seen": seen_in_training(board, entry),
         "config_keys": sorted(
             {key for line in lines for key in line.config}, key=lambda key: (key not in _FIRST_KEYS, key)
         ),

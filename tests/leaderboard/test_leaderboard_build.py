@@ -16,6 +16,7 @@ from ganno_bench.core.errors import RecordError
 from ganno_bench.leaderboard.board import Board, make_board
 from ganno_bench.leaderboard.build import committed_boards, stale_files, write_leaderboard
 from ganno_bench.leaderboard.entries import baseline_entries, by_suite
+from ganno_bench.leaderboard.seen import seen_in_training
 from ganno_bench.scoring.reference import ReferenceValues
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,13 +40,18 @@ def root(tmp_path: Path, written: Path) -> Path:
     return shutil.copytree(written, tmp_path / "leaderboard")
 
 
-def test_the_committed_leaderboard_is_what_the_records_say() -> None:
-    assert stale_files(ROOT / "leaderboard", *committed_boards(BaselineFolder()), redraw=False) == []
+@pytest.fixture(scope="module")
+def committed() -> tuple[list[Board], list[str]]:
+    return committed_boards(BaselineFolder())
+
+
+def test_the_committed_leaderboard_is_what_the_records_say(committed: tuple[list[Board], list[str]]) -> None:
+    assert stale_files(ROOT / "leaderboard", *committed, redraw=False) == []
 
 
 @pytest.mark.slow
-def test_its_drawings_are_what_the_records_say() -> None:
-    assert stale_files(ROOT / "leaderboard", *committed_boards(BaselineFolder())) == []
+def test_its_drawings_are_what_the_records_say(committed: tuple[list[Board], list[str]]) -> None:
+    assert stale_files(ROOT / "leaderboard", *committed) == []
 
 
 def test_what_was_just_written_is_fresh_and_written_again_the_same(root: Path, boards: list[Board]) -> None:
@@ -134,3 +140,16 @@ def test_baselines_are_read_with_description_files_and_command() -> None:
     assert len(cosine.studies) == len({run.workload for run in cosine.records})
     policy = entries["graph", "policy:ganno"]
     assert (policy.ruleset, policy.studies) == ("zero-shot", ())
+
+
+def test_a_policys_page_says_what_was_new_to_it_and_an_untrained_one_learned_nothing(
+    committed: tuple[list[Board], list[str]],
+) -> None:
+    graph = next(board for board in committed[0] if board.name == "graph")
+    of_policy = seen_in_training(graph, graph.entries["zero-shot", "policy:ganno"])
+    assert set(of_policy) == set(graph.standings.workloads)
+    assert set(of_policy.values()) == {"new family"}
+    assert seen_in_training(graph, graph.entries["zero-shot", "profile:ganno-anchored"]) == of_policy
+    for name in ("untrained:ganno-anchored", "random:ganno-anchored", "schedule-free"):
+        assert seen_in_training(graph, graph.entries["zero-shot", name]) == {}
+    assert seen_in_training(graph, replace(graph.entries["zero-shot", "policy:ganno"], origin="submission")) == {}
