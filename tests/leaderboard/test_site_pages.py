@@ -87,7 +87,9 @@ def test_every_link_leads_to_a_file_and_every_anchor_to_an_element(
     for path, page in pages.items():
         for link in page.values("href") + page.values("src"):
             parts = urlsplit(link)
-            assert not parts.scheme or parts.scheme == "data", f"{path} links to {link}"
+            if link.startswith("data:image/png;base64,"):
+                continue
+            assert not parts.scheme, f"{path} links to {link}"
             folder = PurePosixPath(path).parent
             target = path if not parts.path else _normal(folder / unquote(parts.path))
             assert target in made, f"{path} links to {link}"
