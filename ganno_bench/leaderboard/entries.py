@@ -15,24 +15,38 @@ from ganno_bench.baselines.files import BaselineFolder, read_lines
 from ganno_bench.core.errors import RecordError, UserError
 from ganno_bench.core.records import RunRecord
 from ganno_bench.core.studies import StudyRecord
+from ganno_bench.policies.policy import PolicyCard, load_policy
 from ganno_bench.scoring.results import Ruleset
 from ganno_bench.workloads.suite import load_suite
 
 __all__ = ["Challenge", "Entry", "baseline_entries", "by_suite"]
 
+_LEARNED = ("policy", "mean-curve", "profile", "curve-profile", "without")
+"""Kinds of entries that carry what a policy learned; an untrained one, or random actions, do not."""
+
 
 @dataclass(frozen=True)
 class Challenge:
-    """An objection to an entry that was made in public, with its evidence.
+    """What somebody objects to an entry's result, in public.
 
     Attributes:
-        title: What it says, in a line.
-        text: What was found.
+        claim: What the entry claims.
+        summary: Why that does not hold.
+        by: Who says so.
+        date: When, as YYYY-MM-DD.
+        status: `upheld`: the maintainers could see it, too.
+        command: What shows it; nothing of this project runs it.
+        url: Where more is said, or None.
         source: File that it was read from, relative to the project.
     """
 
-    title: str
-    text: str
+    claim: str
+    summary: str
+    by: str
+    date: str
+    status: Literal["open", "upheld", "withdrawn"]
+    command: str
+    url: str | None
     source: str
 
 
@@ -52,6 +66,8 @@ class Entry:
         challenges: What was objected.
         sources: Files that the runs were read from, relative to the project.
         command: Runs it anew.
+        author: Who submitted it; empty for a baseline.
+        card: Of the learned policy behind it, which says what that was trained on; None for others.
     """
 
     suite: str
@@ -65,6 +81,8 @@ class Entry:
     challenges: tuple[Challenge, ...]
     sources: tuple[str, ...]
     command: str
+    author: str = ""
+    card: PolicyCard | None = None
 
     @property
     def key(self) -> tuple[str, str]:
@@ -81,7 +99,7 @@ def baseline_entries(folder: BaselineFolder) -> list[Entry]:
     entries = []
     for file in sorted(folder.path.glob("*.toml")):
         content = folder.read_toml(file)
-        description = _summary(content.ref)
+        description, card = _summary(content.ref), _card(content.name)
         for suite in sorted({value.suite for value in content.value}):
             present = _of_suite(load_suite(suite).hash)
             paths = [folder.records(suite, content.name), folder.studies(suite, content.name)]
@@ -101,6 +119,7 @@ def baseline_entries(folder: BaselineFolder) -> list[Entry]:
                         challenges=(),
                         sources=tuple(_relative(path, folder.path) for path in [file, *paths] if path.exists()),
                         command=f"ganno-bench run {suite} --scheduler {shlex.quote(content.ref)}",
+                        card=card,
                     )
                 )
     return entries
@@ -142,6 +161,19 @@ def _summary(ref: str) -> str:
         return (inspect.getdoc(load_scheduler(ref).cls) or "").partition("\n")[0]
     except UserError:
         return ""
+
+
+def _card(name: str) -> PolicyCard | None:
+    """Return the card of the shipped policy that an entry is made from."""
+    kind, _, rest = name.partition(":")
+    if not rest or kind not in _LEARNED:
+        return None
+    from ganno_bench.schedulers.policy import find_policy
+
+    try:
+        return load_policy(find_policy(rest.rpartition(":")[2])).card
+    except UserError:  # it is no longer shipped
+        return None
 
 
 def _relative(path: Path, folder: Path) -> str:

@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import urlsplit
 
 from markupsafe import Markup, escape
 
@@ -261,7 +260,6 @@ def entry_page(board: Board, key: _Key) -> dict[str, Any]:
         "board": board,
         "entry": entry,
         "row": row,
-        "link": entry.url if entry.url and urlsplit(entry.url).scheme in ("http", "https") else None,
         "rank": rank_label(board, row),
         "n_ranked": len(board.ranked(entry.ruleset)),
         "is_reference": key == ("tuned", REFERENCE),

@@ -6,12 +6,14 @@ import re
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from typing import Any
+from urllib.parse import urlsplit
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup, escape
 from matplotlib.colors import to_hex
 
 from ganno_bench.leaderboard.board import Board
+from ganno_bench.leaderboard.entries import Entry
 from ganno_bench.leaderboard.pages import (
     entry_page,
     entry_path,
@@ -87,7 +89,16 @@ def _environment() -> Environment:
         "value": _value,
         "visible": visible,
     }
+    environment.tests |= {"challenged": _challenged, "web_address": _web_address}
     return environment
+
+
+def _challenged(entry: Entry) -> bool:
+    return any(challenge.status != "withdrawn" for challenge in entry.challenges)
+
+
+def _web_address(url: str) -> bool:
+    return urlsplit(url).scheme in ("http", "https")
 
 
 def _breakable(text: str) -> Markup:

@@ -88,7 +88,19 @@ def ladder_entries() -> tuple[Suite, list[Entry]]:
         url="javascript:alert(3)",
         origin="submission",
         records=tuple(r.model_copy(update={"scheduler": HOSTILE, "lr_trace": NO_TRACE}) for r in last.records),
-        challenges=(Challenge(HOSTILE, HOSTILE, "leaderboard/challenges/1.toml"),),
+        challenges=(
+            Challenge(
+                claim=HOSTILE,
+                summary=HOSTILE,
+                by=HOSTILE,
+                date="2026-01-02",
+                status="upheld",
+                command=HOSTILE,
+                url="https://example.org/why",
+                source="leaderboard/challenges/1.toml",
+            ),
+        ),
+        author=HOSTILE,
         sources=(f"leaderboard/submissions/{HOSTILE}.jsonl",),
         command=f"ganno-bench run ladder --scheduler '{HOSTILE}'",
     )

@@ -152,4 +152,3 @@ def test_a_policys_page_says_what_was_new_to_it_and_an_untrained_one_learned_not
     assert seen_in_training(graph, graph.entries["zero-shot", "profile:ganno-anchored"]) == of_policy
     for name in ("untrained:ganno-anchored", "random:ganno-anchored", "schedule-free"):
         assert seen_in_training(graph, graph.entries["zero-shot", name]) == {}
-    assert seen_in_training(graph, replace(graph.entries["zero-shot", "policy:ganno"], origin="submission")) == {}
