@@ -54,7 +54,7 @@ def _choice_table(boards: Sequence[Board]) -> TextTable:
 
 def _suite(board: Board) -> list[str]:
     standings = board.standings
-    lines = [board.suite.description, *header(standings)]
+    lines = [*filter(None, [board.suite.description]), *header(standings)]
     if board.left_out:
         lines.append(f"Left out until every baseline is through with them: {', '.join(board.left_out)}")
     parts = [f"## {board.name}", "\n".join(f"- {escape_markdown(line)}" for line in lines)]
