@@ -6,7 +6,7 @@ READY := .venv/.ready
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-slow lint docs benchmark verify clean
+.PHONY: help install quickstart test test-slow lint docs benchmark verify leaderboard clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,6 +43,9 @@ benchmark: $(READY)  ## time the engine (nothing else should be running)
 
 verify: $(READY)  ## check the committed baselines, and train a sample of them again
 	$(BIN)/ganno-bench verify baselines
+
+leaderboard: $(READY)  ## build the leaderboard's tables and pages from the committed records (about two minutes)
+	$(BIN)/ganno-bench leaderboard build
 
 clean:  ## remove the environment
 	rm -rf .venv

@@ -28,7 +28,7 @@ from ganno_bench.leaderboard.robustness_plot import plot_robustness
 from ganno_bench.leaderboard.robustness_tables import robustness_table
 from ganno_bench.leaderboard.tables import Column, TextTable, footer, header, main_table
 from ganno_bench.scoring.budget import budget_scores, trials_to_match
-from ganno_bench.scoring.comparison import Comparison, committed_alone
+from ganno_bench.scoring.comparison import Comparison, committed_alone, complete_workloads
 from ganno_bench.scoring.reference import REFERENCE
 from ganno_bench.scoring.results import Standings
 from ganno_bench.scoring.robustness import robustness
@@ -41,17 +41,11 @@ BLOCK = re.compile(r"<!-- (?P<suite>[\w.-]+) -->\n.*?<!-- end of (?P=suite) -->\
 
 
 def committed(suite: str) -> tuple[Comparison, list[str]]:
-    """Return what is committed of a suite, as what tables and plots are made of, and which workloads are left out.
-
-    A workload is left out until every entry is through with it that is through with any.
-    """
-    baselines = read_baselines(suite, load_suite(suite).hash, BaselineFolder())
-    through: dict[str, set[str]] = {spec.id: set() for spec in load_suite(suite).workload}
-    for run in baselines.records:
-        through[run.workload].add(run.scheduler)
-    everyone = set().union(*through.values())
-    complete = {name for name in baselines.reference if through[name] == everyone}
-    return committed_alone(baselines, complete), [name for name in through if name not in complete]
+    """Return what is committed of a suite, as what tables and plots are made of, and which workloads are left out."""
+    found = load_suite(suite)
+    baselines = read_baselines(suite, found.hash, BaselineFolder())
+    complete = complete_workloads(baselines)
+    return committed_alone(baselines, complete), [spec.id for spec in found.workload if spec.id not in complete]
 
 
 def score_table(standings: Standings) -> TextTable:

@@ -16,7 +16,7 @@ from ganno_bench.leaderboard.style import RC, Look, headline, legend, looks, pan
 from ganno_bench.scoring.reference import REFERENCE
 from ganno_bench.scoring.results import Standings
 
-__all__ = ["ladders_of", "plot_ladders"]
+__all__ = ["draw_ladder", "ladders_of", "plot_ladders"]
 
 _RUNG = re.compile(r"(?P<ladder>.+)-(?P<depth>\d+)")
 _LOWEST_SCORE = -80
@@ -44,14 +44,15 @@ def plot_ladders(standings: Standings) -> Figure | None:
     with mpl.rc_context(RC):
         figure, axes = panels(ladders)
         for panel, rungs in zip(axes, ladders.values(), strict=True):
-            _draw_ladder(panel, rungs, standings, look)
+            draw_ladder(panel, rungs, standings, look)
         axes[0].set_ylabel(f"score\n100 ln(loss of tuned {REFERENCE} / loss)")
         headline(figure, standings)
         legend(figure, look)
     return figure
 
 
-def _draw_ladder(axes: Axes, rungs: dict[int, str], standings: Standings, look: dict[tuple[str, str], Look]) -> None:
+def draw_ladder(axes: Axes, rungs: dict[int, str], standings: Standings, look: dict[tuple[str, str], Look]) -> None:
+    """Draw the scores of one ladder against depth; `rungs` is depth -> workload id."""
     prominent = [key for key, how in look.items() if how.prominent]
     lowest = 0.0
     for key in sorted(look, key=lambda key: look[key].prominent):

@@ -7,21 +7,25 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
-from matplotlib.ticker import FixedLocator, NullLocator
 
 from ganno_bench.core.records import RunRecord
 from ganno_bench.core.studies import StudyRecord
+from ganno_bench.leaderboard.draw import (
+    draw_budget,
+    draw_learning_rates,
+    draw_losses,
+    draw_profile,
+    mean_budget,
+    profiles,
+)
 from ganno_bench.leaderboard.ladders import plot_ladders
 from ganno_bench.leaderboard.robustness_plot import plot_robustness
-from ganno_bench.leaderboard.style import RC, Look, headline, legend, log_ticks, looks, panels, save
+from ganno_bench.leaderboard.style import RC, Look, headline, legend, looks, panels, save
 from ganno_bench.leaderboard.tables import estimate
-from ganno_bench.scoring.budget import budget_scores, trials_to_match
+from ganno_bench.scoring.budget import budget_scores
 from ganno_bench.scoring.checks import check_records
-from ganno_bench.scoring.metrics import FloatArray, clipped_loss, performance_profile, validation_curves
 from ganno_bench.scoring.reference import REFERENCE
 from ganno_bench.scoring.results import Row, Standings
 from ganno_bench.scoring.robustness import robustness
@@ -36,10 +40,6 @@ __all__ = [
 ]
 
 _SCORE_LABEL = f"score = 100 ln(loss of tuned {REFERENCE} / loss)"
-
-
-_LOWEST_SCORE = -60
-"""Budget curves come in from below it; a trial or two at chance would hide where they end."""
 
 
 def write_plots(
@@ -109,23 +109,7 @@ def plot_losses(records: Sequence[RunRecord], standings: Standings) -> Figure:
     with mpl.rc_context(RC):
         figure, axes = panels(standings.workloads)
         for panel, workload in zip(axes, standings.workloads, strict=True):
-            lowest, chance = np.inf, 0.0
-            for (ruleset, entry), how in _by_prominence(look):
-                if not (found := runs.get((ruleset, entry, workload))):
-                    continue
-                updates, losses = validation_curves(found)
-                low, median, high = np.quantile(losses, (0.25, 0.5, 0.75), axis=0)
-                panel.plot(updates, median, **how.line)
-                if how.prominent and len(found) > 1:
-                    panel.fill_between(updates, low, high, color=how.colour, alpha=0.15, linewidth=0)
-                lowest, chance = min(lowest, float(low.min())), max(chance, found[0].chance_loss)
-            panel.set_yscale("log")
-            panel.axhline(chance, color="black", linewidth=0.8, linestyle=":")
-            panel.annotate("chance", (1, chance), (0, 2), panel.get_yaxis_transform(), "offset points", ha="right")
-            panel.set_ylim(lowest * 0.95, chance * max(1.05, (chance / lowest) ** 0.12))
-            panel.set_xlim(left=0)
-            log_ticks(panel.yaxis)
-            panel.set_xlabel("updates")
+            draw_losses(panel, {key: runs[*key, workload] for key in look if (*key, workload) in runs}, look)
             panel.set_ylabel("validation loss (nats)")
         headline(figure, standings)
         legend(figure, look)
@@ -136,8 +120,7 @@ def plot_learning_rates(records: Sequence[RunRecord], standings: Standings) -> F
     """Return the learning rate against updates, a panel per workload: one run per entry, report seed 0 of study 0.
 
     An entry with learning rates per layer has a line for their geometric mean, thin ones for the layers, and a band
-    from the lowest to the highest. Committed baselines are not shown: they keep no learning rates. None where nobody
-    has any.
+    from the lowest to the highest. None where nobody has any.
     """
     runs = _reports(record for record in records if record.lr_trace.updates)
     shown = {(ruleset, entry) for ruleset, entry, _ in runs}
@@ -147,21 +130,9 @@ def plot_learning_rates(records: Sequence[RunRecord], standings: Standings) -> F
     with mpl.rc_context(RC):
         figure, axes = panels(standings.workloads)
         for panel, workload in zip(axes, standings.workloads, strict=True):
-            highest = 0.0
-            for (ruleset, entry), how in _by_prominence(look):
-                if not (found := runs.get((ruleset, entry, workload))):
-                    continue
-                trace = min(found, key=lambda record: (record.study, record.seed)).lr_trace
-                lr = np.array(trace.lr, dtype=np.float64).reshape(len(trace.updates), -1)
-                if lr.size == 0:
-                    continue
-                highest = max(highest, float(lr.max()))
-                _draw_learning_rates(panel, np.array(trace.updates), lr, how)
-            panel.set_yscale("log")
-            if highest > 0:
-                panel.set_ylim(max(panel.dataLim.minposy, highest * 1e-4) / 1.5, highest * 1.5)
-                log_ticks(panel.yaxis)
-            panel.set_xlabel("updates")
+            found = {key: runs[*key, workload] for key in look if (*key, workload) in runs}
+            first = {key: min(own, key=lambda run: (run.study, run.seed)) for key, own in found.items()}
+            draw_learning_rates(panel, {key: run.lr_trace for key, run in first.items()}, look)
             panel.set_ylabel("learning rate")
         headline(figure, standings)
         legend(figure, look)
@@ -187,12 +158,7 @@ def plot_budget(
         mean = [f"mean of {len(workloads)} workloads"] if len(workloads) > 1 else []
         figure, axes = panels([*mean, *workloads], height=2.8)
         for panel, names in zip(axes, [workloads] * len(mean) + [[name] for name in workloads], strict=True):
-            shown = {
-                key: np.mean([on[name][: min(map(len, on.values()))] for name in names], axis=0)
-                for key, on in scores.items()
-                if all(name in on for name in names)
-            }
-            _draw_budget(panel, shown, look)
+            draw_budget(panel, mean_budget(scores, names), look)
         headline(figure, standings)
         legend(figure, look)
     return figure
@@ -204,40 +170,17 @@ def plot_profiles(records: Sequence[RunRecord], standings: Standings) -> Figure 
     A problem is a workload with a report seed (of each entry's first study); those that every ranked entry has count.
     None where no ruleset has two ranked entries.
     """
-    look = looks(standings)
-    losses: dict[tuple[str, str], dict[tuple[str, int], float]] = defaultdict(dict)
-    for (ruleset, entry, workload), found in _reports(records).items():
-        for record in reversed(found):
-            losses[ruleset, entry][workload, record.seed] = clipped_loss(record)
-    values: dict[str, FloatArray] = {}
-    entries: dict[str, list[tuple[str, str]]] = {}
-    for ruleset, table in standings.tables.items():
-        ranked: list[tuple[str, str]] = [(row.ruleset, row.entry) for row in table if row.rank is not None]
-        problems = [
-            problem
-            for problem in (losses[ranked[0]] if len(ranked) > 1 else ())
-            if problem[0] in standings.workloads and all(problem in losses[key] for key in ranked)
-        ]
-        if problems:
-            entries[ruleset] = ranked
-            values[ruleset] = np.array([[losses[key][problem] for problem in problems] for key in ranked])
-    if not values:
+    found = profiles(records, standings)
+    if not found:
         return None
+    look = looks(standings)
     with mpl.rc_context(RC):
-        figure, axes = panels([ruleset.capitalize() for ruleset in values], height=3)
-        for panel, (ruleset, table_losses) in zip(axes, values.items(), strict=True):
-            worst = float((table_losses / table_losses.min(axis=0)).max())
-            ratios = np.geomspace(1, max(1.01, worst), 200)
-            for key, shares in zip(entries[ruleset], performance_profile(table_losses, ratios), strict=True):
-                panel.step(ratios, 100 * shares, where="post", **look[key].line)
-            panel.set_xscale("log")
-            panel.set_xlim(1, ratios[-1])
-            panel.set_ylim(0, 102)
-            log_ticks(panel.xaxis)
-            panel.set_xlabel("test loss / best entry's test loss")
+        figure, axes = panels([ruleset.capitalize() for ruleset in found], height=3)
+        for panel, profile in zip(axes, found.values(), strict=True):
+            draw_profile(panel, profile, look)
             panel.set_ylabel("runs within the ratio (%)")
         headline(figure, standings)
-        legend(figure, {key: look[key] for ranked in entries.values() for key in ranked})
+        legend(figure, {key: look[key] for profile in found.values() for key in profile.shares})
     return figure
 
 
@@ -250,10 +193,6 @@ def _reports(records: Iterable[RunRecord]) -> dict[tuple[str, str, str], list[Ru
     return runs
 
 
-def _by_prominence(look: dict[tuple[str, str], Look]) -> list[tuple[tuple[str, str], Look]]:
-    return sorted(look.items(), key=lambda item: item[1].prominent)
-
-
 def _draw_score(axes: Axes, row: Row, standings: Standings, look: Look, y: float) -> None:
     cells = [standings.cells.get((row.ruleset, row.entry, name)) for name in standings.workloads]
     scores = [cell.score for cell in cells if cell is not None]
@@ -264,46 +203,3 @@ def _draw_score(axes: Axes, row: Row, standings: Standings, look: Look, y: float
     axes.plot(scores, [y + 0.28] * len(scores), "o", markersize=3, markeredgecolor="none", color=look.colour, alpha=0.6)
     text = estimate(row.iqm, row.iqm_low, row.iqm_high)
     axes.text(1.02, y, text, transform=axes.get_yaxis_transform(), va="center")
-
-
-def _draw_learning_rates(panel: Axes, updates: FloatArray, lr: FloatArray, look: Look) -> None:
-    layerwise = bool((lr.min(axis=1) < lr.max(axis=1)).any())
-    positive = np.maximum(lr, np.finfo(np.float64).tiny)
-    panel.plot(updates, np.exp(np.log(positive).mean(axis=1)), **look.line)
-    if layerwise and look.prominent:
-        panel.plot(updates, positive, color=look.colour, linewidth=0.6, alpha=0.7)
-        panel.fill_between(
-            updates, positive.min(axis=1), positive.max(axis=1), color=look.colour, alpha=0.12, linewidth=0
-        )
-
-
-def _draw_budget(panel: Axes, scores: dict[tuple[str, str], FloatArray], look: dict[tuple[str, str], Look]) -> None:
-    reference = scores["tuned", REFERENCE]
-    n_trials = max(len(values) for values in scores.values())
-    for key, how in _by_prominence(look):
-        if key not in scores:
-            continue
-        if key[0] == "tuned":
-            panel.plot(np.arange(1, len(scores[key]) + 1), scores[key], **how.line)
-            continue
-        level = float(scores[key][0])
-        panel.axhline(level, **how.line)
-        n = trials_to_match(reference, level)
-        if how.prominent and n is not None:
-            panel.plot([n], [reference[n - 1]], "o", color=how.colour, markersize=5, zorder=4)
-            panel.annotate(
-                f"{n}",
-                (n, reference[n - 1]),
-                (4, -11),
-                textcoords="offset points",
-                color=how.colour,
-                path_effects=[withStroke(linewidth=3, foreground="white")],
-            )
-    panel.set_ylim(bottom=max(panel.get_ylim()[0], _LOWEST_SCORE))
-    panel.set_xscale("log", base=2)
-    ticks = [2**power for power in range(n_trials.bit_length()) if 2**power <= n_trials]
-    panel.xaxis.set_major_locator(FixedLocator(ticks))
-    panel.xaxis.set_minor_locator(NullLocator())
-    panel.set_xticklabels([str(tick) for tick in ticks])
-    panel.set_xlabel("Optuna trials per workload")
-    panel.set_ylabel("expected best score")

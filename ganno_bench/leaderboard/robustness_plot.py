@@ -15,9 +15,9 @@ from ganno_bench.leaderboard.style import RC, Look, headline, legend, looks
 from ganno_bench.scoring.results import Standings
 from ganno_bench.scoring.robustness import OWN, Robustness, Setting, VariedCell
 
-__all__ = ["plot_robustness"]
+__all__ = ["LOWEST_SCORE", "draw_factor", "plot_robustness"]
 
-_LOWEST_SCORE = -150
+LOWEST_SCORE = -150
 """Lines go on below it: at chance a score may be -400, and would hide how entries differ where they train."""
 
 
@@ -40,24 +40,34 @@ def plot_robustness(found: Robustness, standings: Standings) -> Figure:
         )
         for row, title in zip(grid, titles, strict=True):
             for axes, (factor, settings) in zip(row, factors.items(), strict=True):
-                points = sorted((OWN, *settings), key=lambda setting: setting.multiple)
-                at = dict(zip(points, _places([setting.multiple for setting in points]), strict=True))
-                axes.axhline(0, color="black", linewidth=0.8, linestyle=":")
-                axes.axvline(at[OWN], color="#b0b0b0", linewidth=0.8)
-                for entry in sorted(found.entries, key=lambda entry: look[entry.ruleset, entry.entry].prominent):
-                    cells = entry.cells.get(title, entry.overall)
-                    _draw(axes, at, cells, look[entry.ruleset, entry.entry])
-                axes.xaxis.set_major_locator(FixedLocator(list(at.values())))
-                axes.xaxis.set_minor_locator(NullLocator())
-                axes.set_xticklabels([f"{setting.multiple:g}" for setting in at])
+                draw_factor(axes, found, settings, title, look)
                 if axes in grid[-1]:
                     axes.set_xlabel(f"{FACTORS[factor]}, multiple")
             row[0].set_title(title, loc="left")
             row[0].set_ylabel("score")
-            row[0].set_ylim(bottom=max(row[0].get_ylim()[0], _LOWEST_SCORE))
+            row[0].set_ylim(bottom=max(row[0].get_ylim()[0], LOWEST_SCORE))
         headline(figure, standings)
         legend(figure, {key: how for key, how in look.items() if key in {(e.ruleset, e.entry) for e in found.entries}})
     return figure
+
+
+def draw_factor(
+    axes: Axes,
+    found: Robustness,
+    settings: Sequence[Setting],
+    workload: str,
+    look: Mapping[tuple[str, str], Look],
+) -> None:
+    """Draw scores against the multiples of one factor, on a workload; any other name: the mean over all."""
+    points = sorted((OWN, *settings), key=lambda setting: setting.multiple)
+    at = dict(zip(points, _places([setting.multiple for setting in points]), strict=True))
+    axes.axhline(0, color="black", linewidth=0.8, linestyle=":")
+    axes.axvline(at[OWN], color="#b0b0b0", linewidth=0.8)
+    for entry in sorted(found.entries, key=lambda entry: look[entry.ruleset, entry.entry].prominent):
+        _draw(axes, at, entry.cells.get(workload, entry.overall), look[entry.ruleset, entry.entry])
+    axes.xaxis.set_major_locator(FixedLocator(list(at.values())))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticklabels([f"{setting.multiple:g}" for setting in at])
 
 
 def _places(multiples: Sequence[float]) -> list[float]:

@@ -48,12 +48,21 @@ _GREY = "#b8b8b8"
 
 @dataclass(frozen=True)
 class Look:
-    """How an entry is drawn: tuned ones solid, zero-shot ones dashed, what is not among the best grey."""
+    """How an entry is drawn: tuned ones solid, zero-shot ones dashed, what is not among the best grey.
+
+    Attributes:
+        label: What a legend calls it.
+        colour: Its colour.
+        dashed: Whether its lines are.
+        prominent: Whether it has a colour and a width of its own.
+        gid: Name of its lines in an SVG, or None.
+    """
 
     label: str
     colour: str
     dashed: bool
     prominent: bool
+    gid: str | None = None
 
     @property
     def line(self) -> dict[str, Any]:
@@ -63,6 +72,7 @@ class Look:
             "linestyle": "--" if self.dashed else "-",
             "linewidth": 1.6 if self.prominent else 0.8,
             "zorder": 3 if self.prominent else 2,
+            "gid": self.gid,
         }
 
 

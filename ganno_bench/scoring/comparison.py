@@ -17,7 +17,7 @@ from ganno_bench.scoring.reference import REFERENCE, REFERENCE_STUDY, ReferenceV
 from ganno_bench.scoring.results import Ruleset, Standings
 from ganno_bench.scoring.standings import standings
 
-__all__ = ["Baselines", "Comparison", "committed_alone", "compare"]
+__all__ = ["Baselines", "Comparison", "committed_alone", "compare", "complete_workloads"]
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,18 @@ def compare(records: Iterable[RunRecord], baselines: Baselines) -> Comparison:
         baselines=frozenset((run.ruleset, run.scheduler) for run in committed),
         notes=notes,
     )
+
+
+def complete_workloads(baselines: Baselines) -> frozenset[str]:
+    """Return the workloads with a reference that every entry is through with that is through with any.
+
+    The others are left out of published tables until then: rows would not be means over the same workloads.
+    """
+    through: dict[str, set[tuple[str, str]]] = {}
+    for run in baselines.records:
+        through.setdefault(run.workload, set()).add((run.ruleset, run.scheduler))
+    everyone = set().union(*through.values())
+    return frozenset(name for name in baselines.reference if through.get(name) == everyone)
 
 
 def committed_alone(baselines: Baselines, workloads: Collection[str]) -> Comparison:

@@ -18,6 +18,7 @@ HEAVY = ("torch", "optuna", "torchrl", "tensordict", "pandas", "matplotlib", "da
         ["--version"],
         ["leaderboard", "--help"],
         ["leaderboard", "submit", "--help"],
+        ["leaderboard", "build", "--help"],
         *([command, "--help"] for command in ("run", "tune", "verify", "table", "plot", "check", "list", "show")),
     ],
     ids=" ".join,

@@ -35,6 +35,7 @@ PAGES = (
     "docs/reproducing.md",
     "docs/training-a-policy.md",
     "docs/submitting.md",
+    "docs/leaderboard.md",
     "policies/README.md",
     "benchmarks/README.md",
 )

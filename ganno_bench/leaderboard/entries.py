@@ -1,0 +1,180 @@
+"""Who stands on the leaderboard. Tables and pages are made from entries, wherever they come from."""
+
+from __future__ import annotations
+
+import inspect
+import shlex
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+from ganno_bench.baselines.files import BaselineFolder, read_lines
+from ganno_bench.core.errors import RecordError, UserError
+from ganno_bench.core.records import RunRecord
+from ganno_bench.core.studies import StudyRecord
+from ganno_bench.policies.policy import PolicyCard, load_policy
+from ganno_bench.scoring.results import Ruleset
+from ganno_bench.workloads.suite import load_suite
+
+__all__ = ["Challenge", "Entry", "baseline_entries", "by_suite"]
+
+_LEARNED = ("policy", "mean-curve", "profile", "curve-profile", "without")
+"""Kinds of entries that carry what a policy learned; an untrained one, or random actions, do not."""
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """What somebody objects to an entry's result, in public.
+
+    Attributes:
+        claim: What the entry claims.
+        summary: Why that does not hold.
+        by: Who says so.
+        date: When, as YYYY-MM-DD.
+        status: `upheld`: the maintainers could see it, too.
+        command: What shows it; nothing of this project runs it.
+        url: Where more is said, or None.
+        source: File that it was read from, relative to the project.
+    """
+
+    claim: str
+    summary: str
+    by: str
+    date: str
+    status: Literal["open", "upheld", "withdrawn"]
+    command: str
+    url: str | None
+    source: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One scheduler in one suite.
+
+    Attributes:
+        suite: Name of the suite.
+        name: What it is called in tables.
+        ruleset: Its ruleset.
+        description: What it does, in a sentence or two; may come from anyone.
+        url: Where to read more, or None.
+        origin: A committed baseline, or someone's submission.
+        records: Report runs, and varied ones.
+        studies: Tuning studies behind them.
+        challenges: What was objected.
+        sources: Files that the runs were read from, relative to the project.
+        command: Runs it anew.
+        author: Who submitted it; empty for a baseline.
+        card: Of the learned policy behind it, which says what that was trained on; None for others.
+    """
+
+    suite: str
+    name: str
+    ruleset: Ruleset
+    description: str
+    url: str | None
+    origin: Literal["baseline", "submission"]
+    records: tuple[RunRecord, ...]
+    studies: tuple[StudyRecord, ...]
+    challenges: tuple[Challenge, ...]
+    sources: tuple[str, ...]
+    command: str
+    author: str = ""
+    card: PolicyCard | None = None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What standings know it by: ruleset and name."""
+        return self.ruleset, self.name
+
+
+def baseline_entries(folder: BaselineFolder) -> list[Entry]:
+    """Return the committed baselines of all suites that the project has, at the present hash of each.
+
+    Raises:
+        UserError: A file cannot be read.
+    """
+    entries = []
+    for file in sorted(folder.path.glob("*.toml")):
+        content = folder.read_toml(file)
+        description, card = _summary(content.ref), _card(content.name)
+        for suite in sorted({value.suite for value in content.value}):
+            present = _of_suite(load_suite(suite).hash)
+            paths = [folder.records(suite, content.name), folder.studies(suite, content.name)]
+            records = tuple(read_lines(RunRecord, paths[0], present))
+            studies = tuple(read_lines(StudyRecord, paths[1], present))
+            if records:
+                entries.append(
+                    Entry(
+                        suite=suite,
+                        name=content.name,
+                        ruleset=content.ruleset,
+                        description=description,
+                        url=None,
+                        origin="baseline",
+                        records=records,
+                        studies=studies,
+                        challenges=(),
+                        sources=tuple(_relative(path, folder.path) for path in [file, *paths] if path.exists()),
+                        command=f"ganno-bench run {suite} --scheduler {shlex.quote(content.ref)}",
+                        card=card,
+                    )
+                )
+    return entries
+
+
+def by_suite(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
+    """Group entries by suite, both sorted by name.
+
+    Raises:
+        RecordError: Two entries of a suite and a ruleset have the same name.
+    """
+    suites: dict[str, list[Entry]] = defaultdict(list)
+    for entry in sorted(entries, key=lambda entry: (entry.suite, entry.ruleset, entry.name)):
+        suites[entry.suite].append(entry)
+    for suite, own in suites.items():
+        _check_names(suite, own)
+    return dict(suites)
+
+
+def _check_names(suite: str, entries: Sequence[Entry]) -> None:
+    for first, second in pairwise(entries):
+        if first.key == second.key:
+            raise RecordError(
+                f"two entries of suite {suite!r} are called {first.name!r} ({first.ruleset}): "
+                f"{first.sources[0]} and {second.sources[0]}"
+            )
+
+
+def _of_suite(suite_hash: str) -> Callable[[bytes], bool]:
+    mark = f'"suite_hash":"{suite_hash}"'.encode()
+    return lambda line: mark in line
+
+
+def _summary(ref: str) -> str:
+    """Return the first line of a scheduler's docstring; nothing where its code is not to be had."""
+    from ganno_bench.schedulers.registry import load_scheduler
+
+    try:
+        return (inspect.getdoc(load_scheduler(ref).cls) or "").partition("\n")[0]
+    except UserError:
+        return ""
+
+
+def _card(name: str) -> PolicyCard | None:
+    """Return the card of the shipped policy that an entry is made from."""
+    kind, _, rest = name.partition(":")
+    if not rest or kind not in _LEARNED:
+        return None
+    from ganno_bench.schedulers.policy import find_policy
+
+    try:
+        return load_policy(find_policy(rest.rpartition(":")[2])).card
+    except UserError:  # it is no longer shipped
+        return None
+
+
+def _relative(path: Path, folder: Path) -> str:
+    return path.relative_to(folder.parent).as_posix()
