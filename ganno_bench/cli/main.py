@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from ganno_bench.cli import catalogue, evaluating, results, running, training, verifying
+from ganno_bench.cli import catalogue, creating, evaluating, results, running, training, verifying
 from ganno_bench.core.errors import GannoBenchError
 
 __all__ = ["app", "main"]
@@ -27,6 +27,7 @@ app.command("check")(running.check)
 app.command("train")(training.train)
 app.command("evaluate")(evaluating.evaluate)
 app.add_typer(verifying.app, name="verify")
+app.add_typer(creating.app, name="new")
 app.command("list")(catalogue.list_)
 app.command("show")(catalogue.show)
 
