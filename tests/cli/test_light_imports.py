@@ -16,7 +16,10 @@ HEAVY = ("torch", "optuna", "torchrl", "tensordict", "pandas", "matplotlib", "da
         [],
         ["--help"],
         ["--version"],
-        *([command, "--help"] for command in ("run", "tune", "verify", "table", "plot", "check", "list", "show")),
+        *(
+            [command, "--help"]
+            for command in ("run", "tune", "verify", "table", "plot", "check", "list", "show", "plugins", "new")
+        ),
     ],
     ids=" ".join,
 )
