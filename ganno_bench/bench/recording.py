@@ -134,7 +134,9 @@ class Recorder:
         return records
 
     def _provenance(self) -> Provenance:
-        device = self.engine.device
+        device, workload = self.engine.device, self.engine.workload
+        plugins = {**workload.plugins, **self.entry.plugins}
+        packages = {*self.entry.packages, *filter(None, (origin.package for origin in workload.plugins.values()))}
         return Provenance(
             timestamp=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             host=platform.node(),
@@ -143,8 +145,8 @@ class Recorder:
             backend=self.engine.backend.name,
             threads=torch.get_num_threads(),
             cpu=_cpu(),
-            versions=_versions(self.engine.workload.spec.model["family"])
-            | {name: version(name) for name in self.entry.packages},
+            versions=_versions(workload.spec.model["family"]) | {name: version(name) for name in sorted(packages)},
+            plugins={key: str(origin) for key, origin in plugins.items()},
         )
 
 

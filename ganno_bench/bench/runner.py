@@ -166,6 +166,7 @@ def run_suite(
         backends={name: engine.backend.name for name, engine in engines.items()},
         chunks={name: engine.chunk for name, engine in engines.items()},
         fingerprints={workload.id: workload.dataset.fingerprint for workload in workloads},
+        plugins={key: str(origin) for workload in workloads for key, origin in workload.plugins.items()},
         entries=tuple(EntryConfig(name=entry.name, ref=entry.ref, code_hash=entry.code_hash) for entry in entries),
     )
     with RunDirectory(settings.out or Path("runs") / suite.name) as directory:

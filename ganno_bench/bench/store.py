@@ -17,6 +17,7 @@ from typing import Any, Self
 
 import tomli_w
 from filelock import FileLock, Timeout
+from pydantic import Field
 
 from ganno_bench.core.config import Config, parse_config, read_toml
 from ganno_bench.core.errors import ResumeError
@@ -60,6 +61,8 @@ class RunConfig(Config):
     """Workload -> most runs in one pass."""
     fingerprints: dict[str, str]
     """Workload -> fingerprint of its dataset."""
+    plugins: dict[str, str] = Field(default_factory=dict, exclude_if=lambda value: not value)
+    """Whose code the workloads' models and datasets are, where that is not built in; see `Provenance.plugins`."""
     entries: tuple[EntryConfig, ...]
 
 

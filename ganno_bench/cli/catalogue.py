@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
+
+from ganno_bench.cli.console import print_table
 
 __all__ = ["list_", "show"]
 
@@ -37,7 +40,7 @@ def list_(
         Kind.actions: _actions,
         Kind.rewards: _rewards,
     }[kind]()
-    _print_table(header, rows)
+    print_table(header, rows)
 
 
 def show(name: Annotated[str, typer.Argument(help="A suite, workload, scheduler or dataset.", metavar="NAME")]) -> None:
@@ -124,11 +127,13 @@ def _environments() -> Table:
 
 
 def _observations() -> Table:
-    from ganno_bench.policies.observations import OBSERVATIONS
+    from ganno_bench.policies.observations import OBSERVATIONS, load_feature
 
-    loaded = {name: OBSERVATIONS.load(name) for name in OBSERVATIONS.entries()}
-    rows = [[name, ", ".join(sorted(f.needs)) or "-", f.summary] for name, f in loaded.items()]
-    return ["observation", "needs", "description"], rows
+    def row(name: str) -> list[str]:
+        feature = load_feature(name)
+        return [", ".join(sorted(feature.needs)) or "-", feature.summary]
+
+    return _described(["observation", "needs", "description"], OBSERVATIONS.entries(), row)
 
 
 def _actions() -> Table:
@@ -149,14 +154,27 @@ def _actions() -> Table:
 
 
 def _rewards() -> Table:
-    from ganno_bench.marl.rewards import REWARDS
+    from ganno_bench.marl.rewards import REWARDS, load_reward
 
-    loaded = {name: REWARDS.load(name) for name in REWARDS.entries()}
-    rows = [
-        [name, "each agent" if r.per_agent else "all agents", ", ".join(sorted(r.needs)) or "-", r.summary]
-        for name, r in loaded.items()
-    ]
-    return ["reward", "of", "needs", "description"], rows
+    def row(name: str) -> list[str]:
+        reward = load_reward(name)
+        whose = "each agent" if reward.per_agent else "all agents"
+        return [whose, ", ".join(sorted(reward.needs)) or "-", reward.summary]
+
+    return _described(["reward", "of", "needs", "description"], REWARDS.entries(), row)
+
+
+def _described(header: list[str], names: Iterable[str], row: Callable[[str], list[str]]) -> Table:
+    """Return a row for each name; that of a broken plugin has its error for a description."""
+    from ganno_bench.core.errors import PluginError
+
+    rows: list[list[str]] = []
+    for name in names:
+        try:
+            rows.append([name, *row(name)])
+        except PluginError as broken:
+            rows.append([name, *["-"] * (len(header) - 2), str(broken)])
+    return header, rows
 
 
 def _show_scheduler(ref: str) -> None:
@@ -200,19 +218,3 @@ def _print_fields(fields: dict[str, Any]) -> None:
     for name, value in fields.items():
         text = ", ".join(f"{k} = {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
         typer.echo(f"{name:<{width}}{text}")
-
-
-def _print_table(header: list[str], rows: list[list[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table as RichTable
-
-    console = Console()
-    if not console.is_terminal:
-        # For other programs: a line each, columns separated by tabs, nothing cut off.
-        for row in [header, *rows]:
-            typer.echo("\t".join(row))
-        return
-    table = RichTable(*header, box=None, header_style="bold", pad_edge=False)
-    for row in rows:
-        table.add_row(*row)
-    console.print(table, markup=False)

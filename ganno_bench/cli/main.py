@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from ganno_bench.cli import catalogue, evaluating, leaderboard, results, running, training, verifying
+from ganno_bench.cli import catalogue, creating, evaluating, leaderboard, plugins, results, running, training, verifying
 from ganno_bench.core.errors import GannoBenchError
 
 __all__ = ["app", "main"]
@@ -23,13 +23,15 @@ app.command("run")(running.run)
 app.command("tune")(running.tune)
 app.command("table")(results.table)
 app.command("plot")(results.plot)
-app.command("check")(running.check)
+app.command("check")(plugins.check)
 app.command("train")(training.train)
 app.command("evaluate")(evaluating.evaluate)
 app.add_typer(verifying.app, name="verify")
 app.add_typer(leaderboard.app, name="leaderboard")
+app.add_typer(creating.app, name="new")
 app.command("list")(catalogue.list_)
 app.command("show")(catalogue.show)
+app.command("plugins")(plugins.plugins)
 
 
 def _version(wanted: bool) -> None:

@@ -1,4 +1,4 @@
-"""`ganno-bench run`, `ganno-bench tune` and `ganno-bench check`."""
+"""`ganno-bench run` and `ganno-bench tune`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from ganno_bench.cli import options
 
-__all__ = ["check", "run", "tune"]
+__all__ = ["run", "tune"]
 
 
 def run(
@@ -113,19 +113,4 @@ def tune(
         )
     report(result)
     if result.failures:
-        raise typer.Exit(1)
-
-
-def check(
-    ref: Annotated[str, typer.Argument(help="A scheduler's name, or ./file.py:ClassName.", metavar="REF")],
-) -> None:
-    """Check a scheduler against the contract that every scheduler of the benchmark keeps."""
-    from ganno_bench.testing.scheduler_contract import check_scheduler
-
-    results = check_scheduler(ref)
-    for result in results:
-        typer.echo(f"{'ok    ' if result.ok else 'FAILED'}  {result.name}{'' if result.ok else ': ' + result.message}")
-    failed = sum(not result.ok for result in results)
-    typer.echo(f"{ref}: {len(results) - failed} of {len(results)} checks passed")
-    if failed:
         raise typer.Exit(1)

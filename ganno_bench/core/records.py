@@ -94,6 +94,8 @@ class Provenance(Config):
     """Model and instruction set of the processor, on which the last bits depend; empty in old records."""
     versions: dict[str, str]
     """Package -> version, of all that affects results."""
+    plugins: dict[str, str] = Field(default_factory=dict, exclude_if=lambda value: not value)
+    """Whose code it was, where that is not built in: `model NAME`, ... -> package, version and hash of the code."""
 
 
 class RunRecord(Config):

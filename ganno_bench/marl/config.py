@@ -8,13 +8,16 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ganno_bench.core.config import Config, Positive, parse_config, read_toml
-from ganno_bench.core.errors import ConfigError, UnknownNameError
+from ganno_bench.core.errors import ConfigError, PluginError, UnknownNameError
+from ganno_bench.core.registry import Origin, origins
 from ganno_bench.marl.demonstrations import DemonstrationSpec
 from ganno_bench.marl.env import DEFAULT_OBSERVATION
-from ganno_bench.marl.rewards import REWARDS
+from ganno_bench.marl.rewards import REWARDS, load_reward
 from ganno_bench.marl.tasks import TaskDistribution
-from ganno_bench.policies.observations import load_features
+from ganno_bench.policies.observations import OBSERVATIONS, load_features
 from ganno_bench.policies.policy import PolicySpec
+from ganno_bench.workloads.datasets import EMBEDDED
+from ganno_bench.workloads.models import MODELS
 
 __all__ = ["LearnerConfig", "TrainConfig", "load_train_config"]
 
@@ -59,6 +62,13 @@ class TrainConfig(PolicySpec):
     """Schedules that are imitated first; None: the actor starts from nothing."""
     tasks: TaskDistribution
 
+    def plugins(self) -> dict[str, Origin]:
+        """Return whose code the training rests on, where that is not built in: `reward NAME`, ... -> origin."""
+        named = [(OBSERVATIONS, name) for name in self.observation] + [(REWARDS, name) for name in self.reward]
+        named += [(MODELS, family.model["family"]) for family in self.tasks.family]
+        named += [(EMBEDDED, dataset.source) for dataset in self.tasks.dataset.values()]
+        return origins(named)
+
 
 def load_train_config(file: Path) -> TrainConfig:
     """Read and check a training configuration.
@@ -66,17 +76,18 @@ def load_train_config(file: Path) -> TrainConfig:
     Raises:
         ConfigError: It is not valid; the message names file, key and value.
         UnknownNameError: A feature or a reward is unknown.
+        PluginError: One is of a package that is broken.
     """
     config = parse_config(TrainConfig, read_toml(file), str(file))
     try:
         load_features(config.observation)
-    except UnknownNameError as error:
-        raise UnknownNameError(f"{file}: key 'observation': {error}") from None
+    except (UnknownNameError, PluginError) as error:
+        raise type(error)(f"{file}: key 'observation': {error}") from None
     if not config.reward:
         raise ConfigError(f"{file}: key 'reward': at least one reward is needed")
     for name in config.reward:
         try:
-            REWARDS.load(name)
-        except UnknownNameError as error:
-            raise UnknownNameError(f"{file}: key 'reward': {error}") from None
+            load_reward(name)
+        except (UnknownNameError, PluginError) as error:
+            raise type(error)(f"{file}: key 'reward': {error}") from None
     return config

@@ -19,7 +19,7 @@ from torchrl.data import Bounded, Categorical, Composite, Unbounded
 from torchrl.envs import EnvBase
 
 from ganno_bench.core.seeding import stream_seed
-from ganno_bench.marl.rewards import CEILING, REWARDS, Reward, Transition
+from ganno_bench.marl.rewards import CEILING, Reward, Transition, load_reward
 from ganno_bench.policies.actions import ActionSpec
 from ganno_bench.policies.controller import Controller
 from ganno_bench.policies.observations import LIMIT
@@ -97,11 +97,12 @@ class LayerwiseLREnv(EnvBase):  # type: ignore[misc]
             engine: The workload.
             n_runs: P, the batch size.
             interval: Updates per decision.
-            observation: Names of features.
+            observation: Names of features, or `./file.py:name`.
             action: What an agent can do; the paper's multipliers by default.
             layerwise_observation: False: but for their places, all agents see the mean over the layers.
             n_hidden: Units of a recurrent actor's memory, which the environment hands on.
-            reward: Names of rewards and their weights; they are added up. `log-validation` by default.
+            reward: Names of rewards, or `./file.py:name`, and their weights, which are added up; `log-validation` by
+                default.
             base_lr: Range, as multiples of the optimizer's default base learning rate; drawn log-uniformly.
             weight_decay: Range, drawn log-uniformly; the optimizer's tuning range by default.
             validation_size: Predictions of the validation split that the reward's loss is computed on.
@@ -112,13 +113,13 @@ class LayerwiseLREnv(EnvBase):  # type: ignore[misc]
         """
         self.engine = engine
         self.controller = Controller(
-            observation, action or ActionSpec(), layerwise=layerwise_observation, n_hidden=n_hidden
+            observation, action or ActionSpec(), layerwise=layerwise_observation, n_hidden=n_hidden, files=True
         )
         self._n_hidden = n_hidden
         self.interval = interval
         self.n_decisions = -(-engine.workload.spec.n_updates // interval)
         self.rewards: list[tuple[Reward, float]] = [
-            (REWARDS.load(name), weight) for name, weight in (reward or {"log-validation": 1.0}).items()
+            (load_reward(name), weight) for name, weight in (reward or {"log-validation": 1.0}).items()
         ]
         self.per_agent = any(kind.per_agent for kind, _ in self.rewards)
         self._reruns = any(kind.reruns for kind, _ in self.rewards)

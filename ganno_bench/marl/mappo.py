@@ -324,6 +324,8 @@ class Trainer:
         result = float(losses.mean())
         if result < self._best:
             self._best = result
+            plugins = self.config.plugins()
+            packages = {origin.package for origin in plugins.values() if origin.package}
             policy.card = self._card(
                 TrainingCard(
                     config=self.config.model_dump(mode="json", exclude_none=True),  # TOML has no null
@@ -332,7 +334,8 @@ class Trainer:
                     seed=self.config.seed,
                     datasets=self._fingerprints,
                     max_layers=self._max_layers,
-                    versions={name: version(name) for name in _VERSIONED},
+                    versions={name: version(name) for name in (*_VERSIONED, *sorted(packages))},
+                    plugins={key: str(origin) for key, origin in plugins.items()},
                     evaluation={"validation_log_loss": round(result, 6)},
                 )
             )

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ganno_bench.core.errors import PluginError
 from ganno_bench.core.registry import Registry
 from ganno_bench.training.signals import Signals
 
-__all__ = ["CEILING", "REWARDS", "Reward", "Transition", "reward"]
+__all__ = ["CEILING", "REWARDS", "Reward", "Transition", "load_reward", "reward"]
 
 CEILING = 2.0
 """Losses count as at most so many times the chance loss."""
@@ -96,6 +97,19 @@ REWARDS = Registry(
     group="ganno_bench.rewards",
 )
 """Reward name -> where it is."""
+
+
+def load_reward(ref: str) -> Reward:
+    """Return a reward: of a registered name, or `./file.py:name`.
+
+    Raises:
+        UnknownNameError: There is none; the message has the nearest name.
+        PluginError: Importing it failed, or it is no reward.
+    """
+    found = REWARDS.load(ref)
+    if not isinstance(found, Reward):
+        raise PluginError(f"reward {ref!r} is no Reward but of type {type(found).__name__}; put @reward() above it")
+    return found
 
 
 @reward()

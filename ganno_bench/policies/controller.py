@@ -53,7 +53,13 @@ class Controller:
     """
 
     def __init__(
-        self, observation: Sequence[str], action: ActionSpec, *, layerwise: bool = True, n_hidden: int = 0
+        self,
+        observation: Sequence[str],
+        action: ActionSpec,
+        *,
+        layerwise: bool = True,
+        n_hidden: int = 0,
+        files: bool = False,
     ) -> None:
         """Look up the features.
 
@@ -62,11 +68,13 @@ class Controller:
             action: What an agent can do.
             layerwise: Whether agents see their own layers.
             n_hidden: Units that a recurrent actor remembers.
+            files: Whether features may be named as `./file.py:name`; not by a card.
 
         Raises:
             UnknownNameError: There is no such feature.
+            PluginError: A feature's package is broken.
         """
-        self.features: tuple[Feature, ...] = load_features(observation)
+        self.features: tuple[Feature, ...] = load_features(observation, files=files)
         self.action = action
         self.layerwise = layerwise
         self._n_hidden = n_hidden

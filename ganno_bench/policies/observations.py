@@ -14,11 +14,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ganno_bench.core.errors import PluginError
 from ganno_bench.core.registry import Registry
 from ganno_bench.training.optimizers import OPTIMIZERS
 from ganno_bench.training.signals import RunInfo, Signals
 
-__all__ = ["LIMIT", "OBSERVATIONS", "Feature", "Memory", "View", "feature", "load_features", "observe"]
+__all__ = ["LIMIT", "OBSERVATIONS", "Feature", "Memory", "View", "feature", "load_feature", "load_features", "observe"]
 
 LIMIT = 3.0
 """Features are cut off at +-LIMIT."""
@@ -151,13 +152,29 @@ OBSERVATIONS = Registry(
 """Feature name -> where it is."""
 
 
-def load_features(names: Sequence[str]) -> tuple[Feature, ...]:
-    """Return features by name; a card names them, so no file of anybody's is imported, only what is installed.
+def load_feature(ref: str, *, files: bool = False) -> Feature:
+    """Return a feature.
+
+    Args:
+        ref: A registered name, or `./file.py:name`.
+        files: Whether a file may be named. Not where a card does it: then no file of anybody's is imported, only what
+            is installed.
 
     Raises:
-        UnknownNameError: There is no such feature.
+        UnknownNameError: There is no such feature; the message has the nearest name.
+        PluginError: Importing it failed, or it is no feature.
     """
-    return tuple(OBSERVATIONS.load(name, files=False) for name in names)
+    found = OBSERVATIONS.load(ref, files=files)
+    if not isinstance(found, Feature):
+        raise PluginError(
+            f"observation {ref!r} is no Feature but of type {type(found).__name__}; put @feature() above it"
+        )
+    return found
+
+
+def load_features(names: Sequence[str], *, files: bool = False) -> tuple[Feature, ...]:
+    """Return features by name; see `load_feature`."""
+    return tuple(load_feature(name, files=files) for name in names)
 
 
 def observe(features: Sequence[Feature], view: View) -> Tensor:

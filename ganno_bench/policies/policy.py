@@ -18,10 +18,11 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from ganno_bench.core.config import Config, Name, Positive, parse_config, read_toml
-from ganno_bench.core.errors import ConfigError, UnknownNameError
+from ganno_bench.core.errors import ConfigError, PluginError, UnknownNameError
 from ganno_bench.policies.actions import ActionSpec
 from ganno_bench.policies.actor import Actor, ActorSpec
 from ganno_bench.policies.controller import Controller, ControlState
+from ganno_bench.policies.observations import OBSERVATIONS
 from ganno_bench.training.signals import Controls, RunInfo, Signals
 
 __all__ = ["BehaviourCard", "Policy", "PolicyCard", "PolicySpec", "TrainingCard", "load_policy"]
@@ -44,6 +45,8 @@ class TrainingCard(Config):
     max_layers: Annotated[int, Field(ge=0)] = 0
     """Layers of the deepest network that it was trained on."""
     versions: dict[str, str] = Field(default_factory=dict)
+    plugins: dict[str, str] = Field(default_factory=dict, exclude_if=lambda value: not value)
+    """Whose code was used, where that is not built in: `observation NAME`, ... -> package, version and code."""
     test_looks: Annotated[int, Field(ge=0)] = 0
     """How often test data was looked at before the policy was released."""
     evaluation: dict[str, float] = Field(default_factory=dict)
@@ -200,7 +203,9 @@ def load_policy(folder: Path) -> Policy:
 
     Raises:
         ConfigError: A file is missing or corrupt, or the weights do not fit the card; the message names the file.
-        UnknownNameError: The card names an observation that this version does not have.
+        UnknownNameError: The card names an observation that is not installed; the message has the package that it was
+            of when the policy was trained.
+        PluginError: An observation's package is broken.
     """
     if not folder.is_dir():
         raise ConfigError(f"policy folder {str(folder)!r} does not exist")
@@ -208,8 +213,12 @@ def load_policy(folder: Path) -> Policy:
     try:
         with torch.random.fork_rng(devices=[]):  # an actor is initialised before it is filled
             policy = Policy(card)
-    except UnknownNameError as error:
-        raise UnknownNameError(f"{folder / CARD}: key 'observation': {error}") from None
+    except (UnknownNameError, PluginError) as error:
+        missing = [name for name in card.observation if name not in OBSERVATIONS.entries()]
+        origin = card.training.plugins.get(f"observation {missing[0]}", "") if missing else ""
+        package = origin.partition(" ")[0]
+        hint = f"; it was of {origin}, which brings it: pip install {package}" if package else ""
+        raise type(error)(f"{folder / CARD}: key 'observation': {error}{hint}") from None
     file = folder / WEIGHTS
     try:
         weights = load(file.read_bytes())

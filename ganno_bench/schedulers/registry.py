@@ -15,14 +15,15 @@ import math
 import re
 import sys
 from collections.abc import Mapping, Set
-from dataclasses import MISSING, Field, dataclass, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from ganno_bench.core.errors import ConfigError, PluginError, UnknownNameError, UserError, did_you_mean
-from ganno_bench.core.registry import Registry
+from ganno_bench.core.registry import Origin, Registry, origins
+from ganno_bench.policies.observations import OBSERVATIONS
 from ganno_bench.schedulers.base import Scheduler
 from ganno_bench.schedulers.controls import CONTROLS, Replay, control_scheduler
 from ganno_bench.schedulers.optimizer_entry import OptimizerEntry, Released
@@ -99,9 +100,10 @@ class SchedulerEntry:
         pinned: Hyperparameters that the user fixed.
         search_space: Optuna distributions of the hyperparameters that are tuned; pinned ones, base learning rate and
             weight decay are not among them.
-        code_hash: Hash of the source of the modules that define the class and its bases, and of a policy's weights; 16
-            hexadecimal digits.
+        code_hash: Hash of the source of the modules that define the class and its bases, of a policy's weights, and of
+            the version of the package that brings it; 16 hexadecimal digits.
         zero_shot: Whether nothing of it is tuned, base learning rate and weight decay included.
+        plugins: Whose code it is, or that of a policy's observations, where a package brings it.
     """
 
     name: str
@@ -111,6 +113,7 @@ class SchedulerEntry:
     search_space: Mapping[str, BaseDistribution]
     code_hash: str
     zero_shot: bool = False
+    plugins: Mapping[str, Origin] = field(default_factory=dict)
 
     def base_lr(self, optimizer: str) -> float:
         """Return the default base learning rate on workloads with an optimizer."""
@@ -121,7 +124,7 @@ class SchedulerEntry:
     def open_optimizer(self, optimizer: str) -> str | None:
         """Return `package.Class` of what replaces a workload's optimizer, or None if nothing does."""
         if issubclass(self.cls, OptimizerEntry):
-            return ".".join([*self.packages, self.cls.released(optimizer).name])
+            return ".".join([*filter(None, [self.cls.package]), self.cls.released(optimizer).name])
         return None
 
     @property
@@ -132,8 +135,9 @@ class SchedulerEntry:
     @property
     def packages(self) -> tuple[str, ...]:
         """What it needs that is released by others."""
-        package = self.cls.package if issubclass(self.cls, OptimizerEntry) else None
-        return () if package is None else (package,)
+        released = self.cls.package if issubclass(self.cls, OptimizerEntry) else None
+        brought = (origin.package for origin in self.plugins.values())
+        return tuple(dict.fromkeys(filter(None, (released, *brought))))
 
     def build(self, config: Mapping[str, Any]) -> Scheduler:
         """Make the scheduler.
@@ -185,8 +189,12 @@ class SchedulerRow:
     error: str | None
 
 
-def parse_reference(ref: str) -> Reference:
+def parse_reference(ref: str, kind: str = "scheduler") -> Reference:
     """Take a reference apart, without looking anything up.
+
+    Args:
+        ref: `NAME` or `NAME(key=value, ...)`.
+        kind: Of what it is a reference, for messages.
 
     Raises:
         ConfigError: It is not of the form `NAME(key=value, ...)` with literal values.
@@ -204,16 +212,16 @@ def parse_reference(ref: str) -> Reference:
         if not all(keyword.arg for keyword in call.keywords):  # **mapping
             raise SyntaxError
     except (SyntaxError, ValueError):
-        raise ConfigError(f"scheduler reference {ref!r} is not of the form NAME or NAME(key=value, ...)") from None
+        raise ConfigError(f"{kind} reference {ref!r} is not of the form NAME or NAME(key=value, ...)") from None
     pinned: dict[str, Any] = {}
     for keyword in call.keywords:
         if keyword.arg in pinned:
-            raise ConfigError(f"scheduler reference {ref!r} gives {keyword.arg!r} twice")
+            raise ConfigError(f"{kind} reference {ref!r} gives {keyword.arg!r} twice")
         try:
             pinned[str(keyword.arg)] = ast.literal_eval(keyword.value)
         except (ValueError, TypeError):
             raise ConfigError(
-                f"scheduler reference {ref!r}: the value of {keyword.arg!r} is not a number, a string in quotes, "
+                f"{kind} reference {ref!r}: the value of {keyword.arg!r} is not a number, a string in quotes, "
                 f"True or False: {ast.unparse(keyword.value)}"
             ) from None
     return Reference(match[1], pinned)
@@ -249,6 +257,7 @@ def load_scheduler(ref: str) -> SchedulerEntry:
     else:
         cls = SCHEDULERS.load(name)
     _check_class(name, cls)
+    plugins = _plugins(name, cls)
     space = _check_search_space(name, cls)
     if ".py:" in name:
         name = _kebab_case(cls.__name__)
@@ -271,8 +280,9 @@ def load_scheduler(ref: str) -> SchedulerEntry:
         cls=cls,
         pinned=pinned,
         search_space={key: value for key, value in space.items() if key not in pinned and not zero_shot},
-        code_hash=_code_hash(cls),
+        code_hash=_code_hash(cls, plugins),
         zero_shot=zero_shot,
+        plugins=plugins,
     )
     entry.build({})
     return entry
@@ -367,7 +377,18 @@ def _has_default(field: Field[Any]) -> bool:
     return field.default is not MISSING or field.default_factory is not MISSING
 
 
-def _code_hash(cls: type[Scheduler]) -> str:
+def _plugins(name: str, cls: type[Scheduler]) -> dict[str, Origin]:
+    """Return whose code a scheduler is, or a policy's observations are, where a package brings them.
+
+    The code of a file of the user's own is in the code hash as that of what is built in is.
+    """
+    named = [(SCHEDULERS, name)] if name in SCHEDULERS.entries() else []
+    if issubclass(cls, PolicyScheduler):
+        named += [(OBSERVATIONS, observation) for observation in cls.policy.card.observation]
+    return origins(named)
+
+
+def _code_hash(cls: type[Scheduler], plugins: Mapping[str, Origin]) -> str:
     """Hash the modules along the class's ancestry, up to `base`, whose changes the package's version covers."""
     modules = {base.__module__: None for base in cls.__mro__ if issubclass(base, Scheduler)}
     del modules[Scheduler.__module__]
@@ -376,6 +397,7 @@ def _code_hash(cls: type[Scheduler]) -> str:
         sources.append(cls.identity.encode())
     elif issubclass(cls, OptimizerEntry):
         sources.append(cls.release().encode())
+    sources += [str(origin).encode() for origin in plugins.values()]
     return hashlib.sha256(b"\0".join(sources)).hexdigest()[:16]
 
 

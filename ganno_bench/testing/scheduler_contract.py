@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import copy
 import io
-from collections.abc import Callable
-from dataclasses import dataclass, is_dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -23,10 +22,10 @@ import optuna
 import torch
 from torch import Tensor
 
-from ganno_bench.core.errors import PluginError
 from ganno_bench.schedulers.base import ClosedForm, State
 from ganno_bench.schedulers.optimizer_entry import OptimizerEntry
 from ganno_bench.schedulers.registry import SchedulerEntry, load_scheduler
+from ganno_bench.testing.contract import Check, CheckResult, Contract, check_all, unchanged
 from ganno_bench.testing.open_optimizer import check_training
 from ganno_bench.testing.playing import ContractError, first_line, play, within
 from ganno_bench.testing.synthetic import SyntheticRuns, synthetic_runs
@@ -34,21 +33,6 @@ from ganno_bench.training.signals import Controls, RunInfo, Signals
 from ganno_bench.workloads.suite import OptimizerSpec
 
 __all__ = ["CHECKS", "CheckResult", "ContractError", "SchedulerContract", "check_scheduler"]
-
-
-@dataclass(frozen=True)
-class CheckResult:
-    """What one check found.
-
-    Attributes:
-        name: Name of the check.
-        ok: Whether the scheduler passed.
-        message: What was expected and what came; empty if it passed.
-    """
-
-    name: str
-    ok: bool
-    message: str
 
 
 def check_learning_rates(entry: SchedulerEntry) -> None:
@@ -107,14 +91,14 @@ def check_inputs_unchanged(entry: SchedulerEntry) -> None:
     def init(run: RunInfo) -> State:
         before = copy.deepcopy(run)
         state = scheduler.init(run)
-        _unchanged(before, run, "init changed run")
+        unchanged(before, run, "init changed run")
         return state
 
     def step(state: State, signals: Signals) -> tuple[Controls, State]:
         before = copy.deepcopy((state, signals))
         result = scheduler.step(state, signals)
-        _unchanged(before[0], state, "step changed state")
-        _unchanged(before[1], signals, "step changed signals")
+        unchanged(before[0], state, "step changed state")
+        unchanged(before[1], signals, "step changed signals")
         return result
 
     play(entry, _ordinary(entry), init=init, step=step)
@@ -201,38 +185,14 @@ def check_scheduler(ref: str) -> list[CheckResult]:
         UnknownNameError: No such scheduler.
         ConfigError: The reference is malformed.
     """
-    try:
-        entry = load_scheduler(ref)
-    except PluginError as error:
-        return [CheckResult("loads", False, str(error))]
-    results = [CheckResult("loads", True, "")]
-    for check in CHECKS:
-        message = ""
-        try:
-            check(entry)
-        except ContractError as error:
-            message = str(error)
-        except Exception as error:
-            message = f"raised {type(error).__name__}: {first_line(error)}"
-        results.append(CheckResult(check.__name__.removeprefix("check_"), not message, message))
-        if message and check in _GATES:
-            break
-    return results
+    return check_all(lambda: load_scheduler(ref), CHECKS, _GATES)
 
 
-class SchedulerContract:
+class SchedulerContract(Contract):
     """The contract as pytest tests, one for each check. A subclass, called `Test...`, sets `ref`."""
 
-    ref: ClassVar[str]
-
-    def pytest_generate_tests(self, metafunc: Any) -> None:
-        """Make one test of each check."""
-        if "check" in metafunc.fixturenames:
-            metafunc.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
-
-    def test_contract(self, check: Callable[[SchedulerEntry], None]) -> None:
-        """The scheduler passes the check."""
-        check(load_scheduler(self.ref))
+    checks: ClassVar[Sequence[Check]] = CHECKS
+    load = staticmethod(load_scheduler)
 
 
 def _compare(expected: Tensor, got: Tensor, what: str, *, rtol: float = 0.0, ignored: int | None = None) -> None:
@@ -248,24 +208,6 @@ def _compare(expected: Tensor, got: Tensor, what: str, *, rtol: float = 0.0, ign
             f"update {update}, run {run}: expected {name} {expected[update, run, column].item()!r} {what}, "
             f"got {got[update, run, column].item()!r}"
         )
-
-
-def _unchanged(before: Any, after: Any, what: str) -> None:
-    """Raise where two nested structures of tensors and plain values differ."""
-    if isinstance(before, Tensor):
-        same = isinstance(after, Tensor) and before.shape == after.shape
-        if not same or not torch.allclose(before, after, rtol=0.0, atol=0.0, equal_nan=True):
-            raise ContractError(f"{what}: expected {_short(before)}, got {_short(after)}")
-    elif is_dataclass(before):
-        for name, value in vars(before).items():
-            _unchanged(value, getattr(after, name), f"{what}.{name}")
-    elif isinstance(before, dict | list | tuple):
-        if len(before) != len(after):
-            raise ContractError(f"{what}: expected {len(before)} entries, got {len(after)}")
-        for key in before if isinstance(before, dict) else range(len(before)):
-            _unchanged(before[key], after[key], f"{what}[{key!r}]")
-    elif before != after and before == before:  # not NaN
-        raise ContractError(f"{what}: expected {_short(before)}, got {_short(after)}")
 
 
 def _ordinary(entry: SchedulerEntry) -> SyntheticRuns:
@@ -284,7 +226,3 @@ def _sample(entry: SchedulerEntry) -> list[dict[str, Any]]:
         return [study.ask(dict(entry.search_space)).params for _ in range(10)]
     finally:
         optuna.logging.set_verbosity(verbosity)
-
-
-def _short(value: Any) -> str:
-    return " ".join(str(value.tolist() if isinstance(value, Tensor) else value).split())[:80]

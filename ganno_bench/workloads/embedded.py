@@ -7,17 +7,18 @@ A dataset is a function without arguments that returns what `datasets.load_datas
 from __future__ import annotations
 
 import sysconfig
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from ganno_bench.core.errors import DatasetError
+from ganno_bench.core.errors import DatasetError, PluginError
 from ganno_bench.core.registry import Registry
 from ganno_bench.workloads.fingerprint import Rows
 
-__all__ = ["EMBEDDED", "STDLIB_MODULES", "digits", "stdlib_chars"]
+__all__ = ["EMBEDDED", "STDLIB_MODULES", "digits", "load_maker", "stdlib_chars"]
 
 EMBEDDED = Registry(
     "dataset",
@@ -47,6 +48,20 @@ STDLIB_MODULES = {
     "test": ("shutil", "threading"),
 }
 """Split -> modules of the standard library: large, pure Python, one file each, in every Python from 3.11 to 3.14."""
+
+
+def load_maker(ref: str) -> Callable[[], Any]:
+    """Return the function that makes a dataset: of a registered name, or `./file.py:function`.
+
+    Raises:
+        UnknownNameError: There is none; the message has the nearest name.
+        PluginError: Importing it failed, or it cannot be called.
+    """
+    maker: Callable[[], Any] = EMBEDDED.load(ref)
+    if not callable(maker):
+        raise PluginError(f"dataset {ref!r} is no function, but of type {type(maker).__name__}")
+    return maker
+
 
 _KEPT = frozenset(map(chr, range(32, 127))) | {"\n", "\t"}
 

@@ -40,14 +40,17 @@ def load_family(family: str) -> Any:
 
     Raises:
         UnknownNameError: There is no such family; the message has the nearest one.
-        PluginError: Importing it failed.
+        PluginError: Importing it failed, or it cannot be called.
     """
     if family.startswith("torchvision:"):
         # Here, since importing torchvision takes a second.
         from ganno_bench.workloads.torchvision_models import torchvision_family
 
         return torchvision_family(family)
-    return MODELS.load(family)
+    maker = MODELS.load(family)
+    if not callable(maker):
+        raise PluginError(f"model {family!r} is no class and no function, but of type {type(maker).__name__}")
+    return maker
 
 
 def check_model(model: Mapping[str, Any], file: str, key: str = "model") -> None:
@@ -61,6 +64,7 @@ def check_model(model: Mapping[str, Any], file: str, key: str = "model") -> None
     Raises:
         ConfigError: An argument is unknown, missing or of the wrong type.
         UnknownNameError: There is no such family.
+        PluginError: Its code cannot be used.
     """
 
     def where(name: str) -> str:
@@ -71,6 +75,8 @@ def check_model(model: Mapping[str, Any], file: str, key: str = "model") -> None
         maker = load_family(family)
     except UnknownNameError as error:
         raise UnknownNameError(f"{where('family')}: {error}") from None
+    except PluginError as error:
+        raise PluginError(f"{where('family')}: {error}") from error
     hints = typing.get_type_hints(maker.__init__ if inspect.isclass(maker) else maker)
     allowed = {
         name: parameter

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ganno_bench.core.errors import DatasetError, GannoBenchError, PluginError, did_you_mean
-from ganno_bench.workloads.embedded import EMBEDDED
+from ganno_bench.workloads.embedded import EMBEDDED, load_maker
 from ganno_bench.workloads.suite import DatasetSpec
 
 __all__ = ["Listed", "Source", "data_directories", "list_datasets", "open_source"]
@@ -116,7 +116,7 @@ def open_source(spec: DatasetSpec, data_dirs: Sequence[Path], suite_dir: Path | 
 
 def _describe(name: str) -> str:
     try:
-        return (inspect.getdoc(EMBEDDED.load(name)) or "").partition("\n")[0]
+        return (inspect.getdoc(load_maker(name)) or "").partition("\n")[0]
     except PluginError as error:
         return str(error)
 
@@ -131,7 +131,7 @@ def _folder_names(base: Path) -> list[str]:
 
 
 def _call(source: str) -> Mapping[str, Any]:
-    function = EMBEDDED.load(source)
+    function = load_maker(source)
     try:
         splits = function()
     except GannoBenchError:

@@ -12,6 +12,7 @@ from ganno_bench.core.config import Config, Name, Positive, content_hash, parse_
 from ganno_bench.core.errors import ConfigError, UnknownNameError, did_you_mean
 from ganno_bench.core.records import Factor
 from ganno_bench.core.resources import resource_dir
+from ganno_bench.workloads.requirements import check_requirements
 
 __all__ = [
     "AugmentationSpec",
@@ -196,6 +197,8 @@ class Suite(Config):
     budget: Budget = Budget()
     variation: Variation | None = Field(default=None, exclude_if=lambda value: value is None)
     """None: nothing is varied."""
+    requires: tuple[str, ...] | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Packages that bring its models and datasets, such as `tiny-nets >= 1.2`; what is not built in."""
     dataset: dict[str, DatasetSpec]
     workload: Annotated[tuple[WorkloadSpec, ...], Field(min_length=1)]
 
@@ -255,6 +258,7 @@ def load_suite(ref: str) -> Suite:
     """
     path = find_suite(ref)
     suite = parse_config(Suite, read_toml(path), str(path))
+    check_requirements(suite.requires or (), f"{path}: key 'requires'")
     for workload_id, count in Counter(workload.id for workload in suite.workload).items():
         if count > 1:
             raise ConfigError(f"{path}: key 'workload': id {workload_id!r} is given {count} times")

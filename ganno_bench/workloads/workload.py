@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from torch import nn
 
 from ganno_bench.core.errors import ConfigError
+from ganno_bench.core.registry import Origin, origins
 from ganno_bench.core.seeding import stream_seed
 from ganno_bench.workloads.augmentation import Augmentation
 from ganno_bench.workloads.data import Dataset
-from ganno_bench.workloads.datasets import data_directories, load_dataset
+from ganno_bench.workloads.datasets import EMBEDDED, data_directories, load_dataset
 from ganno_bench.workloads.layers import Layer, partition
-from ganno_bench.workloads.models import build_model, check_model
+from ganno_bench.workloads.models import MODELS, build_model, check_model
+from ganno_bench.workloads.requirements import check_installed
 from ganno_bench.workloads.suite import Suite, WorkloadSpec, find_suite, load_suite
 
 __all__ = ["Workload", "load_workload", "load_workloads"]
@@ -23,10 +25,18 @@ __all__ = ["Workload", "load_workload", "load_workloads"]
 
 @dataclass(frozen=True)
 class Workload:
-    """One rung of a suite with its data loaded."""
+    """One rung of a suite with its data loaded.
+
+    Attributes:
+        spec: What the suite says.
+        dataset: The data.
+        plugins: Whose code its model and its dataset are made by, where that is not built in: `model NAME`, `dataset
+            NAME` -> origin.
+    """
 
     spec: WorkloadSpec
     dataset: Dataset
+    plugins: Mapping[str, Origin] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -76,13 +86,18 @@ def load_workloads(
     Raises:
         DatasetError: A dataset is missing, or not as declared.
         ConfigError: A model's arguments are wrong, or it does not take such data; images are too small for a crop.
+        PluginError: A package that the suite requires is missing, or what is named of one is broken.
     """
+    check_installed(suite.requires or (), f"{source}: key 'requires'")
     wanted = {index: spec for index, spec in enumerate(suite.workload) if ids is None or spec.id in ids}
     for index, spec in wanted.items():
         check_model(spec.model, str(source), f"workload[{index}].model")
     used = {spec.dataset for spec in wanted.values()}
     loaded = {name: load_dataset(name, suite.dataset[name], data_dirs, source.parent) for name in sorted(used)}
-    workloads = {index: Workload(spec, loaded[spec.dataset]) for index, spec in wanted.items()}
+    workloads = {}
+    for index, spec in wanted.items():
+        named = [(MODELS, spec.model["family"]), (EMBEDDED, suite.dataset[spec.dataset].source)]
+        workloads[index] = Workload(spec, loaded[spec.dataset], origins(named))
     for index, workload in workloads.items():
         if workload.spec.augmentation is not None:
             try:

@@ -19,7 +19,10 @@ HEAVY = ("torch", "optuna", "torchrl", "tensordict", "pandas", "matplotlib", "da
         ["leaderboard", "--help"],
         ["leaderboard", "submit", "--help"],
         ["leaderboard", "build", "--help"],
-        *([command, "--help"] for command in ("run", "tune", "verify", "table", "plot", "check", "list", "show")),
+        *(
+            [command, "--help"]
+            for command in ("run", "tune", "verify", "table", "plot", "check", "list", "show", "plugins", "new")
+        ),
     ],
     ids=" ".join,
 )

@@ -46,7 +46,7 @@ def test_an_installed_package_is_named_with_its_version(monkeypatch: pytest.Monk
     (info / "entry_points.txt").write_text("[own_shapes]\ndisc = string:Template\nsquare = string:Formatter\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     entries = Registry("shape", {"square": "fractions:Fraction"}, group="own_shapes").entries()
-    assert entries["disc"] == Entry("disc", "string:Template", "round-things 1.2")
+    assert entries["disc"] == Entry("disc", "string:Template", "round-things 1.2", package="round-things")
     assert entries["square"].error == "shape 'square' is registered twice: by built-in and by round-things 1.2"
 
 

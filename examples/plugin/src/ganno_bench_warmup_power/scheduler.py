@@ -1,0 +1,45 @@
+"""The scheduler warmup-power: a linear warmup, then a decay. Replace it by yours.
+
+A scheduler is a frozen dataclass. Its fields are its hyperparameters, its search space says which of them Optuna tunes
+(base learning rate and weight decay are tuned for everyone). An instance holds nothing of a run, so one serves many.
+
+This one is known in advance, so it derives from `ClosedForm` and has a `factor`. One that reacts to losses or gradients
+derives from `Scheduler`: see `init`, `step` and `needs` in `ganno_bench/schedulers/base.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ganno_bench.schedulers import ClosedForm
+from optuna.distributions import BaseDistribution, FloatDistribution
+
+__all__ = ["WarmupPower"]
+
+
+@dataclass(frozen=True)
+class WarmupPower(ClosedForm):
+    """A linear warmup, then a decay to 0 along a power of what is left of the run."""
+
+    warmup: float = 0.1
+    """Share of the run in which the learning rate rises; lengths are shares, so that a setting fits any horizon."""
+
+    power: float = 1.0
+    """1 falls in a straight line, more falls early, less falls late."""
+
+    @classmethod
+    def search_space(cls) -> Mapping[str, BaseDistribution]:
+        """Return what Optuna tunes, by name; the default of each field must lie within."""
+        return {
+            "warmup": FloatDistribution(0.01, 0.5, log=True),
+            "power": FloatDistribution(0.3, 3.0, log=True),
+        }
+
+    def factor(self, update: int, total: int) -> float:
+        """Return the multiple of the base learning rate for one update, from 0 to `total - 1`."""
+        rising = max(1.0, self.warmup * total)
+        if update + 1 < rising:
+            return (update + 1) / rising
+        left = (total - update) / (total - rising + 1.0)
+        return float(min(1.0, left) ** self.power)

@@ -1,0 +1,28 @@
+"""The contract of every scheduler, and what is special about warmup-power."""
+
+from __future__ import annotations
+
+import pytest
+from ganno_bench.schedulers.registry import load_scheduler
+from ganno_bench.testing.scheduler_contract import SchedulerContract
+
+from ganno_bench_warmup_power import WarmupPower
+
+
+class TestContract(SchedulerContract):
+    """A test for each check of the contract."""
+
+    ref = "warmup-power"
+
+
+def test_the_name_is_registered() -> None:
+    """The entry point leads to the class."""
+    assert load_scheduler("warmup-power").cls is WarmupPower
+
+
+def test_it_rises_to_1_and_falls() -> None:
+    """Replace this by what your schedule promises."""
+    factors = [WarmupPower(warmup=0.25).factor(update, 100) for update in range(100)]
+    assert factors[:25] == pytest.approx([(update + 1) / 25 for update in range(25)])
+    assert factors[24:] == sorted(factors[24:], reverse=True)
+    assert factors[-1] == pytest.approx(1 / 76)

@@ -1,0 +1,34 @@
+"""`ganno-bench new`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Begin a package of your own.", no_args_is_help=True)
+
+
+@app.callback()
+def _options() -> None:
+    pass
+
+
+@app.command("scheduler")
+def scheduler(
+    name: Annotated[str, typer.Argument(help="Its name in tables, such as warmup-power.", metavar="NAME")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder, new or empty. Default: ganno-bench-NAME.", metavar="DIR")
+    ] = None,
+) -> None:
+    """Write the project of a scheduler: package, entry point, contract test. It passes as it is; edit from there."""
+    from ganno_bench.plugins.scaffold import new_scheduler
+
+    folder = new_scheduler(name, out)
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            typer.echo(path)
+    typer.echo(f"Next: pip install --editable '{folder}[dev]' && ganno-bench check {name}")

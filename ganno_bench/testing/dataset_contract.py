@@ -1,0 +1,119 @@
+"""The contract of a dataset that code makes: a function without arguments, as those of `EMBEDDED`.
+
+class TestMine(DatasetContract):
+    ref = "./mine.py:moods"
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any, ClassVar
+
+from ganno_bench.core.errors import PluginError
+from ganno_bench.testing.contract import Check, CheckResult, Contract, check_all
+from ganno_bench.testing.playing import ContractError
+from ganno_bench.workloads.embedded import load_maker
+
+__all__ = ["CHECKS", "DatasetContract", "DatasetEntry", "check_dataset", "load_entry"]
+
+
+@dataclass(frozen=True)
+class DatasetEntry:
+    """A dataset's function, and what it gave at its first call."""
+
+    make: Callable[[], Any]
+    splits: Any
+
+
+def load_entry(ref: str) -> DatasetEntry:
+    """Return the function that `ref` names, after calling it once.
+
+    Raises:
+        UnknownNameError: There is none.
+        PluginError: It raised, or takes arguments.
+    """
+    make = load_maker(ref)
+    try:
+        inspect.signature(make).bind()
+    except TypeError as error:
+        raise PluginError(f"dataset {ref!r} takes arguments: {error}") from None
+    try:
+        return DatasetEntry(make, make())
+    except Exception as error:
+        raise PluginError(f"dataset {ref!r} raised {type(error).__name__}: {error}") from error
+
+
+def check_splits(entry: DatasetEntry) -> None:
+    """It gives a mapping from names, `train` and `test` among them, to `datasets.Dataset` with rows."""
+    import datasets
+
+    if not isinstance(entry.splits, Mapping):
+        raise ContractError(f"expected a mapping of splits, got {type(entry.splits).__name__}")
+    for name in ("train", "test"):
+        if name not in entry.splits:
+            raise ContractError(f"expected a split {name!r}, got {', '.join(map(str, entry.splits)) or 'none'}")
+    for name, split in entry.splits.items():
+        if not isinstance(split, datasets.Dataset):
+            raise ContractError(f"expected split {name!r} to be a datasets.Dataset, got {type(split).__name__}")
+        if len(split) == 0:
+            raise ContractError(f"expected rows in split {name!r}, got none")
+
+
+def check_columns(entry: DatasetEntry) -> None:
+    """All splits have the same columns of the same types."""
+    first = entry.splits["train"].features
+    for name, split in entry.splits.items():
+        if split.features != first:
+            raise ContractError(
+                f"expected split {name!r} to have the columns of 'train', {first}; got {split.features}"
+            )
+
+
+def check_repeatable(entry: DatasetEntry) -> None:
+    """Another call gives the same rows in the same order: nothing is drawn without a fixed seed."""
+    for name, split in entry.make().items():
+        if name not in entry.splits or _table(split) != _table(entry.splits[name]):
+            raise ContractError(f"expected the same rows in split {name!r} at the next call")
+
+
+def check_disjoint(entry: DatasetEntry) -> None:
+    """No row stands in two splits: test data would be trained on."""
+    rows = {name: {repr(row) for row in _table(split).to_pylist()} for name, split in entry.splits.items()}
+    for one, other in combinations(rows, 2):
+        if shared := rows[one] & rows[other]:
+            raise ContractError(f"expected no row in both {one!r} and {other!r}, got {len(shared)}: {min(shared)[:60]}")
+
+
+def check_described(entry: DatasetEntry) -> None:
+    """The first line of its docstring, which lists show, says what it is."""
+    if not (inspect.getdoc(entry.make) or "").partition("\n")[0].strip():
+        raise ContractError("expected a docstring, got none")
+
+
+_GATES = (check_splits,)
+CHECKS: tuple[Check, ...] = (*_GATES, check_columns, check_repeatable, check_disjoint, check_described)
+"""Every check takes a `DatasetEntry`."""
+
+
+def check_dataset(ref: str) -> list[CheckResult]:
+    """Check a dataset against the contract.
+
+    Args:
+        ref: A registered name, or `./file.py:function`.
+    """
+    return check_all(lambda: load_entry(ref), CHECKS, _GATES)
+
+
+class DatasetContract(Contract):
+    """The contract as pytest tests. A subclass, called `Test...`, sets `ref`."""
+
+    checks: ClassVar[Sequence[Check]] = CHECKS
+    load = staticmethod(load_entry)
+
+
+def _table(split: Any) -> Any:
+    """Return a split's rows as an Arrow table, as they are stored."""
+    return split.with_format("arrow")[:]

@@ -1,0 +1,161 @@
+"""The contract of an observation of policies.
+
+class TestMine(ObservationContract):
+    ref = "./mine.py:trend"
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Iterator, Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ganno_bench.core.errors import PluginError, did_you_mean
+from ganno_bench.policies.observations import LIMIT, Feature, Memory, View, load_feature
+from ganno_bench.testing.contract import Check, CheckResult, Contract, check_all, unchanged
+from ganno_bench.testing.playing import ContractError
+from ganno_bench.testing.synthetic import SyntheticRuns, synthetic_runs
+from ganno_bench.training.signals import OPTIONAL_SIGNALS
+
+__all__ = ["CHECKS", "ObservationContract", "check_observation", "load_entry"]
+
+_LOOKS = (0, 10, 25, 60)
+"""Updates done whenever the agents look."""
+
+
+def load_entry(ref: str) -> Feature:
+    """Return a feature: of a registered name, or `./file.py:name`.
+
+    Raises:
+        UnknownNameError: There is none.
+        PluginError: It is no feature, or needs a signal that there isn't.
+    """
+    found = load_feature(ref, files=True)
+    if unknown := sorted(found.needs - set(OPTIONAL_SIGNALS)):
+        nearest = did_you_mean(unknown[0], OPTIONAL_SIGNALS)
+        raise PluginError(f"observation {ref!r} needs the unknown signal {unknown[0]!r}{nearest}")
+    return found
+
+
+def check_shape(feature: Feature) -> None:
+    """It is a floating-point tensor with a value for each agent, shape (P, L), or for each run, shape (P, 1)."""
+    for view in views(synthetic_runs(60)):
+        seen, (n_runs, n_layers) = feature.compute(view), view.lr.shape
+        if not isinstance(seen, Tensor) or not seen.is_floating_point():
+            got = str(seen.dtype) if isinstance(seen, Tensor) else type(seen).__name__
+            raise ContractError(f"{_when(view)}: expected a floating-point tensor, got {got}")
+        if seen.shape not in ((n_runs, n_layers), (n_runs, 1)):
+            raise ContractError(
+                f"{_when(view)}: expected shape {(n_runs, n_layers)} or {(n_runs, 1)}, got {tuple(seen.shape)}"
+            )
+
+
+def check_finite(feature: Feature) -> None:
+    """It is finite once there was an interval; what is not measured before the first one may be NaN, and is shown 0."""
+    for view in views(synthetic_runs(60)):
+        seen = feature.compute(view)
+        if view.signals.n_updates > _LOOKS[1] and not bool(seen.isfinite().all()):
+            raise ContractError(f"{_when(view)}: expected finite values, got {float(seen[~seen.isfinite()][0])}")
+
+
+def check_range(feature: Feature) -> None:
+    """Most values are within the limits, beyond which agents see nothing but the limit."""
+    seen = torch.cat([feature.compute(view).flatten() for view in views(synthetic_runs(60))]).nan_to_num(0.0)
+    beyond = (seen.abs() > LIMIT).double().mean().item()
+    if beyond > 0.5:
+        raise ContractError(
+            f"expected values within [-{LIMIT:g}, {LIMIT:g}], got {beyond:.0%} outside, up to {seen.abs().max():.3g}"
+        )
+
+
+def check_needs(feature: Feature) -> None:
+    """The signals that it says it reads are enough: the others are None."""
+    full, reduced = synthetic_runs(60), synthetic_runs(60)
+    for view, less in zip(views(full), views(reduced, feature.needs), strict=True):
+        try:
+            seen = feature.compute(less)
+        except Exception as error:
+            raise ContractError(
+                f"{_when(view)}, with needs = {sorted(feature.needs)} and the other signals None: "
+                f"raised {type(error).__name__}: {error}"
+            ) from error
+        unchanged(feature.compute(view), seen, f"{_when(view)}: with needs = {sorted(feature.needs)}")
+
+
+def check_deterministic(feature: Feature) -> None:
+    """The same runs show the same twice, and nothing is drawn at random."""
+    for view in views(synthetic_runs(60)):
+        before = torch.random.get_rng_state()
+        first, second = feature.compute(view), feature.compute(view)
+        drawn = not torch.equal(torch.random.get_rng_state(), before)
+        torch.random.set_rng_state(before)
+        if drawn:
+            raise ContractError(f"{_when(view)}: expected nothing to be drawn at random")
+        unchanged(first, second, f"{_when(view)}: the second time")
+
+
+def check_inputs_unchanged(feature: Feature) -> None:
+    """What it looks at is not changed in place."""
+    for view in views(synthetic_runs(60)):
+        before = copy.deepcopy(view)
+        feature.compute(view)
+        unchanged(before, view, f"{_when(view)}: changed view")
+
+
+def check_independent_runs(feature: Feature) -> None:
+    """What a run shows does not depend on the others: they are the same at another place, and alone."""
+    runs = synthetic_runs(60)
+    for others in ([2, 0, 1], [1]):
+        for view, fewer in zip(views(runs), views(runs.select(others)), strict=True):
+            expected, got = feature.compute(view)[others], feature.compute(fewer)
+            if not torch.allclose(got, expected, rtol=1e-12, atol=1e-12, equal_nan=True):
+                raise ContractError(f"{_when(view)}: expected the same for runs {others} as among [0, 1, 2]")
+
+
+_GATES = (check_shape,)
+CHECKS: tuple[Check, ...] = (
+    *_GATES,
+    check_finite,
+    check_range,
+    check_needs,
+    check_deterministic,
+    check_inputs_unchanged,
+    check_independent_runs,
+)
+"""Every check takes a `Feature`."""
+
+
+def check_observation(ref: str) -> list[CheckResult]:
+    """Check an observation against the contract.
+
+    Args:
+        ref: A registered name, or `./file.py:name`.
+    """
+    return check_all(lambda: load_entry(ref), CHECKS, _GATES)
+
+
+class ObservationContract(Contract):
+    """The contract as pytest tests. A subclass, called `Test...`, sets `ref`."""
+
+    checks: ClassVar[Sequence[Check]] = CHECKS
+    load = staticmethod(load_entry)
+
+
+def views(runs: SyntheticRuns, needs: Collection[str] = OPTIONAL_SIGNALS) -> Iterator[View]:
+    """Yield what an observation is computed from, before the first update, twice on the way, and at the end."""
+    run = runs.info()
+    memory, since = Memory.blank(run), 0
+    base = run.base_lr[:, None] * torch.linspace(0.1, 3.0, run.n_layers, dtype=torch.float64)
+    for done in _LOOKS:
+        signals = runs.signals(done, since, base / (1 + done), needs)
+        lr = torch.where(signals.lr.isnan(), run.base_lr[:, None], signals.lr)
+        log_factor = (lr / run.base_lr[:, None]).log()
+        yield View(signals, run, memory, lr, log_factor, log_factor.mean(1))
+        memory, since = memory.updated(signals), done
+
+
+def _when(view: View) -> str:
+    return f"after {view.signals.n_updates} updates"
