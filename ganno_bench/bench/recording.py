@@ -136,7 +136,8 @@ class Recorder:
     def _provenance(self) -> Provenance:
         device, workload = self.engine.device, self.engine.workload
         plugins = {**workload.plugins, **self.entry.plugins}
-        packages = {*self.entry.packages, *filter(None, (origin.package for origin in workload.plugins.values()))}
+        packages = {*self.entry.packages, *workload.packages}
+        packages |= {origin.package for origin in workload.plugins.values() if origin.package}
         return Provenance(
             timestamp=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             host=platform.node(),
@@ -145,15 +146,14 @@ class Recorder:
             backend=self.engine.backend.name,
             threads=torch.get_num_threads(),
             cpu=_cpu(),
-            versions=_versions(workload.spec.model["family"]) | {name: version(name) for name in sorted(packages)},
+            versions=_versions() | {name: version(name) for name in sorted(packages)},
             plugins={key: str(origin) for key, origin in plugins.items()},
         )
 
 
 @cache
-def _versions(family: str) -> dict[str, str]:
-    names = (*_VERSIONED, "torchvision") if family.startswith("torchvision:") else _VERSIONED
-    return {"python": platform.python_version()} | {name: version(name) for name in names}
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {name: version(name) for name in _VERSIONED}
 
 
 @cache

@@ -32,11 +32,13 @@ class Workload:
         dataset: The data.
         plugins: Whose code its model and its dataset are made by, where that is not built in: `model NAME`, `dataset
             NAME` -> origin.
+        packages: What its results hang on beyond what all do: `torchvision` for its networks, `tokenizers` for `bpe`.
     """
 
     spec: WorkloadSpec
     dataset: Dataset
     plugins: Mapping[str, Origin] = field(default_factory=dict)
+    packages: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -96,8 +98,14 @@ def load_workloads(
     loaded = {name: load_dataset(name, suite.dataset[name], data_dirs, source.parent) for name in sorted(used)}
     workloads = {}
     for index, spec in wanted.items():
-        named = [(MODELS, spec.model["family"]), (EMBEDDED, suite.dataset[spec.dataset].source)]
-        workloads[index] = Workload(spec, loaded[spec.dataset], origins(named))
+        family, data = spec.model["family"], suite.dataset[spec.dataset]
+        packages = {"torchvision": family.startswith("torchvision:"), "tokenizers": data.tokenizer == "bpe"}
+        workloads[index] = Workload(
+            spec,
+            loaded[spec.dataset],
+            origins([(MODELS, family), (EMBEDDED, data.source)]),
+            tuple(name for name, is_used in packages.items() if is_used),
+        )
     for index, workload in workloads.items():
         if workload.spec.augmentation is not None:
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,13 @@ def test_a_dataset_beside_the_suite(suite: Path, tmp_path: Path) -> None:
     assert {(r.task, r.chance_loss) for r in done.records} == {("text-classification", math.log(2))}
     assert len({r.dataset_fingerprint for r in done.records}) == 1
     assert not done.records[0].custom
+    assert "tokenizers" not in done.records[0].provenance.versions
+
+
+def test_records_name_the_package_that_learned_their_tokens(suite: Path, tmp_path: Path) -> None:
+    suite.write_text(SUITE.replace('tokenizer = "word"', 'tokenizer = "bpe"\nvocab_size = 280'))
+    done = run_tiny(suite, tmp_path / "out", trials=1, report_seeds=1)
+    assert {r.provenance.versions["tokenizers"] for r in done.records} == {version("tokenizers")}
 
 
 def test_the_data_decide_whether_a_run_can_be_resumed(suite: Path, tmp_path: Path) -> None:
