@@ -106,9 +106,11 @@ def plot_losses(records: Sequence[RunRecord], standings: Standings) -> Figure:
     """
     look = looks(standings)
     runs = _reports(records)
+    # Of a run that goes on, a workload may have a committed reference and no runs yet.
+    begun = [workload for workload in standings.workloads if any((*key, workload) in runs for key in look)]
     with mpl.rc_context(RC):
-        figure, axes = panels(standings.workloads)
-        for panel, workload in zip(axes, standings.workloads, strict=True):
+        figure, axes = panels(begun)
+        for panel, workload in zip(axes, begun, strict=True):
             draw_losses(panel, {key: runs[*key, workload] for key in look if (*key, workload) in runs}, look)
             panel.set_ylabel("validation loss (nats)")
         headline(figure, standings)

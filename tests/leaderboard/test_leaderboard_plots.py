@@ -92,6 +92,14 @@ def test_loss_curves_end_at_the_median_final_validation_loss():
     assert len(labels) == 8
 
 
+def test_a_workload_of_the_reference_that_has_no_runs_yet_has_no_panel(tmp_path):
+    begun = [record for record in RECORDS if record.workload == WORKLOADS[0]]
+    result = standings(begun, reference=dict.fromkeys(WORKLOADS, 0.5), n_resamples=100)
+    assert set(result.workloads) == set(WORKLOADS)
+    assert [axes.get_title(loc="left") for axes in plot_losses(begun, result).axes] == WORKLOADS[:1]
+    assert write_plots(begun, result, tmp_path)
+
+
 def test_layerwise_learning_rates_have_a_line_per_layer_around_their_geometric_mean():
     figure = plot_learning_rates(RECORDS, RESULT)
     look = looks(RESULT)["zero-shot", "ganno"]

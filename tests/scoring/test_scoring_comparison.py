@@ -133,6 +133,18 @@ def test_such_a_workload_is_compared_with_an_own_cosine_if_there_is_one():
     )
     (row,) = [row for row in result.tables["tuned"] if row.entry == "one-cycle"]
     assert row.rank == 1
+    # No entry that is committed can have runs on it: their means would be over fewer workloads.
+    assert not [row for row in result.tables["tuned"] if row.baseline]
+    assert comparison.notes[1] == "Without the committed entries, which have no runs on char-transformer."
+
+
+def test_on_data_other_than_the_reference_s_committed_entries_stand_beside_an_own_cosine_unranked():
+    runs = [r for r in ALL if r.scheduler == "cosine" and r.workload == "char-transformer"]
+    own = [
+        r.model_copy(update={"dataset_fingerprint": "0dd"}) if r.workload == "char-transformer" else r
+        for r in [*NEW, *runs]
+    ]
+    result = compare(own, BASELINES).standings(**OPTIONS)
     committed = [row for row in result.tables["tuned"] if row.baseline]
     assert committed
     assert all((row.rank, row.n_workloads) == (None, 1) for row in committed)
