@@ -13,6 +13,8 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 PAGES = ("*.md", "docs/**/*.md", "benchmarks/README.md", "leaderboard/README.md", "policies/README.md")
+WHOLE = ("leaderboard/site/**/*", "leaderboard/tables/*")
+"""Pages that are built already, and what they link to."""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -22,6 +24,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.remove(file)
     pages = {page for pattern in PAGES for page in root.glob(pattern)}
     others = {root / sheet for sheet in config.extra_css} | {file for page in pages for file in linked(page)}
+    others |= {path for pattern in WHOLE for path in root.glob(pattern)}
     for path in sorted(pages | others):
         if path.is_file() and path.is_relative_to(root):
             source = path.relative_to(root).as_posix()
