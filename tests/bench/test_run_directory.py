@@ -28,6 +28,7 @@ CONFIG = RunConfig(
     backends={"a": "vmap", "b": "loop"},
     chunks={"a": 64, "b": 2},
     fingerprints={"a": "da7a", "b": "da7a"},
+    plugins={"model wide": "wide-nets 0.1"},
     entries=(EntryConfig(name="cosine", ref="cosine", code_hash="c0de"),),
 )
 
@@ -46,6 +47,7 @@ OTHER: dict[str, tuple[Any, str]] = {
     "backends": ({"a": "vmap", "b": "vmap"}, "backends.b = 'loop', not 'vmap'"),
     "chunks": ({"a": 8, "b": 2}, "chunks.a = 64, not 8"),
     "fingerprints": ({"a": "da7a", "b": "da7b"}, "fingerprints.b = 'da7a', not 'da7b'"),
+    "plugins": ({"model wide": "wide-nets 0.2"}, "plugins.model wide = 'wide-nets 0.1', not 'wide-nets 0.2'"),
 }
 
 

@@ -17,6 +17,7 @@ from ganno_bench.baselines.verify import BaselineSuites, check_files
 from ganno_bench.baselines.write import BaselineWriter
 from ganno_bench.bench.plan import Change, jobs_of
 from ganno_bench.bench.progress import Progress
+from ganno_bench.core.files import read_file, replace_file
 from ganno_bench.core.records import RunRecord, read_records
 from ganno_bench.scoring.robustness import robustness
 from ganno_bench.workloads.suite import Budget, Variation
@@ -246,8 +247,8 @@ def test_varied_runs_are_committed_and_verified_too(
     assert all(outcome.ok for outcome in outcomes), outcomes
     # A run in another place than where it belongs, and one that is missing.
     file = committed.records("tiny", "cosine")
-    lines = file.read_text().splitlines(keepends=True)
-    file.write_text("".join(line.replace('"multiple":0.5', '"multiple":0.7') for line in lines[:-1]))
+    lines = read_file(file).decode().splitlines(keepends=True)
+    replace_file(file, "".join(line.replace('"multiple":0.5', '"multiple":0.7') for line in lines[:-1]))
     faults = " ".join(check_files(committed, suites))
     assert "horizon x 0.7: there are records of the seeds [0, 1], not any" in faults
     assert "weight_decay x 0: there are records of the seeds [0], not of 0 to 1" in faults

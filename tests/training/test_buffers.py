@@ -68,7 +68,7 @@ class Own(Workload):
 
 def own(network: type[nn.Module] = Remembering, optimizer: OptimizerSpec = NESTEROV) -> Own:
     like = make_workload("mlp", optimizer, N_UPDATES)
-    return Own(like.spec, like.dataset, network)
+    return Own(like.spec, like.dataset, network=network)
 
 
 def controls(seeds: list[int], engine: Engine) -> Controls:
