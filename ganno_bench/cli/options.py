@@ -36,7 +36,8 @@ Suite = Annotated[
 Schedulers = Annotated[
     list[str] | None,
     typer.Option(
-        help="Scheduler to run: a name (see: list schedulers), ./file.py:ClassName, or torch:ClassName(key=value). "
+        help="Scheduler to run: a name (see: list schedulers), ./file.py:ClassName, or torch:ClassName(key=value), "
+        "transformers:, timm: and pytorch-optimizer: likewise. "
         "Repeat for several. Default: the suite's own.",
         metavar="REF",
     ),

@@ -1,9 +1,10 @@
 """From a reference on the command line to a scheduler class that has been checked.
 
-A reference is `NAME`, `./file.py:Name`, `torch:Class`, `policy:FOLDER` or a control of a policy such as
-`untrained:FOLDER` (see `controls.py`). But for policies, `(key=value, ...)` may follow: literal values that pin
-hyperparameters. What is pinned is not tuned, and is part of the entry's name in tables. With `default:` before it,
-nothing of a scheduler is tuned: it competes zero-shot, as policies do.
+A reference is `NAME`, `./file.py:Name`, something of a library (`torch:Class`, `transformers:NAME`, `timm:Class`,
+`pytorch-optimizer:Class`), `policy:FOLDER` or a control of a policy such as `untrained:FOLDER` (see `controls.py`).
+But for policies, `(key=value, ...)` may follow: literal values that pin hyperparameters. What is pinned is not tuned,
+and is part of the entry's name in tables. With `default:` before it, nothing of a scheduler is tuned: it competes
+zero-shot, as policies do.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import inspect
 import math
 import re
 import sys
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,13 @@ from ganno_bench.core.registry import Origin, Registry, origins
 from ganno_bench.policies.observations import OBSERVATIONS
 from ganno_bench.schedulers.base import Scheduler
 from ganno_bench.schedulers.controls import CONTROLS, Replay, control_scheduler
+from ganno_bench.schedulers.library_schedule import LibrarySchedule
 from ganno_bench.schedulers.optimizer_entry import OptimizerEntry, Released
+from ganno_bench.schedulers.optimizer_library import library_optimizer
 from ganno_bench.schedulers.policy import PolicyScheduler, policy_scheduler
+from ganno_bench.schedulers.timm_schedule import timm_schedule
 from ganno_bench.schedulers.torch_adapter import torch_scheduler
+from ganno_bench.schedulers.transformers_schedule import transformers_schedule
 from ganno_bench.training.optimizers import OPTIMIZERS
 from ganno_bench.training.signals import OPTIONAL_SIGNALS
 
@@ -67,9 +72,16 @@ SCHEDULERS = Registry(
     group="ganno_bench.schedulers",
 )
 
-_DEFAULT, _TORCH, _POLICY = "default:", "torch:", "policy:"
+_DEFAULT, _POLICY = "default:", "policy:"
+_LIBRARIES: Mapping[str, Callable[[str], type[Scheduler]]] = {
+    "torch:": torch_scheduler,
+    "transformers:": transformers_schedule,
+    "timm:": timm_schedule,
+    "pytorch-optimizer:": library_optimizer,
+}
+"""What a reference begins with -> name in the library to scheduler class; a library is imported when it is named."""
 _OF_POLICIES = (_POLICY, *(f"{kind}:" for kind in CONTROLS))
-PREFIXES = (_DEFAULT, _TORCH, *_OF_POLICIES)
+PREFIXES = (_DEFAULT, *_LIBRARIES, *_OF_POLICIES)
 """What a reference may begin with that is no registered name and no file."""
 _RESERVED = ("base_lr", "weight_decay")
 
@@ -135,7 +147,7 @@ class SchedulerEntry:
     @property
     def packages(self) -> tuple[str, ...]:
         """What it needs that is released by others."""
-        released = self.cls.package if issubclass(self.cls, OptimizerEntry) else None
+        released = self.cls.package if issubclass(self.cls, OptimizerEntry | LibrarySchedule) else None
         brought = (origin.package for origin in self.plugins.values())
         return tuple(dict.fromkeys(filter(None, (released, *brought))))
 
@@ -231,23 +243,25 @@ def load_scheduler(ref: str) -> SchedulerEntry:
     """Return the entry that a reference names, after checking that its class is what a scheduler must be.
 
     Args:
-        ref: `NAME`, `./file.py:Name` or `torch:Class`, optionally with `(key=value, ...)`, and with `default:` before
-            it for a zero-shot entry; or `policy:POLICY`, a folder or the name of a shipped policy; or one of the
-            controls that a policy must beat: `untrained:POLICY` (fresh weights), `random:POLICY` (uniformly random
-            actions), `mean-curve:POLICY`, `profile:POLICY` and `curve-profile:POLICY` (its mean learning rates over
-            time, over the layers, and their product, replayed), `without:FEATURE:POLICY` (an observation masked).
+        ref: `NAME`, `./file.py:Name`, `torch:Class`, `transformers:NAME`, `timm:Class` or `pytorch-optimizer:Class`,
+            optionally with `(key=value, ...)`, and with `default:` before it for a zero-shot entry; or `policy:POLICY`,
+            a folder or the name of a shipped policy; or one of the controls that a policy must beat: `untrained:POLICY`
+            (fresh weights), `random:POLICY` (uniformly random actions), `mean-curve:POLICY`, `profile:POLICY` and
+            `curve-profile:POLICY` (its mean learning rates over time, over the layers, and their product, replayed),
+            `without:FEATURE:POLICY` (an observation masked).
 
     Raises:
-        UnknownNameError: No such scheduler, torch class, hyperparameter or observation; the message has the nearest
-            name.
+        UnknownNameError: No such scheduler, name in a library, hyperparameter or observation; the message has the
+            nearest name.
         ConfigError: The reference is malformed, or a pinned value is of the wrong type.
-        PluginError: The class cannot be imported, or breaks a rule that the message names.
+        PluginError: The class cannot be imported, its library is missing, or it breaks a rule that the message names.
     """
     ref = ref.strip()
     reference = parse_reference(ref.removeprefix(_DEFAULT))
     name = reference.name
-    if name.startswith(_TORCH):
-        cls: Any = torch_scheduler(name.removeprefix(_TORCH))
+    library, colon, within = name.partition(":")
+    if (load_from := _LIBRARIES.get(library + colon)) is not None:
+        cls: Any = load_from(within)
     elif name.startswith(_POLICY):
         cls = policy_scheduler(name.removeprefix(_POLICY))
         name = f"{_POLICY}{cls.__name__}"  # apart from whatever is registered
@@ -395,7 +409,7 @@ def _code_hash(cls: type[Scheduler], plugins: Mapping[str, Origin]) -> str:
     sources = [Path(str(sys.modules[module].__file__)).read_bytes() for module in modules]
     if issubclass(cls, PolicyScheduler | Replay):
         sources.append(cls.identity.encode())
-    elif issubclass(cls, OptimizerEntry):
+    elif issubclass(cls, OptimizerEntry | LibrarySchedule):
         sources.append(cls.release().encode())
     sources += [str(origin).encode() for origin in plugins.values()]
     return hashlib.sha256(b"\0".join(sources)).hexdigest()[:16]

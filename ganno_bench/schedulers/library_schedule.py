@@ -1,0 +1,186 @@
+"""What the schedules of other libraries have in common: the library's own object is driven, and its rates are used.
+
+What follows from that, for `transformers:NAME(key=value)` and `timm:CLASS(key=value)`:
+
+- Arguments mean what they mean in the library, so lengths are updates. Unless given, the run's length is the horizon.
+- Learning rates among the arguments (`min_lr`, `lr_end`, `lr_min`, `warmup_lr_init`) are multiples of the base learning
+  rate, which is the harness's to choose.
+- Only base learning rate and weight decay are tuned; another release of the library is other code.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, fields, make_dataclass
+from importlib import import_module
+from importlib.metadata import version
+from inspect import Parameter, signature
+from itertools import islice
+from typing import Any, ClassVar, TypeVar
+
+import torch
+
+from ganno_bench.core.errors import ConfigError, PluginError, one_line
+from ganno_bench.schedulers.base import Scheduler, State
+from ganno_bench.training.signals import Controls, RunInfo, Signals
+
+__all__ = ["LibrarySchedule", "import_library", "new_optimizer", "schedule_class"]
+
+S = TypeVar("S", bound="LibrarySchedule")
+
+
+@dataclass(frozen=True)
+class LibrarySchedule(Scheduler):
+    """Base of the classes that `schedule_class` makes; their fields are the arguments of the library's own."""
+
+    interval: ClassVar[int | None] = None
+    package: ClassVar[str]
+    """Distribution that the schedule is of; its version is recorded, and another version is other code."""
+    title: ClassVar[str]
+    """What it is called, such as `timm:TanhLRScheduler`."""
+    required: ClassVar[frozenset[str]]
+    """Arguments for which the library has no default; theirs is None here."""
+    horizons: ClassVar[frozenset[str]]
+    """Arguments that are the horizon unless they are given."""
+    learning_rates: ClassVar[frozenset[str]]
+    """Arguments that are multiples of the base learning rate here, and learning rates in the library."""
+    _BLOCK: ClassVar[int] = 512
+
+    def __post_init__(self) -> None:
+        """Check the arguments by making the library's schedule and moving it once.
+
+        Raises:
+            ConfigError: An argument is missing, or the library refuses its value.
+        """
+        name = self.title
+        if missing := [key for key in sorted(self.required) if getattr(self, key) is None]:
+            raise ConfigError(f"scheduler {name!r} needs a value for {', '.join(missing)}: {name}({missing[0]}=...)")
+        try:
+            list(islice(self.rates(1.0, 997), 2))
+        except Exception as error:
+            raise ConfigError(f"scheduler {name!r}: {self.package} refuses its arguments: {one_line(error)}") from error
+
+    @classmethod
+    def release(cls) -> str:
+        """Return the package and its version."""
+        return f"{cls.package} {version(cls.package)}"
+
+    @abstractmethod
+    def rates(self, base_lr: float, total: int) -> Iterator[float]:
+        """Yield the learning rates of the updates, one by one, as the library's own loop would have them."""
+
+    def arguments(self, base_lr: float, total: int) -> dict[str, Any]:
+        """Return what the library's schedule is made with for a run."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        for key in self.learning_rates & values.keys():
+            values[key] = None if values[key] is None else values[key] * base_lr
+        return values | {key: total for key in self.horizons if values[key] is None}
+
+    def init(self, run: RunInfo) -> State:
+        """Return the learning rates of the whole horizon, shape (total_updates, P).
+
+        Raises:
+            PluginError: The library fails on the way, or its learning rates are negative or not finite.
+        """
+        base_lrs = run.base_lr.tolist()
+        curves = {base_lr: self._curve(base_lr, run.total_updates) for base_lr in dict.fromkeys(base_lrs)}
+        return torch.tensor([curves[lr] for lr in base_lrs], dtype=torch.float64, device=run.base_lr.device).T.clone()
+
+    def step(self, state: State, signals: Signals) -> tuple[Controls, State]:
+        """Return the learning rates of the next updates in one block."""
+        first = min(signals.n_updates, len(state) - 1)
+        return Controls(state[first : first + self._BLOCK, :, None].repeat(1, 1, signals.lr.shape[1])), state
+
+    def _curve(self, base_lr: float, total: int) -> list[float]:
+        lrs: list[float] = []
+        try:
+            for lr in islice(self.rates(base_lr, total), total):
+                lrs.append(float(lr))
+        except Exception as error:
+            raise PluginError(f"{self.title} fails at update {len(lrs)} of {total}: {one_line(error)}") from error
+        # A library may miss a 0 by a rounding error.
+        if bad := [lr for lr in lrs if not (math.isfinite(lr) and lr >= -1e-9 * base_lr)]:
+            raise PluginError(f"{self.title} gives the learning rate {bad[0]!r}")
+        return [max(0.0, lr) for lr in lrs]
+
+
+def schedule_class(
+    base: type[S],
+    title: str,
+    make: Callable[..., Any],
+    *,
+    hidden: Collection[str],
+    defaults: Mapping[str, Any],
+    horizons: Collection[str],
+    learning_rates: Collection[str],
+    **attributes: Any,
+) -> type[S]:
+    """Return a scheduler class whose fields are the arguments of a function or class of a library.
+
+    Args:
+        base: What it derives from.
+        title: What it is called; its last part names the class.
+        make: The function or class.
+        hidden: Its arguments that are no fields.
+        defaults: Defaults that are not the library's.
+        horizons: See `LibrarySchedule.horizons`; those that `make` does not take are left out.
+        learning_rates: See `LibrarySchedule.learning_rates`.
+        attributes: Further class attributes.
+    """
+    known = {name: parameter for name, parameter in signature(make).parameters.items() if name not in hidden}
+    values = {
+        name: defaults.get(name, None if parameter.default is Parameter.empty else parameter.default)
+        for name, parameter in known.items()
+    }
+    own_horizons = frozenset(horizons) & known.keys()
+    required = {
+        name for name, parameter in known.items() if parameter.default is Parameter.empty and name not in defaults
+    }
+    made = make_dataclass(
+        title.partition(":")[2],
+        [(name, Any, field(default=value)) for name, value in values.items()],
+        bases=(base,),
+        frozen=True,
+        namespace={
+            "__doc__": f"`{make.__name__}` of the package `{base.package}`.",
+            "__module__": base.__module__,
+            "title": title,
+            "required": frozenset(required - own_horizons),
+            "horizons": own_horizons,
+            "learning_rates": frozenset(learning_rates),
+            **attributes,
+        },
+    )
+    assert issubclass(made, base)
+    return made
+
+
+def import_library(module: str, package: str, title: str) -> Any:
+    """Return a module of a library that need not be installed.
+
+    Args:
+        module: Its name.
+        package: The distribution, for messages.
+        title: Reference to the scheduler that needs it, for messages.
+
+    Raises:
+        PluginError: It is missing, or cannot be imported.
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module.partition(".")[0]:
+            raise PluginError(f"scheduler {title!r}: {package} cannot be imported: {one_line(error)}") from error
+        raise PluginError(
+            f"scheduler {title!r} needs the package {package!r}, which is not installed: "
+            "pip install 'ganno-bench[ecosystem]'"
+        ) from None
+    except Exception as error:
+        raise PluginError(f"scheduler {title!r}: {package} cannot be imported: {one_line(error)}") from error
+
+
+def new_optimizer(base_lr: float) -> torch.optim.Optimizer:
+    """Return an optimizer of one parameter for a library's schedule to work on."""
+    return torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=base_lr)

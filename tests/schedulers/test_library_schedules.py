@@ -1,0 +1,233 @@
+"""Schedules of transformers and timm: the learning rates are those of the library's own loop at every update."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from scheduler_cases import learning_rates, torch_curve
+
+from ganno_bench.core.errors import ConfigError, PluginError, UnknownNameError, UserError
+from ganno_bench.schedulers import library_schedule
+from ganno_bench.schedulers.library_schedule import new_optimizer
+from ganno_bench.schedulers.registry import load_scheduler
+from ganno_bench.schedulers.timm_schedule import timm_schedule
+from ganno_bench.schedulers.transformers_schedule import transformers_schedule
+from ganno_bench.testing.playing import ContractError
+from ganno_bench.testing.scheduler_contract import check_scheduler
+from ganno_bench.testing.synthetic import synthetic_runs
+
+TOTAL = 700  # more than a block
+
+# Reference -> name, warmup, and what else `get_scheduler` takes, for a base learning rate.
+TRANSFORMERS: dict[str, tuple[str, int, Callable[[float], dict[str, Any]]]] = {
+    "transformers:linear(num_warmup_steps=70)": ("linear", 70, lambda b: {}),
+    "transformers:cosine": ("cosine", 0, lambda b: {}),
+    "transformers:cosine_with_restarts(num_cycles=2)": ("cosine_with_restarts", 0, lambda b: {"num_cycles": 2}),
+    "transformers:polynomial(power=2, lr_end=0.01)": (
+        "polynomial",
+        0,
+        lambda b: {"power": 2.0, "lr_end": 0.01 * b},
+    ),
+    "transformers:constant": ("constant", 0, lambda b: {}),
+    "transformers:constant_with_warmup(num_warmup_steps=30)": ("constant_with_warmup", 30, lambda b: {}),
+    "transformers:inverse_sqrt(num_warmup_steps=40)": ("inverse_sqrt", 40, lambda b: {}),
+    "transformers:inverse_sqrt(num_warmup_steps=40, timescale=90)": ("inverse_sqrt", 40, lambda b: {"timescale": 90}),
+    "transformers:cosine_with_min_lr(min_lr=0.1, num_warmup_steps=9)": (
+        "cosine_with_min_lr",
+        9,
+        lambda b: {"min_lr": 0.1 * b},
+    ),
+    "transformers:cosine_with_min_lr(min_lr_rate=0.2)": ("cosine_with_min_lr", 0, lambda b: {"min_lr_rate": 0.2}),
+    "transformers:cosine_warmup_with_min_lr(num_warmup_steps=50, min_lr_rate=0.1, warmup_lr_rate=0.3)": (
+        "cosine_warmup_with_min_lr",
+        50,
+        lambda b: {"min_lr_rate": 0.1, "warmup_lr_rate": 0.3},
+    ),
+    "transformers:warmup_stable_decay(num_decay_steps=200, num_warmup_steps=50)": (
+        "warmup_stable_decay",
+        50,
+        lambda b: {"num_decay_steps": 200},
+    ),
+}
+# Reference -> class, and its arguments for a base learning rate.
+TIMM: dict[str, tuple[str, Callable[[float], dict[str, Any]]]] = {
+    "timm:CosineLRScheduler": ("CosineLRScheduler", lambda b: {"t_initial": TOTAL}),
+    "timm:CosineLRScheduler(warmup_t=60, warmup_lr_init=0.01, lr_min=0.001)": (
+        "CosineLRScheduler",
+        lambda b: {"t_initial": TOTAL, "warmup_t": 60, "warmup_lr_init": 0.01 * b, "lr_min": 0.001 * b},
+    ),
+    "timm:CosineLRScheduler(t_initial=100, cycle_limit=7, cycle_decay=0.5, warmup_t=20, warmup_prefix=True)": (
+        "CosineLRScheduler",
+        lambda b: {"t_initial": 100, "cycle_limit": 7, "cycle_decay": 0.5, "warmup_t": 20, "warmup_prefix": True},
+    ),
+    "timm:TanhLRScheduler(warmup_t=50)": ("TanhLRScheduler", lambda b: {"t_initial": TOTAL, "warmup_t": 50}),
+    "timm:PolyLRScheduler(power=2)": ("PolyLRScheduler", lambda b: {"t_initial": TOTAL, "power": 2.0}),
+    "timm:StepLRScheduler(decay_t=90, decay_rate=0.5)": (
+        "StepLRScheduler",
+        lambda b: {"decay_t": 90.0, "decay_rate": 0.5},
+    ),
+    "timm:MultiStepLRScheduler(decay_t=[10, 600], decay_rate=0.1)": (
+        "MultiStepLRScheduler",
+        lambda b: {"decay_t": [10, 600], "decay_rate": 0.1},
+    ),
+    "timm:StepLRScheduler(decay_t=90, decay_rate=0.5, noise_range_t=300)": (
+        "StepLRScheduler",
+        lambda b: {"decay_t": 90.0, "decay_rate": 0.5, "noise_range_t": 300},
+    ),
+    "timm:WSDLRScheduler(decay_t=150, warmup_t=20)": (
+        "WSDLRScheduler",
+        lambda b: {"t_initial": TOTAL, "decay_t": 150, "warmup_t": 20},
+    ),
+}
+
+
+def equal_at_every_update(ref: str, theirs: Callable[[float], list[float]]) -> bool:
+    ours = learning_rates(ref, TOTAL)
+    expected = [torch.tensor(theirs(base), dtype=torch.float64) for base in synthetic_runs(1).base_lr.tolist()]
+    return all(
+        ours[:, run].equal(curve.clamp(min=0.0)[:, None].expand(-1, ours.shape[2]))
+        for run, curve in enumerate(expected)
+    )
+
+
+@pytest.mark.parametrize("ref", TRANSFORMERS)
+def test_equals_the_schedule_of_transformers(ref: str) -> None:
+    optimization = pytest.importorskip("transformers.optimization", reason="transformers is not installed")
+    name, warmup, arguments = TRANSFORMERS[ref]
+
+    def theirs(base: float) -> list[float]:
+        return torch_curve(
+            lambda optimizer: optimization.get_scheduler(name, optimizer, warmup, TOTAL, arguments(base) or None),
+            base,
+            TOTAL,
+        )
+
+    assert equal_at_every_update(ref, theirs)
+    assert name in ("constant",) or len(set(theirs(1.0))) > 2  # equality means something
+
+
+@pytest.mark.parametrize("ref", TIMM)
+def test_equals_the_scheduler_of_timm(ref: str) -> None:
+    scheduler = pytest.importorskip("timm.scheduler", reason="timm is not installed")
+    name, arguments = TIMM[ref]
+
+    def theirs(base: float) -> list[float]:
+        optimizer = new_optimizer(base)
+        schedule = getattr(scheduler, name)(optimizer, t_in_epochs=False, **arguments(base))
+        curve = [optimizer.param_groups[0]["lr"]]
+        for update in range(1, TOTAL):
+            schedule.step_update(num_updates=update)
+            curve.append(optimizer.param_groups[0]["lr"])
+        return curve
+
+    assert equal_at_every_update(ref, theirs)
+    assert len(set(theirs(1.0))) > 2
+
+
+def test_a_plateau_of_given_length_ends_where_it_says() -> None:
+    pytest.importorskip("transformers", reason="transformers is not installed")
+    ref = "transformers:warmup_stable_decay(num_decay_steps=100, num_stable_steps=300, num_warmup_steps=50)"
+    lrs = learning_rates(ref, TOTAL)[:, 0, 0] / synthetic_runs(1).base_lr[0]
+    assert lrs[50:350].tolist() == pytest.approx([1.0] * 300)
+    assert lrs[351] < 1.0
+    assert lrs[450:].tolist() == [0.0] * 250
+
+
+def test_every_schedule_is_covered_or_refused() -> None:
+    optimization = pytest.importorskip("transformers.optimization", reason="transformers is not installed")
+    scheduler = pytest.importorskip("timm.scheduler", reason="timm is not installed")
+    names = {f"transformers:{kind.value}" for kind in optimization.TYPE_TO_SCHEDULER_FUNCTION}
+    names |= {f"timm:{name}" for name, value in vars(scheduler).items() if isinstance(value, type)}
+    for name in names - {ref.partition("(")[0] for ref in (*TRANSFORMERS, *TIMM)}:
+        with pytest.raises(PluginError, match="needs a metric at every step; use the scheduler 'plateau'"):
+            load_scheduler(name)
+
+
+@pytest.mark.parametrize(
+    "ref", ["transformers:cosine_with_restarts(num_cycles=2)", "timm:TanhLRScheduler(warmup_t=5, warmup_lr_init=0.1)"]
+)
+def test_the_contract_holds(ref: str) -> None:
+    pytest.importorskip(ref.partition(":")[0], reason="the library is not installed")
+    assert [result.message for result in check_scheduler(ref) if not result.ok] == []
+
+
+def test_arguments_are_pinned_and_another_release_is_other_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("timm", reason="timm is not installed")
+    entry = load_scheduler("timm:PolyLRScheduler(power=2)")
+    assert (entry.name, entry.search_space, entry.zero_shot) == ("timm:PolyLRScheduler(power=2.0)", {}, False)
+    assert entry.packages == ("timm",)
+    assert entry.open_optimizer("sgd") is None
+    monkeypatch.setattr(library_schedule, "version", lambda package: "9.9")
+    assert load_scheduler("timm:PolyLRScheduler(power=2)").code_hash != entry.code_hash
+
+
+@pytest.mark.parametrize(
+    ("ref", "error", "message"),
+    [
+        (
+            "transformers:cosine_with_restart",
+            UnknownNameError,
+            "no schedule '.*'; did you mean 'cosine_with_restarts'?",
+        ),
+        ("timm:TanLRScheduler", UnknownNameError, "timm has no schedule '.*'; did you mean 'TanhLRScheduler'?"),
+        ("timm:StepLRScheduler", ConfigError, r"needs a value for decay_t: timm:StepLRScheduler\(decay_t=...\)"),
+        ("timm:TanhLRScheduler(warmup=5)", UnknownNameError, "no hyperparameter 'warmup'; did you mean 'warmup_t'?"),
+        ("timm:TanhLRScheduler(t_in_epochs=True)", UnknownNameError, "no hyperparameter 't_in_epochs'"),
+        ("timm:TanhLRScheduler(lr_min=-1.0)", ConfigError, "timm refuses its arguments: AssertionError"),
+        (
+            "transformers:cosine_with_min_lr",
+            ConfigError,
+            "transformers refuses its arguments: ValueError: One of min_lr",
+        ),
+        ("transformers:polynomial(lr_end=2.0)", ConfigError, "transformers refuses its arguments: ValueError: lr_end"),
+        ("transformers:greedy", PluginError, "needs a metric at every step; use the scheduler 'plateau'"),
+    ],
+)
+def test_errors_say_what_to_do(ref: str, error: type[UserError], message: str) -> None:
+    pytest.importorskip(ref.partition(":")[0], reason="the library is not installed")
+    with pytest.raises(error, match=message):
+        load_scheduler(ref)
+
+
+def test_negative_learning_rates_are_refused() -> None:
+    pytest.importorskip("timm", reason="timm is not installed")
+    with pytest.raises(ContractError, match=r"timm:StepLRScheduler gives the learning rate -0\.005"):
+        learning_rates("timm:StepLRScheduler(decay_t=1, decay_rate=-0.5)", 5)
+
+
+@pytest.mark.parametrize(
+    ("ref", "package", "module"),
+    [
+        ("transformers:cosine", "transformers", "transformers.optimization"),
+        ("timm:TanhLRScheduler", "timm", "timm.scheduler"),
+        ("pytorch-optimizer:Lion", "pytorch-optimizer", "pytorch_optimizer"),
+    ],
+)
+def test_a_missing_package_is_one_line_that_names_the_extra(
+    ref: str, package: str, module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ganno_bench.schedulers.optimizer_library import library_optimizer
+
+    for made in (transformers_schedule, timm_schedule, library_optimizer):
+        made.cache_clear()
+    for name in list(sys.modules):
+        if name.partition(".")[0] == module.partition(".")[0]:
+            monkeypatch.delitem(sys.modules, name)
+    top = module.partition(".")[0]
+
+    class Missing:
+        @staticmethod
+        def find_spec(name: str, *_: Any) -> None:
+            if name.partition(".")[0] == top:
+                raise ModuleNotFoundError(f"No module named {top!r}", name=top)
+
+    monkeypatch.setattr(sys, "meta_path", [Missing, *sys.meta_path])
+    with pytest.raises(PluginError) as caught:
+        load_scheduler(ref)
+    assert str(caught.value) == (
+        f"scheduler {ref!r} needs the package {package!r}, which is not installed: pip install 'ganno-bench[ecosystem]'"
+    )

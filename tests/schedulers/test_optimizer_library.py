@@ -1,0 +1,111 @@
+"""Optimizers of the package pytorch-optimizer: as in a plain loop of its own classes, and by the engine's rules."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+from torch_loop import parameters
+from workload_cases import ADAMW, SGD, make_engine, make_workload
+
+from ganno_bench.core.errors import ConfigError, PluginError, UnknownNameError, UserError
+from ganno_bench.core.seeding import stream_seed
+from ganno_bench.schedulers import optimizer_entry
+from ganno_bench.schedulers.drive import drive
+from ganno_bench.schedulers.registry import load_scheduler
+from ganno_bench.testing.scheduler_contract import check_scheduler
+from ganno_bench.tuning.space import contestant, default_config
+from ganno_bench.workloads.suite import OptimizerSpec
+
+released = pytest.importorskip("pytorch_optimizer", reason="pytorch-optimizer is not installed")
+
+UPDATES = 40
+CASES = {
+    "pytorch-optimizer:Lion": ("Lion", {}),
+    "pytorch-optimizer:Lion(betas=(0.95, 0.98))": ("Lion", {"betas": (0.95, 0.98)}),
+    "pytorch-optimizer:AdaBelief": ("AdaBelief", {}),
+    "pytorch-optimizer:Fromage": ("Fromage", {}),  # takes no weight decay
+    "pytorch-optimizer:ScheduleFreeSGD": ("ScheduleFreeSGD", {}),  # has two points
+}
+
+
+@pytest.mark.parametrize("spec", [SGD, ADAMW], ids=["sgd", "adamw"])
+@pytest.mark.parametrize("ref", CASES)
+def test_a_run_equals_a_plain_loop_of_the_released_optimizer(ref: str, spec: OptimizerSpec) -> None:
+    entry = load_scheduler(ref)
+    config = default_config(entry, spec.name)
+    engine = make_engine(make_workload("mlp", spec, UPDATES, 45, 4), "loop", torch.float64)
+    result = drive(engine, [contestant(entry, config)], [3, 5])
+    name, arguments = CASES[ref]
+    workload, seed = engine.workload, 5
+    train, validation = (
+        part.to("cpu", torch.float64) for part in (workload.dataset.train, workload.dataset.validation)
+    )
+    model = workload.build(seed).double()
+    if name != "Fromage":
+        arguments = arguments | {"weight_decay": config["weight_decay"]}
+    optimizer = getattr(released, name)(model.parameters(), **arguments)
+    two_points = hasattr(optimizer, "eval")
+    losses = []
+    for batch in train.order(torch.Generator().manual_seed(stream_seed(seed, "data-order")), UPDATES, 45):
+        if two_points:
+            optimizer.train()
+        inputs, targets = train.gather(batch)
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(inputs), targets)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    if two_points:
+        optimizer.eval()
+    inputs, targets = validation.gather(validation.windows())
+    expected = F.cross_entropy(model(inputs), targets).item()
+    means = torch.tensor(losses, dtype=torch.float64).view(4, -1).mean(1).tolist()
+    assert result.train_loss[:, 1].tolist() == pytest.approx(means, rel=1e-9)
+    assert result.val_loss[-1, 1].item() == pytest.approx(expected, rel=1e-9)
+    assert abs(means[-1] / means[0] - 1) > 1e-3  # it moves: equality means something
+
+
+def test_a_run_is_the_same_in_a_population_of_any_size() -> None:
+    entry = load_scheduler("pytorch-optimizer:Lion")
+    engine = make_engine(make_workload("mlp", SGD, UPDATES), "vmap")
+    own = contestant(entry, default_config(entry, "sgd"))
+    alone, among = drive(engine, [own], [7]), drive(engine, [own], [1, 7, 2])
+    assert torch.equal(parameters(among.population)[1], parameters(alone.population)[0])
+
+
+@pytest.mark.parametrize("ref", ["pytorch-optimizer:Lion", "pytorch-optimizer:ScheduleFreeSGD"])
+def test_the_contract_holds(ref: str) -> None:
+    assert [result.message for result in check_scheduler(ref) if not result.ok] == []
+
+
+def test_it_competes_zero_shot_at_the_packages_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = load_scheduler("pytorch-optimizer:Lion")
+    assert (entry.zero_shot, entry.search_space, entry.packages) == (True, {}, ("pytorch-optimizer",))
+    assert entry.open_optimizer("sgd") == "pytorch-optimizer.Lion"
+    assert {name: entry.base_lr(name) for name in ("sgd", "adam", "adamw")} == dict.fromkeys(
+        ("sgd", "adam", "adamw"), 1e-4
+    )
+    monkeypatch.setattr(optimizer_entry, "version", lambda package: "9.9")
+    assert load_scheduler("pytorch-optimizer:Lion").code_hash != entry.code_hash
+
+
+@pytest.mark.parametrize(
+    ("ref", "error", "message"),
+    [
+        ("Lyon", UnknownNameError, "pytorch-optimizer has no optimizer 'Lyon'; did you mean 'Lion'?"),
+        ("Lion(beta=0.9)", UnknownNameError, "no hyperparameter 'beta'; did you mean 'betas'?"),
+        (
+            "Lion(betas=(2.0, 0.9))",
+            ConfigError,
+            "makes no update from gradients and its arguments: ValueError",
+        ),
+        ("Lion(weight_decay=0.1)", UnknownNameError, "no hyperparameter 'weight_decay'"),
+        ("LOMO", PluginError, "is not made from parameters alone, it needs 'model'"),
+        ("AliG", PluginError, "has no default learning rate to compete with"),
+        ("AdaHessian", ConfigError, "makes no update from gradients and its arguments: RuntimeError"),
+    ],
+)
+def test_errors_say_what_is_wrong(ref: str, error: type[UserError], message: str) -> None:
+    with pytest.raises(error, match=message):
+        load_scheduler(f"pytorch-optimizer:{ref}")
