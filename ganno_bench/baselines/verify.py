@@ -71,7 +71,7 @@ def check_files(folder: BaselineFolder, suites: BaselineSuites) -> list[str]:
     for file in sorted(folder.path.glob("*.toml")):
         faults += _guarded(file, partial(_check_entry, folder, file, suites))
     for file in sorted(folder.path.glob("*/*/[!.]*.jsonl*")):
-        toml = folder.toml(unslug(file.name.partition(".")[0]))
+        toml = folder.toml(unslug(file.name.removesuffix(".gz").removesuffix(".jsonl")))
         if suites.wanted(file.parent.name) and not toml.exists():
             faults.append(f"{file}: there is no {toml.name} that it belongs to")
     return faults + _guarded(folder.reference, partial(_check_reference, folder, suites))

@@ -216,6 +216,16 @@ def test_results_of_other_code_are_refused_or_dropped(copy: Path) -> None:
     assert "0" * 16 not in (copy / "baselines" / "wsd.toml").read_text()
 
 
+def test_a_name_with_dots_leads_back_to_its_file(copy: Path) -> None:
+    for kind, ending in (("records", "jsonl.gz"), ("studies", "jsonl")):
+        folder = copy / "baselines" / kind / "tiny"
+        stray = folder / f"{slug('torch:StepLR(gamma=0.5)')}.{ending}"
+        replace_file(stray, read_file(folder / f"wsd.{ending}").decode())
+    found = [fault for fault in faults(copy) if "there is no " in fault]
+    assert len(found) == 2
+    assert all("there is no torch+StepLR%28gamma%3D0.5%29.toml that it belongs to" in fault for fault in found)
+
+
 def test_a_second_study_is_added(copy: Path) -> None:
     before = snapshot(copy / "baselines")
     writer = BaselineWriter(BaselineFolder(copy / "baselines"))
