@@ -1,6 +1,6 @@
 """What the schedules of other libraries have in common: the library's own object is driven, and its rates are used.
 
-What follows from that, for `transformers:NAME(key=value)` and `timm:CLASS(key=value)`:
+What follows from that, for `torch:CLASS(key=value)`, `transformers:NAME(key=value)` and `timm:CLASS(key=value)`:
 
 - Arguments mean what they mean in the library, so lengths are updates. Unless given, the run's length is the horizon.
 - Learning rates among the arguments (`min_lr`, `lr_end`, `lr_min`, `warmup_lr_init`) are multiples of the base learning
