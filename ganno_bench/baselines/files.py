@@ -32,6 +32,7 @@ __all__ = [
     "BaselineFolder",
     "TunedValue",
     "compare_with",
+    "of_suite",
     "place",
     "read_baselines",
     "read_lines",
@@ -184,6 +185,12 @@ def read_lines(model: type[C], file: Path, wanted: Callable[[bytes], bool] = lam
             yield parse_line(model, line, f"{file}:{number}")
 
 
+def of_suite(suite_hash: str) -> Callable[[bytes], bool]:
+    """Return what tells whether a line is of a suite, for `read_lines` to leave out others before they are parsed."""
+    mark = f'"suite_hash":"{suite_hash}"'.encode()
+    return lambda line: mark in line
+
+
 def record_lines(records: list[RunRecord]) -> str:
     """Return report and varied runs as the text of a file, sorted."""
     return "".join(dump_record(record) + "\n" for record in sorted(records, key=place))
@@ -202,6 +209,5 @@ def study_lines(studies: list[StudyRecord]) -> str:
 
 
 def _lines(model: type[C], folder: Path, suite_hash: str) -> Iterator[C]:
-    mark = f'"suite_hash":"{suite_hash}"'.encode()
     for file in sorted(folder.glob("[!.]*.jsonl*")):
-        yield from read_lines(model, file, lambda line: mark in line)
+        yield from read_lines(model, file, of_suite(suite_hash))

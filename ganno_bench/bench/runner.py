@@ -20,7 +20,7 @@ from ganno_bench.bench.recording import Recorder
 from ganno_bench.bench.store import EntryConfig, RunConfig, RunDirectory
 from ganno_bench.core.errors import ConfigError, PluginError, one_line
 from ganno_bench.core.records import RunRecord
-from ganno_bench.core.seeding import run_seeds, stream_seed
+from ganno_bench.core.seeding import run_seeds, study_seed
 from ganno_bench.schedulers.drive import drive
 from ganno_bench.schedulers.registry import SchedulerEntry, load_scheduler
 from ganno_bench.training.population import Engine
@@ -247,14 +247,13 @@ class _Run:
                 self._train(engine, entry, job, [(0, default)])
             return
         outcomes = _outcomes([r for r in self._recorded(spec.id, entry.name) if r.role == "tuning"])
-        study_seed = stream_seed("study", self.config.study, self.suite.hash, spec.id, entry.name)
         study = BatchedStudy(
             storage,
             f"{self.suite.name}/{spec.id}/{entry.name}/{self.config.study}@{self.config.run_id}.{entry.code_hash[:8]}",
             space=search_space(entry, spec.optimizer.name),
             default=default,
             startup_trials=self.suite.budget.startup_trials,
-            seed=study_seed,
+            seed=study_seed(self.config.study, self.suite.hash, spec.id, entry.name),
         )
         study.restore(outcomes)
         for job in remaining:

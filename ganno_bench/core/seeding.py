@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-__all__ = ["run_seeds", "stream_seed"]
+__all__ = ["run_seeds", "stream_seed", "study_seed"]
 
 
 def stream_seed(*path: str | int) -> int:
@@ -32,3 +32,8 @@ def run_seeds(role: str, study: int, n: int) -> Sequence[int]:
     """
     path = ("tuning", study) if role == "tuning" else ("report",)
     return [stream_seed(*path, index) for index in range(n)]
+
+
+def study_seed(study: int, suite_hash: str, workload: str, scheduler: str) -> int:
+    """Return the seed of the sampler of a tuning study."""
+    return stream_seed("study", study, suite_hash, workload, scheduler)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import inspect
 import shlex
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-from ganno_bench.baselines.files import BaselineFolder, read_lines
+from ganno_bench.baselines.files import BaselineFolder, of_suite, read_lines
 from ganno_bench.core.errors import RecordError, UserError
 from ganno_bench.core.records import RunRecord
 from ganno_bench.core.studies import StudyRecord
@@ -101,7 +101,7 @@ def baseline_entries(folder: BaselineFolder) -> list[Entry]:
         content = folder.read_toml(file)
         description, card = _summary(content.ref), _card(content.name)
         for suite in sorted({value.suite for value in content.value}):
-            present = _of_suite(load_suite(suite).hash)
+            present = of_suite(load_suite(suite).hash)
             paths = [folder.records(suite, content.name), folder.studies(suite, content.name)]
             records = tuple(read_lines(RunRecord, paths[0], present))
             studies = tuple(read_lines(StudyRecord, paths[1], present))
@@ -146,11 +146,6 @@ def _check_names(suite: str, entries: Sequence[Entry]) -> None:
                 f"two entries of suite {suite!r} are called {first.name!r} ({first.ruleset}): "
                 f"{first.sources[0]} and {second.sources[0]}"
             )
-
-
-def _of_suite(suite_hash: str) -> Callable[[bytes], bool]:
-    mark = f'"suite_hash":"{suite_hash}"'.encode()
-    return lambda line: mark in line
 
 
 def _summary(ref: str) -> str:

@@ -14,7 +14,7 @@ from importlib.metadata import version
 from optuna.storages import InMemoryStorage
 
 from ganno_bench.core.errors import one_line
-from ganno_bench.core.seeding import stream_seed
+from ganno_bench.core.seeding import study_seed
 from ganno_bench.core.studies import StudyRecord
 from ganno_bench.leaderboard.search_spaces import Range, Value
 from ganno_bench.tuning.study import BatchedStudy, Outcome
@@ -46,7 +46,7 @@ def replay_fault(study: StudyRecord, space: Mapping[str, Range], budget: Budget)
             space={name: there.optuna() for name, there in space.items()},
             default={name: there.default for name, there in space.items()},
             startup_trials=budget.startup_trials,
-            seed=stream_seed("study", study.study, study.suite_hash, study.workload, study.scheduler),
+            seed=study_seed(study.study, study.suite_hash, study.workload, study.scheduler),
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of numbers that are too large or too small
