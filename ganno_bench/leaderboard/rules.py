@@ -99,7 +99,7 @@ def _info_faults(info: Submission, known: KnownSuite) -> Iterator[str]:
     is_policy = info.scheduler.startswith("policy:")
     if is_policy != (info.policy is not None):
         yield f"key 'policy': {'the card of the policy is missing' if is_policy else 'the entry is no policy'}"
-    elif info.policy is not None and info.scheduler != f"policy:{info.policy.name}":
+    elif info.policy is not None and info.scheduler.partition("@")[0] != f"policy:{info.policy.name}":
         yield f"key 'policy.name': is not that of {info.scheduler!r} (value: {info.policy.name!r})"
 
 

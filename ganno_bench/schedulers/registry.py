@@ -24,13 +24,15 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from ganno_bench.core.errors import ConfigError, PluginError, UnknownNameError, UserError, did_you_mean
 from ganno_bench.core.registry import Origin, Registry, origins
+from ganno_bench.core.resources import resource_dir
 from ganno_bench.policies.observations import OBSERVATIONS
+from ganno_bench.policies.policy import CARD, load_policy
 from ganno_bench.schedulers.base import Scheduler
 from ganno_bench.schedulers.controls import CONTROLS, Replay, control_scheduler
 from ganno_bench.schedulers.library_schedule import LibrarySchedule
 from ganno_bench.schedulers.optimizer_entry import OptimizerEntry, Released
 from ganno_bench.schedulers.optimizer_library import library_optimizer
-from ganno_bench.schedulers.policy import PolicyScheduler, policy_scheduler
+from ganno_bench.schedulers.policy import PolicyScheduler, find_policy, policy_scheduler
 from ganno_bench.schedulers.timm_schedule import timm_schedule
 from ganno_bench.schedulers.torch_adapter import torch_scheduler
 from ganno_bench.schedulers.transformers_schedule import transformers_schedule
@@ -105,8 +107,9 @@ class SchedulerEntry:
 
     Attributes:
         name: What it is called in tables: the registered name, a file's class name in kebab-case, `torch:Class`, or
-            `policy:` (`untrained:`, ...) and the name on the card; followed by the pinned hyperparameters,
-            `cosine(final_factor=0.1)`.
+            `policy:` (`untrained:`, ...) and the name on the card, which another policy than the shipped one of that
+            name does not get alone: `policy:ganno@1a2b3c4d`, with the policy's hash; followed by the pinned
+            hyperparameters, `cosine(final_factor=0.1)`.
         ref: The reference that was loaded.
         cls: The class.
         pinned: Hyperparameters that the user fixed.
@@ -263,11 +266,12 @@ def load_scheduler(ref: str) -> SchedulerEntry:
     if (load_from := _LIBRARIES.get(library + colon)) is not None:
         cls: Any = load_from(within)
     elif name.startswith(_POLICY):
-        cls = policy_scheduler(name.removeprefix(_POLICY))
-        name = f"{_POLICY}{cls.__name__}"  # apart from whatever is registered
+        cls = policy_scheduler(within)
+        name = f"{_POLICY}{cls.__name__}{_apart_from_shipped(within)}"  # apart from whatever is registered
     elif name.startswith(_OF_POLICIES):
         cls = control_scheduler(name)
-        name = cls.__name__
+        of = within.partition(":")[2] if library == "without" else within
+        name = f"{cls.__name__}{_apart_from_shipped(of)}"
     else:
         cls = SCHEDULERS.load(name)
     _check_class(name, cls)
@@ -315,6 +319,15 @@ def list_schedulers() -> list[SchedulerRow]:
             tuned, needs = tuple(entry.search_space), tuple(sorted(entry.cls.needs))
             rows.append(SchedulerRow(registered.name, summary, tuned, needs, registered.source, None))
     return rows
+
+
+def _apart_from_shipped(ref: str) -> str:
+    """Return what tells a policy from the shipped one of the same name: nothing if it is that, or there is none."""
+    policy = load_policy(find_policy(ref))
+    shipped = resource_dir("policies") / policy.card.name
+    if not (shipped / CARD).is_file() or load_policy(shipped).hash == policy.hash:
+        return ""
+    return f"@{policy.hash[:8]}"
 
 
 def _check_class(name: str, cls: Any) -> None:

@@ -137,7 +137,7 @@ def test_a_policy_is_trained_and_stands_in_the_table(checkout: Path) -> None:
     (running,) = [c for c in commands() if c.startswith("ganno-bench run quickstart --scheduler policy:")]
     done = run([*shlex.split(running), *TINY], checkout)
     assert done.returncode == 0, done.stderr
-    for entry in ("policy:ganno", "cosine@default"):
+    for entry in ("policy:ganno@[0-9a-f]{8}", "cosine@default"):
         assert re.search(rf"^\s*\d+=?\s+{entry}\s", done.stdout, re.MULTILINE), f"{entry} is not ranked"
     at_home = [c for c in commands() if c.startswith("python examples/ganno")]
     assert at_home

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,6 +58,23 @@ def test_these_policies_do_something(refs: dict[str, str], kind: str) -> None:
     assert len(steps.unique()) >= 3
     assert not torch.allclose(factor[:, 0], factor[:, 1])  # two runs
     assert torch.allclose(factor[..., 0], factor[..., 1]) == (action.scope == "network")  # two layers
+
+
+# What it is called
+
+
+@pytest.mark.parametrize("kind", ["policy", "untrained", "without:progress"])
+def test_another_policy_of_a_shipped_name_is_told_apart(tmp_path: Path, kind: str) -> None:
+    policy = make_policy(name="ganno")
+    policy.save(tmp_path)
+    assert load_scheduler(f"{kind}:{tmp_path}").name == f"{kind}:ganno@{policy.hash[:8]}"
+    make_policy(name="ganno-2").save(tmp_path)
+    assert load_scheduler(f"{kind}:{tmp_path}").name == f"{kind}:ganno-2"
+
+
+def test_a_copy_of_a_shipped_policy_goes_by_its_name(tmp_path: Path) -> None:
+    copied = shutil.copytree(find_policy("ganno"), tmp_path / "mine")
+    assert load_scheduler(f"policy:{copied}").name == load_scheduler("policy:ganno").name == "policy:ganno"
 
 
 # What it decides
