@@ -26,6 +26,12 @@ class Kind(StrEnum):
     rewards = "rewards"
 
 
+_OTHER_SCHEDULERS = """
+Named, not listed: ./FILE.py:CLASS, torch:CLASS, transformers:NAME, timm:CLASS, pytorch-optimizer:CLASS, policy:FOLDER,
+and a policy's controls (untrained:POLICY, random:POLICY, ...). NAME(key=value) pins a hyperparameter; default:NAME is
+NAME untuned."""
+
+
 def list_(
     kind: Annotated[Kind, typer.Argument(help=f"What to list: {', '.join(Kind)}.", metavar="KIND")],
 ) -> None:
@@ -41,6 +47,8 @@ def list_(
         Kind.rewards: _rewards,
     }[kind]()
     print_table(header, rows)
+    if kind is Kind.schedulers:
+        typer.echo(_OTHER_SCHEDULERS, err=True)
 
 
 def show(name: Annotated[str, typer.Argument(help="A suite, workload, scheduler or dataset.", metavar="NAME")]) -> None:

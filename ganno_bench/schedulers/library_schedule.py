@@ -22,7 +22,7 @@ from typing import Any, ClassVar, TypeVar
 
 import torch
 
-from ganno_bench.core.errors import ConfigError, PluginError, one_line
+from ganno_bench.core.errors import ConfigError, MissingPackageError, PluginError, one_line
 from ganno_bench.schedulers.base import Scheduler, State
 from ganno_bench.training.signals import Controls, RunInfo, Signals
 
@@ -166,14 +166,15 @@ def import_library(module: str, package: str, title: str) -> Any:
         title: Reference to the scheduler that needs it, for messages.
 
     Raises:
-        PluginError: It is missing, or cannot be imported.
+        MissingPackageError: It is not installed.
+        PluginError: It cannot be imported.
     """
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
         if error.name != module.partition(".")[0]:
             raise PluginError(f"scheduler {title!r}: {package} cannot be imported: {one_line(error)}") from error
-        raise PluginError(
+        raise MissingPackageError(
             f"scheduler {title!r} needs the package {package!r}, which is not installed: "
             "pip install 'ganno-bench[ecosystem]'"
         ) from None

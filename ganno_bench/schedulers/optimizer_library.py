@@ -91,7 +91,8 @@ def library_optimizer(name: str) -> type[LibraryOptimizer]:
 
     Raises:
         UnknownNameError: The package has no such optimizer.
-        PluginError: It is not made from parameters alone, has no default learning rate, or the package is missing.
+        MissingPackageError: The package is not installed.
+        PluginError: It is not made from parameters alone, or has no default learning rate.
     """
     title = _PREFIX + name
     library = import_library("pytorch_optimizer", "pytorch-optimizer", title)

@@ -188,11 +188,11 @@ class SchedulerRow:
     """One line of the list of schedulers.
 
     Attributes:
-        name: The registered name.
+        name: The registered name, or `policy:NAME`.
         summary: First line of the class's docstring.
         tuned: Names of the tuned hyperparameters, without base learning rate and weight decay.
         needs: Optional signals that it reads.
-        source: `built-in`, or the name and version of the package that brings it.
+        source: `built-in`, `shipped` for a policy, or the name and version of the package that brings it.
         error: Why it cannot be used, or None.
     """
 
@@ -257,7 +257,8 @@ def load_scheduler(ref: str) -> SchedulerEntry:
         UnknownNameError: No such scheduler, name in a library, hyperparameter or observation; the message has the
             nearest name.
         ConfigError: The reference is malformed, or a pinned value is of the wrong type.
-        PluginError: The class cannot be imported, its library is missing, or it breaks a rule that the message names.
+        PluginError: The class cannot be imported, or it breaks a rule that the message names.
+        MissingPackageError: Its library is not installed.
     """
     ref = ref.strip()
     reference = parse_reference(ref.removeprefix(_DEFAULT))
@@ -307,17 +308,23 @@ def load_scheduler(ref: str) -> SchedulerEntry:
 
 
 def list_schedulers() -> list[SchedulerRow]:
-    """Describe every registered scheduler, sorted by name; a broken one has an error and disturbs no other."""
+    """Describe every registered scheduler, then every shipped policy, each sorted by name.
+
+    A broken one has an error and disturbs no other.
+    """
+    shipped = sorted(path.parent.name for path in resource_dir("policies").glob(f"*/{CARD}"))
+    sources = {name: registered.source for name, registered in SCHEDULERS.entries().items()}
+    sources |= {f"{_POLICY}{name}": "shipped" for name in shipped}
     rows = []
-    for registered in SCHEDULERS.entries().values():
+    for name, source in sources.items():
         try:
-            entry = load_scheduler(registered.name)
+            entry = load_scheduler(name)
         except UserError as error:
-            rows.append(SchedulerRow(registered.name, "", (), (), registered.source, str(error)))
+            rows.append(SchedulerRow(name, "", (), (), source, str(error)))
         else:
             summary = (inspect.getdoc(entry.cls) or "").partition("\n")[0]
             tuned, needs = tuple(entry.search_space), tuple(sorted(entry.cls.needs))
-            rows.append(SchedulerRow(registered.name, summary, tuned, needs, registered.source, None))
+            rows.append(SchedulerRow(name, summary, tuned, needs, source, None))
     return rows
 
 

@@ -42,7 +42,8 @@ def timm_schedule(name: str) -> type[TimmSchedule]:
 
     Raises:
         UnknownNameError: timm has no such class.
-        PluginError: It needs a metric at every step, or timm is not installed.
+        MissingPackageError: timm is not installed.
+        PluginError: It needs a metric at every step.
     """
     title = f"timm:{name}"
     if name in _REFUSED:

@@ -48,7 +48,8 @@ def transformers_schedule(name: str) -> type[TransformersSchedule]:
 
     Raises:
         UnknownNameError: transformers has no such schedule.
-        PluginError: It needs a metric at every step, or transformers is not installed.
+        MissingPackageError: transformers is not installed.
+        PluginError: It needs a metric at every step.
     """
     title = f"transformers:{name}"
     if name in _REFUSED:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from scheduler_cases import learning_rates, torch_curve
 
-from ganno_bench.core.errors import ConfigError, PluginError, UnknownNameError, UserError
+from ganno_bench.core.errors import ConfigError, MissingPackageError, PluginError, UnknownNameError, UserError
 from ganno_bench.schedulers import library_schedule
 from ganno_bench.schedulers.library_schedule import new_optimizer
 from ganno_bench.schedulers.registry import load_scheduler
@@ -226,7 +226,7 @@ def test_a_missing_package_is_one_line_that_names_the_extra(
                 raise ModuleNotFoundError(f"No module named {top!r}", name=top)
 
     monkeypatch.setattr(sys, "meta_path", [Missing, *sys.meta_path])
-    with pytest.raises(PluginError) as caught:
+    with pytest.raises(MissingPackageError) as caught:
         load_scheduler(ref)
     assert str(caught.value) == (
         f"scheduler {ref!r} needs the package {package!r}, which is not installed: pip install 'ganno-bench[ecosystem]'"
