@@ -26,11 +26,11 @@ from ganno_bench.leaderboard.ladders import plot_ladders
 from ganno_bench.leaderboard.plots import plot_budget, plot_scores
 from ganno_bench.leaderboard.robustness_plot import plot_robustness
 from ganno_bench.leaderboard.robustness_tables import robustness_table
-from ganno_bench.leaderboard.tables import Column, TextTable, footer, header, main_table
+from ganno_bench.leaderboard.tables import Column, TextTable, estimate, footer, header, main_table
 from ganno_bench.scoring.budget import budget_scores, trials_to_match
-from ganno_bench.scoring.comparison import Comparison, committed_alone, complete_workloads
+from ganno_bench.scoring.comparison import Comparison, against_each_study, committed_alone, complete_workloads
 from ganno_bench.scoring.reference import REFERENCE
-from ganno_bench.scoring.results import Standings
+from ganno_bench.scoring.results import Row, Standings
 from ganno_bench.scoring.robustness import robustness
 from ganno_bench.workloads.suite import load_suite
 
@@ -48,11 +48,20 @@ def committed(suite: str) -> tuple[Comparison, list[str]]:
     return committed_alone(baselines, complete), [spec.id for spec in found.workload if spec.id not in complete]
 
 
+def entries_of(standings: Standings) -> list[Row]:
+    """Return the rows of all entries, the tuned ones first."""
+    return [row for rows in standings.tables.values() for row in rows if row.kind == "entry"]
+
+
+def label(row: Row) -> str:
+    """Return what an entry is called where both rulesets stand in one table."""
+    return f"{row.entry} (zero-shot)" if row.ruleset == "zero-shot" else row.entry
+
+
 def score_table(standings: Standings) -> TextTable:
     """Return every entry's mean score on every workload; the best of a workload is highlighted."""
-    entries = [row for rows in standings.tables.values() for row in rows if row.kind == "entry"]
     rows, best = [], set()
-    cells = {(row.ruleset, row.entry): row for row in entries}
+    cells = {(row.ruleset, row.entry): row for row in entries_of(standings)}
     for key, row in cells.items():
         scores = [standings.cells.get((*key, workload)) for workload in standings.workloads]
         mark = " (zero-shot)" if row.ruleset == "zero-shot" else ""
@@ -89,6 +98,23 @@ def trials_table(comparison: Comparison, standings: Standings) -> TextTable | No
     return TextTable("Trials", columns, tuple(rows), frozenset(), frozenset(), frozenset())
 
 
+def studies_table(comparison: Comparison, standings: Standings) -> TextTable | None:
+    """Return every entry's score relative to each tuning study of cosine; None where there is one study."""
+    studies = against_each_study(comparison)
+    if len(studies) < 2:
+        return None
+    scores = {
+        (row.ruleset, row.entry, study): estimate(row.iqm, row.iqm_low, row.iqm_high)
+        for study, compared in studies.items()
+        for row in entries_of(compared.standings())
+    }
+    rows = [
+        (label(row), *(scores[row.ruleset, row.entry, study] for study in studies)) for row in entries_of(standings)
+    ]
+    columns = (Column("Entry", numeric=False), *(Column(f"Study {study}") for study in studies))
+    return TextTable("Studies", columns, tuple(rows), frozenset(), frozenset(), frozenset())
+
+
 def block(suite: str) -> tuple[str, dict[str, Figure]]:
     """Return the generated part of a suite, and its pictures by file name."""
     comparison, left_out = committed(suite)
@@ -110,6 +136,11 @@ def block(suite: str) -> tuple[str, dict[str, Figure]]:
         parts += [
             f"**Trials of tuned {REFERENCE} until its expected best validation loss is that of a zero-shot entry**",
             markdown_table(trials),
+        ]
+    if studies := studies_table(comparison, standings):
+        parts += [
+            f"**Score relative to each tuning study of {REFERENCE}** (study 0 is the reference above)",
+            markdown_table(studies),
         ]
     varied = robustness(comparison.records, standings)
     if varied is not None:

@@ -7,17 +7,17 @@ relative to stays the committed reference, so nobody's numbers depend on whether
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ganno_bench.core.records import RunRecord
 from ganno_bench.core.studies import StudyRecord
 from ganno_bench.scoring.checks import check_records
-from ganno_bench.scoring.reference import REFERENCE, REFERENCE_STUDY, ReferenceValues, is_reference
+from ganno_bench.scoring.reference import REFERENCE, REFERENCE_STUDY, ReferenceValues, is_reference, reference_values
 from ganno_bench.scoring.results import Ruleset, Standings
 from ganno_bench.scoring.standings import standings
 
-__all__ = ["Baselines", "Comparison", "committed_alone", "compare", "complete_workloads"]
+__all__ = ["Baselines", "Comparison", "against_each_study", "committed_alone", "compare", "complete_workloads"]
 
 
 @dataclass(frozen=True)
@@ -142,6 +142,27 @@ def committed_alone(baselines: Baselines, workloads: Collection[str]) -> Compari
         reference={name: baselines.reference[name].loss for name in workloads},
         reference_runs=_reference_runs(records),
     )
+
+
+def against_each_study(comparison: Comparison) -> dict[int, Comparison]:
+    """Return the comparison with the reference as each of its tuning studies found it, by study, ascending.
+
+    How far a score moves between them is how much of it the luck of tuning the reference decides. A study that lacks a
+    workload is left out.
+    """
+    found: dict[int, dict[str, list[RunRecord]]] = {}
+    for run in comparison.records:
+        if is_reference(run):
+            found.setdefault(run.study, {}).setdefault(run.workload, []).append(run)
+    return {
+        study: replace(
+            comparison,
+            reference={workload: reference_values(own).loss for workload, own in runs.items()},
+            reference_runs=[run for own in runs.values() for run in own],
+        )
+        for study, runs in sorted(found.items())
+        if runs.keys() >= comparison.reference.keys()
+    }
 
 
 def _reference_runs(records: Iterable[RunRecord]) -> list[RunRecord]:

@@ -43,7 +43,9 @@ def test_the_smoke_suite_runs(tmp_path: Path) -> None:
 def test_a_large_workload_can_be_trained_on_a_cpu(name: str, workload: str) -> None:
     suite = load_suite(name)
     spec = suite.find_workload(workload).model_copy(update={"n_updates": 1, "n_evaluations": 1, "batch_size": 8})
-    small = suite.dataset[spec.dataset].model_copy(update={"max_train": 20000, "max_validation": 1024, "max_test": 1024})
+    small = suite.dataset[spec.dataset].model_copy(
+        update={"max_train": 20000, "max_validation": 1024, "max_test": 1024}
+    )
     part = suite.model_copy(update={"workload": (spec,), "dataset": {spec.dataset: small}})
     (loaded,) = load_workloads(part, find_suite(name), data_directories(()))
     entry = load_scheduler("cosine")

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 from fake_records import ENTRIES, fake_benchmark, make_record
 
@@ -5,7 +7,7 @@ from ganno_bench.core.errors import RecordError
 from ganno_bench.core.records import compact_record
 from ganno_bench.core.studies import StudyRecord, TrialRecord
 from ganno_bench.leaderboard.tables import footer, header, main_table
-from ganno_bench.scoring.comparison import Baselines, Comparison, compare
+from ganno_bench.scoring.comparison import Baselines, Comparison, against_each_study, committed_alone, compare
 from ganno_bench.scoring.metrics import speed_up
 from ganno_bench.scoring.reference import is_reference, reference_values
 
@@ -191,3 +193,26 @@ def test_a_rounded_curve_meets_the_target_that_the_exact_one_meets():
     exact = [make_record(val_loss=0.123456789, curve=(0.3, 0.123456789))]
     rounded = [compact_record(record) for record in exact]
     assert speed_up(exact, exact) == speed_up(exact, rounded) == speed_up(rounded, exact) == 1.0
+
+
+def test_the_reference_as_each_of_its_studies_found_it():
+    worse = [r for r in COMMITTED if is_reference(r)]
+    for change in (1, 2):
+        worse += [
+            r.model_copy(
+                update={
+                    "study": change,
+                    "metrics": r.metrics.model_copy(update={"test_loss": r.metrics.test_loss * 1.2**change}),
+                }
+            )
+            for r in COMMITTED
+            if is_reference(r) and (change == 1 or r.workload == WORKLOADS[0])
+        ]
+    others = [r for r in COMMITTED if not is_reference(r)]
+    alone = committed_alone(Baselines([*others, *worse], (), BASELINES.reference), WORKLOADS)
+    found = against_each_study(alone)
+    assert list(found) == [0, 1]  # the third lacks a workload
+    assert found[0].standings(**OPTIONS).cells == alone.standings(**OPTIONS).cells
+    before, after = rows(found[0])["wsd"], rows(found[1])["wsd"]
+    assert after.iqm - before.iqm == pytest.approx(100 * math.log(1.2))
+    assert after.improvement > before.improvement
