@@ -10,30 +10,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import tomli_w
-
+from ganno_bench.bench.derived import middle_workloads, part_of, varied_middle, write_derived
 from ganno_bench.bench.novelty import Novelty, novelty
 from ganno_bench.bench.progress import Progress
-from ganno_bench.bench.robustness import (
-    SETTINGS,
-    RobustnessRun,
-    middle_workloads,
-    read_robustness,
-    run_robustness,
-    write_robustness,
-)
 from ganno_bench.bench.runner import Failure, Settings, run_suite
-from ganno_bench.core.errors import ConfigError, DatasetError, PluginError, ResumeError
+from ganno_bench.core.errors import ConfigError, DatasetError
 from ganno_bench.core.records import RunRecord
 from ganno_bench.policies.policy import PolicyCard, load_policy
 from ganno_bench.schedulers.policy import find_policy
 from ganno_bench.schedulers.registry import SchedulerEntry, load_scheduler
 from ganno_bench.scoring.transfer import blinded
-from ganno_bench.training.population import Engine
 from ganno_bench.workloads.datasets import data_directories
 from ganno_bench.workloads.sources import open_source
-from ganno_bench.workloads.suite import DatasetSpec, Suite, find_suite, load_suite
-from ganno_bench.workloads.workload import load_workloads
+from ganno_bench.workloads.suite import Suite, find_suite, load_suite
 
 __all__ = ["LAYERWISE", "UNTUNED", "Evaluation", "EvaluationSettings", "LeftOut", "run_evaluation"]
 
@@ -111,7 +100,7 @@ class Evaluation:
         records: Report runs of the policy and its rivals, without test metrics.
         novelty: Workload -> what is new about it to the policy.
         left_out: Workloads that took no part.
-        robustness: Runs from other base learning rates and weight decays.
+        robustness: Report and varied runs of the policy and `UNTUNED` on the middle workloads, without test metrics.
         failures: What could not be run.
     """
 
@@ -124,7 +113,7 @@ class Evaluation:
     records: tuple[RunRecord, ...]
     novelty: Mapping[str, Novelty]
     left_out: tuple[LeftOut, ...]
-    robustness: tuple[RobustnessRun, ...]
+    robustness: tuple[RunRecord, ...]
     failures: tuple[Failure, ...]
 
 
@@ -147,11 +136,11 @@ def run_evaluation(settings: EvaluationSettings, progress: Progress | None = Non
     for missing in left_out:
         progress.left_out(missing.line)
 
-    def run(refs: Sequence[str], path: Path) -> tuple[list[RunRecord], list[Failure]]:
+    def run(source: Path, entries: Sequence[SchedulerEntry], path: Path) -> tuple[list[RunRecord], list[Failure]]:
         result = run_suite(
             Settings(
                 suite=str(source),
-                schedulers=refs,
+                schedulers=[entry.ref for entry in entries],
                 trials=settings.trials,
                 report_seeds=settings.seeds,
                 out=path,
@@ -160,17 +149,25 @@ def run_evaluation(settings: EvaluationSettings, progress: Progress | None = Non
             ),
             progress,
         )
-        return blinded(record for record in result.records if record.role == "report"), result.failures
+        return blinded(record for record in result.records if record.role != "tuning"), result.failures
 
-    own, failures = run([entry.ref], out / f"policy-{entry.code_hash}")
-    theirs, more = run([rival.ref for rival in rivals], settings.rivals or out / "rivals")
+    own, failures = run(source, [entry], out / f"policy-{entry.code_hash}")
+    theirs, more = run(source, rivals, settings.rivals or out / "rivals")
+    failures = [*failures, *more]
     names = tuple(rival.name for rival in rivals)
-    records = (*own, *(record for record in theirs if record.scheduler in names))
+    reported = [record for record in (*own, *theirs) if record.role == "report"]
+    records = tuple(record for record in reported if record.scheduler in (entry.name, *names))
     budget = {"trials": settings.trials, "report_seeds": settings.seeds}
     given = {name: value for name, value in budget.items() if value is not None}
     suite = suite.model_copy(update={"budget": suite.budget.model_copy(update=given)})
+    varied = write_derived(varied_middle(suite), source, out)
     untuned = next(rival for rival in rivals if rival.name == UNTUNED)
-    robustness, failed = _robustness(suite, source, (entry, untuned), settings, out, progress)
+    robustness: list[RunRecord] = []
+    for who, one in {"policy": entry, "untuned": untuned}.items():
+        runs, failed = run(varied, [one], out / "robustness" / f"{who}-{one.code_hash}")
+        robustness += runs
+        failures += [Failure(each.workload, each.scheduler, f"robustness: {each.error}") for each in failed]
+    middle = middle_workloads(suite)
     fingerprints = {record.workload: record.dataset_fingerprint for record in records}
     card = load_policy(folder).card
     return Evaluation(
@@ -187,8 +184,8 @@ def run_evaluation(settings: EvaluationSettings, progress: Progress | None = Non
             if spec.id in fingerprints
         },
         left_out=left_out,
-        robustness=tuple(robustness),
-        failures=(*failures, *more, *failed),
+        robustness=tuple(sorted(robustness, key=lambda record: middle.index(record.workload))),
+        failures=tuple(failures),
     )
 
 
@@ -219,68 +216,9 @@ def _available(settings: EvaluationSettings, out: Path) -> tuple[Suite, Path, tu
         LeftOut(name, suite.dataset[name].source, tuple(spec.id for spec in suite.workload if spec.dataset == name))
         for name in missing
     )
-    kept = tuple(spec for spec in suite.workload if spec.dataset not in missing)
+    kept = [spec.id for spec in suite.workload if spec.dataset not in missing]
     if not kept:
         name, reason = next(iter(missing.items()))
         raise DatasetError(f"none of the datasets of suite {suite.name!r} can be found; {name!r}: {reason}")
-    reduced = suite.model_copy(
-        update={
-            "name": f"{suite.name}-reduced",
-            "workload": kept,
-            "dataset": {
-                name: _anchored(spec, source.parent) for name, spec in suite.dataset.items() if name not in missing
-            },
-        }
-    )
-    file = out / f"{reduced.name}.toml"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        file.write_text(tomli_w.dumps(reduced.model_dump(mode="json", exclude_none=True)), "utf-8")
-    except OSError as error:
-        raise ResumeError(f"{out}: cannot be written to: {error.strerror}") from None
+    file = write_derived(part_of(suite, "reduced", kept), source, out)
     return load_suite(str(file)), file, left_out
-
-
-def _anchored(spec: DatasetSpec, suite_dir: Path) -> DatasetSpec:
-    """Return a declaration that means the same in a suite that lies elsewhere."""
-    beside = suite_dir / spec.source
-    return spec.model_copy(update={"source": str(beside.resolve())}) if beside.is_dir() else spec
-
-
-def _robustness(
-    suite: Suite,
-    source: Path,
-    entries: Sequence[SchedulerEntry],
-    settings: EvaluationSettings,
-    out: Path,
-    progress: Progress,
-) -> tuple[list[RobustnessRun], list[Failure]]:
-    """Run what is not in the table yet, workload by workload."""
-    file, n_seeds = out / "robustness.csv", suite.budget.report_seeds
-    runs = read_robustness(file, entries, suite.hash, n_seeds)
-    done = {(run.workload, run.entry) for run in runs}
-    chosen = middle_workloads(suite)
-    due = [(name, entry) for name in chosen for entry in entries if (name, entry.name) not in done]
-    failures: list[Failure] = []
-    if due:
-        named = [suite.find_workload(name) for name in dict.fromkeys(name for name, _ in due)]
-        part = suite.model_copy(update={"workload": tuple(named)})
-        workloads = {work.id: work for work in load_workloads(part, source, data_directories(settings.data_dirs))}
-        n_runs = n_seeds * len(SETTINGS)
-        total = sum(suite.find_workload(name).n_updates * n_runs for name, _ in due)
-        progress.started("robustness", total, 0)
-        for name, entry in due:
-            engine = Engine(workloads[name], device=settings.device)
-            try:
-                runs += run_robustness(
-                    engine, entry, suite.hash, n_seeds, lambda updates: progress.advanced(updates * n_runs)
-                )
-            except PluginError as error:
-                failures.append(Failure(name, entry.name, f"robustness: {error}"))
-                progress.failed(name, entry.name, f"robustness: {error}")
-            else:
-                write_robustness(runs, file)
-        progress.finished()
-    order = [(name, entry.name) for name in chosen for entry in entries]
-    runs = [run for run in runs if (run.workload, run.entry) in order]
-    return sorted(runs, key=lambda run: order.index((run.workload, run.entry))), failures

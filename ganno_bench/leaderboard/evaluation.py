@@ -8,14 +8,15 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from ganno_bench.bench.derived import middle_workloads
 from ganno_bench.bench.evaluation import UNTUNED, Evaluation
-from ganno_bench.bench.robustness import middle_workloads
 from ganno_bench.leaderboard.evaluation_plots import plot_failure, plot_matrix, plot_robustness, plot_schedules
 from ganno_bench.leaderboard.evaluation_tables import (
     cell_table,
     cells_of,
     entry_table,
     matrix_csv,
+    robustness_csv,
     robustness_table,
     summary_table,
 )
@@ -31,7 +32,7 @@ _FEW_SEEDS = 5
 
 
 def write_evaluation(evaluation: Evaluation) -> dict[str, Path]:
-    """Write `README.md`, `matrix.csv` and the pictures that they need; return what lies where.
+    """Write `README.md`, `matrix.csv`, `robustness.csv` and the pictures that they need; return what lies where.
 
     Pictures of an earlier page are replaced, and removed where there is nothing left to show.
     """
@@ -53,6 +54,7 @@ def write_evaluation(evaluation: Evaluation) -> dict[str, Path]:
             figure.savefig(plots / f"{name}.png", dpi=150)
     files = {"page": out / "README.md", "matrix": out / "matrix.csv", "plots": plots}
     files["matrix"].write_text(matrix_csv(evaluation, cells), "utf-8")
+    (out / "robustness.csv").write_text(robustness_csv(evaluation), "utf-8")
     files["page"].write_text(_page(evaluation, cells, set(drawn)), "utf-8")
     return files
 

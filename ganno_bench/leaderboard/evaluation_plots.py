@@ -13,24 +13,26 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FixedLocator, NullLocator
 
 from ganno_bench.bench.evaluation import UNTUNED, Evaluation
-from ganno_bench.bench.robustness import LR_MULTIPLES, WEIGHT_DECAY_MULTIPLES
-from ganno_bench.core.records import RunRecord
+from ganno_bench.core.records import Factor, RunRecord
+from ganno_bench.leaderboard.robustness_plot import axis_of_multiples
+from ganno_bench.leaderboard.robustness_tables import FACTORS
 from ganno_bench.leaderboard.schedule_summary import layer_rates, summarise_schedule
 from ganno_bench.leaderboard.style import RC, log_ticks
 from ganno_bench.scoring.metrics import FloatArray, validation_curves
 from ganno_bench.scoring.reference import REFERENCE
+from ganno_bench.scoring.robustness import OWN, Setting
 from ganno_bench.scoring.transfer import Comparison, TransferCell
 from ganno_bench.workloads.suite import WorkloadSpec
 
-__all__ = ["matrix_rows", "plot_failure", "plot_matrix", "plot_robustness", "plot_schedules"]
+__all__ = ["matrix_rows", "plot_failure", "plot_matrix", "plot_robustness", "plot_schedules", "varied_losses"]
 
 _POLICY, _COSINE, _DEFAULT = "#0072B2", "black", "#E69F00"
 _DIVERGING = "RdBu"
 _LAST_LAYER = 0.9
 """Place of the output layer's colour; the colours beyond are too pale for a line."""
+_VARIED: tuple[Factor, ...] = ("base_lr", "weight_decay")
 _SCALE = (10.0, 60.0)
 """The colours of the matrix end at its largest score, but at least and at most here."""
 
@@ -142,6 +144,15 @@ def plot_failure(evaluation: Evaluation, workload: str) -> Figure:
     return figure
 
 
+def varied_losses(evaluation: Evaluation, workload: str, entry: str) -> dict[Setting, list[float]]:
+    """Return the final validation losses of every setting, nats; `OWN` is the optimizer's default."""
+    found: dict[Setting, list[float]] = {}
+    for run in evaluation.robustness:
+        if (run.workload, run.scheduler) == (workload, entry):
+            found.setdefault(Setting.of(run), []).append(run.objective)
+    return found
+
+
 def plot_robustness(evaluation: Evaluation) -> Figure | None:
     """Return final validation losses against base learning rate and weight decay; None where there are no runs."""
     workloads = list(dict.fromkeys(run.workload for run in evaluation.robustness))
@@ -156,32 +167,20 @@ def plot_robustness(evaluation: Evaluation) -> Figure | None:
         grid = figure.subplots(2, len(workloads), squeeze=False, sharey="col")
         for column, workload in zip(grid.T, workloads, strict=True):
             column[0].set_title(workload, loc="left")
-            for entry, look in looks.items():
-                runs = [run for run in evaluation.robustness if (run.workload, run.entry) == (workload, entry)]
-                by_lr = [
-                    [r.val_loss for r in runs if (r.lr_multiple, r.decay_multiple) == (x, 1)] for x in LR_MULTIPLES
-                ]
-                by_decay = [
-                    [r.val_loss for r in runs if (r.lr_multiple, r.decay_multiple) == (1, x)]
-                    for x in WEIGHT_DECAY_MULTIPLES
-                ]
-                if runs:
-                    _draw_losses(column[0], LR_MULTIPLES, by_lr, look)
-                    _draw_losses(column[1], range(len(by_decay)), by_decay, look)
             tuned = [run.objective for run in _runs(evaluation, REFERENCE, workload)]
-            for axes in column:
+            for axes, factor in zip(column, _VARIED, strict=True):
+                for entry, look in looks.items():
+                    found = varied_losses(evaluation, workload, entry)
+                    shown = sorted((s for s in found if s == OWN or s.factor == factor), key=lambda s: s.multiple)
+                    if shown:
+                        places = axis_of_multiples(axes, [setting.multiple for setting in shown])
+                        _draw_losses(axes, places, [found[setting] for setting in shown], look)
                 if tuned:
                     axes.axhline(float(np.median(tuned)), color=_COSINE, linewidth=1.2, linestyle=":")
                 axes.set_yscale("log")
                 log_ticks(axes.yaxis)
                 axes.yaxis.set_tick_params(labelleft=True)
-            column[0].set_xscale("log")
-            column[0].xaxis.set_major_locator(FixedLocator(LR_MULTIPLES))
-            column[0].xaxis.set_minor_locator(NullLocator())
-            column[0].set_xticklabels([f"{x:g}x" for x in LR_MULTIPLES])
-            column[0].set_xlabel("base learning rate / default")
-            column[1].set_xticks(range(len(WEIGHT_DECAY_MULTIPLES)), [f"{x:g}x" for x in WEIGHT_DECAY_MULTIPLES])
-            column[1].set_xlabel("weight decay / default")
+                axes.set_xlabel(f"{FACTORS[factor]} / default")
         for axes in grid[:, 0]:
             axes.set_ylabel("final validation loss (nats)")
         labels = {evaluation.policy: evaluation.policy, UNTUNED: f"{REFERENCE}, untuned"}

@@ -9,18 +9,31 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ganno_bench.bench.evaluation import LAYERWISE, Evaluation
-from ganno_bench.bench.robustness import SETTINGS
-from ganno_bench.leaderboard.evaluation_plots import matrix_rows
+from ganno_bench.leaderboard.evaluation_plots import matrix_rows, varied_losses
+from ganno_bench.leaderboard.robustness_tables import short_label
 from ganno_bench.leaderboard.tables import Column, TextTable, estimate
 from ganno_bench.scoring.metrics import score
 from ganno_bench.scoring.reference import REFERENCE
+from ganno_bench.scoring.robustness import OWN, Setting
 from ganno_bench.scoring.transfer import Comparison, Summary, TransferCell, summarise, transfer_cells
 
-__all__ = ["cell_table", "cells_of", "entry_table", "matrix_csv", "matrix_table", "robustness_table", "summary_table"]
+__all__ = [
+    "cell_table",
+    "cells_of",
+    "entry_table",
+    "matrix_csv",
+    "matrix_table",
+    "robustness_csv",
+    "robustness_table",
+    "summary_table",
+]
 
 _CSV_COLUMNS = (
     "workload", "family", "depth", "dataset", "optimizer", "novelty", "rival", "best_layerwise", "policy_loss",
     "rival_loss", "score", "score_low", "score_high", "verdict", "seeds", "diverged",
+)  # fmt: skip
+_ROBUSTNESS_COLUMNS = (
+    "workload", "entry", "factor", "multiple", "base_lr", "weight_decay", "seed", "val_loss", "status",
 )  # fmt: skip
 
 
@@ -142,24 +155,34 @@ def cell_table(evaluation: Evaluation, cells: Sequence[TransferCell]) -> TextTab
 
 def robustness_table(evaluation: Evaluation) -> TextTable:
     """Return median final validation losses from every start, a row per workload and entry."""
-    keys = list(dict.fromkeys((run.workload, run.entry) for run in evaluation.robustness))
-    rows = []
-    for workload, entry in keys:
-        losses = []
-        for setting in SETTINGS:
-            found = [
-                run.val_loss
-                for run in evaluation.robustness
-                if (run.workload, run.entry, run.lr_multiple, run.decay_multiple) == (workload, entry, *setting)
-            ]
-            losses.append(f"{np.median(found):.3g}")
-        rows.append((workload, entry, *losses))
+    keys = dict.fromkeys((run.workload, run.scheduler) for run in evaluation.robustness)
+    losses = {key: varied_losses(evaluation, *key) for key in keys}
+    settings = sorted(
+        {setting for found in losses.values() for setting in found},
+        key=lambda setting: (setting.factor == "weight_decay", setting.multiple),
+    )
+    rows = [
+        (*key, *(f"{np.median(found[setting]):.3g}" if setting in found else "-" for setting in settings))
+        for key, found in losses.items()
+    ]
     columns = (
         Column("Workload", numeric=False),
         Column("Entry", numeric=False),
-        *(Column(f"lr {lr:g}x" if decay == 1 else f"decay {decay:g}x") for lr, decay in SETTINGS),
+        *(Column("default" if setting == OWN else short_label(setting)) for setting in settings),
     )
     return TextTable("Robustness", columns, tuple(rows), frozenset(), frozenset(), frozenset())
+
+
+def robustness_csv(evaluation: Evaluation) -> str:
+    """Return a line for each run: losses in nats, at worst chance; an empty factor: nothing was changed."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(_ROBUSTNESS_COLUMNS)
+    for run in evaluation.robustness:
+        setting, config = Setting.of(run), run.config
+        start = (setting.factor, setting.multiple, config["base_lr"], config["weight_decay"])
+        writer.writerow((run.workload, run.scheduler, *start, run.seed, run.objective, run.status))
+    return out.getvalue()
 
 
 def matrix_csv(evaluation: Evaluation, cells: Sequence[TransferCell]) -> str:

@@ -15,7 +15,7 @@ from ganno_bench.leaderboard.style import RC, Look, headline, legend, looks
 from ganno_bench.scoring.results import Standings
 from ganno_bench.scoring.robustness import OWN, Robustness, Setting, VariedCell
 
-__all__ = ["LOWEST_SCORE", "draw_factor", "plot_robustness"]
+__all__ = ["LOWEST_SCORE", "axis_of_multiples", "draw_factor", "plot_robustness"]
 
 LOWEST_SCORE = -150
 """Lines go on below it: at chance a score may be -400, and would hide how entries differ where they train."""
@@ -60,20 +60,21 @@ def draw_factor(
 ) -> None:
     """Draw scores against the multiples of one factor, on a workload; any other name: the mean over all."""
     points = sorted((OWN, *settings), key=lambda setting: setting.multiple)
-    at = dict(zip(points, _places([setting.multiple for setting in points]), strict=True))
+    at = dict(zip(points, axis_of_multiples(axes, [setting.multiple for setting in points]), strict=True))
     axes.axhline(0, color="black", linewidth=0.8, linestyle=":")
     axes.axvline(at[OWN], color="#b0b0b0", linewidth=0.8)
     for entry in sorted(found.entries, key=lambda entry: look[entry.ruleset, entry.entry].prominent):
         _draw(axes, at, entry.cells.get(workload, entry.overall), look[entry.ruleset, entry.entry])
-    axes.xaxis.set_major_locator(FixedLocator(list(at.values())))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticklabels([f"{setting.multiple:g}" for setting in at])
 
 
-def _places(multiples: Sequence[float]) -> list[float]:
-    """Return where multiples lie on the axis: their decadic logarithms, and 0 a decade below the smallest."""
+def axis_of_multiples(axes: Axes, multiples: Sequence[float]) -> list[float]:
+    """Mark multiples on the x-axis, and return where: at their decadic logarithms, 0 a decade below the smallest."""
     least = min(multiple for multiple in multiples if multiple > 0)
-    return [float(np.log10(multiple)) if multiple > 0 else float(np.log10(least)) - 1 for multiple in multiples]
+    places = [float(np.log10(multiple)) if multiple > 0 else float(np.log10(least)) - 1 for multiple in multiples]
+    axes.xaxis.set_major_locator(FixedLocator(places))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticklabels([f"{multiple:g}" for multiple in multiples])
+    return places
 
 
 def _draw(axes: Axes, at: Mapping[Setting, float], cells: Mapping[Setting, VariedCell], look: Look) -> None:

@@ -10,7 +10,15 @@ from ganno_bench.leaderboard.tables import Column, TextTable, estimate
 from ganno_bench.scoring.reference import REFERENCE
 from ganno_bench.scoring.robustness import OWN, Robustness, Setting, VariedCell, VariedEntry
 
-__all__ = ["FACTORS", "robustness_csv", "robustness_footer", "robustness_table", "setting_label", "setting_table"]
+__all__ = [
+    "FACTORS",
+    "robustness_csv",
+    "robustness_footer",
+    "robustness_table",
+    "setting_label",
+    "setting_table",
+    "short_label",
+]
 
 FACTORS: dict[Factor, str] = {
     "base_lr": "base learning rate",
@@ -51,7 +59,7 @@ def robustness_table(found: Robustness) -> TextTable:
             *(f"{entry.factors[factor]:+z.1f}" for factor in factors),
             estimate(entry.mean, entry.low, entry.high),
             f"{entry.worst.score:+z.1f}",
-            _short_label(entry.worst.setting),
+            short_label(entry.worst.setting),
         )
         for entry in found.entries
     )
@@ -133,7 +141,8 @@ def _label(entry: VariedEntry, found: Robustness) -> str:
     return f"{entry.entry} ({entry.ruleset})" if twice else entry.entry
 
 
-def _short_label(setting: Setting) -> str:
+def short_label(setting: Setting) -> str:
+    """Return a setting in a few letters, such as `base lr 10x`."""
     return (
         setting_label(setting) if setting.factor is None else f"{_SHORT[setting.factor].lower()} {setting.multiple:g}x"
     )

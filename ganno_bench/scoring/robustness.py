@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import Self, get_args
 
 import numpy as np
 
@@ -36,6 +36,11 @@ class Setting:
 
     factor: Factor | None
     multiple: float
+
+    @classmethod
+    def of(cls, record: RunRecord) -> Self:
+        """Return what a record's run varied."""
+        return cls(record.factor, 1.0 if record.multiple is None else record.multiple)
 
 
 OWN = Setting(None, 1.0)
@@ -144,8 +149,7 @@ def robustness(records: Iterable[RunRecord], standings: Standings) -> Robustness
     runs: dict[tuple[Ruleset, str], _Runs] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     for record in check_records(records):
         if record.role != "tuning" and record.workload in standings.workloads:
-            setting = Setting(record.factor, 1.0 if record.multiple is None else record.multiple)
-            runs[record.ruleset, record.scheduler][record.workload][setting].append(record)
+            runs[record.ruleset, record.scheduler][record.workload][Setting.of(record)].append(record)
     varied = {key: on for key, on in runs.items() if any(setting != OWN for own in on.values() for setting in own)}
     order = get_args(Factor)
     settings = sorted(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -14,15 +17,22 @@ import pytest
 from evaluation_cases import TASKS, evaluate, write_policy, write_suite
 from tiny_suite import Started, snapshot, write_plugin
 
+from ganno_bench.bench.derived import middle_workloads, varied_middle, write_derived
 from ganno_bench.bench.evaluation import Evaluation
 from ganno_bench.bench.novelty import novelty
 from ganno_bench.bench.progress import Progress
-from ganno_bench.bench.robustness import SETTINGS, middle_workloads
-from ganno_bench.core.errors import ConfigError, DatasetError, RecordError, UnknownNameError
+from ganno_bench.core.errors import ConfigError, DatasetError, PluginError, UnknownNameError
 from ganno_bench.core.records import LrTrace, RunRecord
 from ganno_bench.leaderboard.evaluation import write_evaluation
-from ganno_bench.leaderboard.evaluation_tables import cells_of, matrix_csv, summary_table
+from ganno_bench.leaderboard.evaluation_tables import (
+    cells_of,
+    matrix_csv,
+    robustness_csv,
+    robustness_table,
+    summary_table,
+)
 from ganno_bench.policies.policy import PolicyCard, TrainingCard
+from ganno_bench.schedulers.drive import Contestant, drive
 from ganno_bench.scoring.transfer import compare
 from ganno_bench.workloads.suite import DatasetSpec, WorkloadSpec, load_suite
 
@@ -181,15 +191,16 @@ def judged(tasks: Any, family: str, depth: int, source: str, fingerprint: str) -
 # Test data
 
 
-def test_test_data_change_nothing_and_nothing_is_trained_again(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_test_data_change_nothing_and_nothing_is_trained_again(copied: Path) -> None:
     before = snapshot(copied / "out")
-    for file in (copied / "out").glob("*/records.jsonl"):
+    files = list((copied / "out").rglob("records.jsonl"))
+    assert len(files) == 4  # the policy, its rivals, the varied runs of both
+    for file in files:
         records = [json.loads(line) for line in file.read_text().splitlines()]
         for at, record in enumerate(records):
-            if record["role"] == "report":
+            if record["role"] != "tuning":
                 record["metrics"] |= {"test_loss": 0.001 * at, "test_error": 0.5}
         file.write_text("".join(json.dumps(record) + "\n" for record in records))
-    monkeypatch.setattr("ganno_bench.bench.robustness.drive", lambda *words: pytest.fail("trained again"))
     started = Started()
     evaluation = evaluate(copied, started)
     assert started.jobs == []
@@ -199,7 +210,8 @@ def test_test_data_change_nothing_and_nothing_is_trained_again(copied: Path, mon
     assert {name for name in after if name.startswith("plots/")} >= {"plots/transfer.png", "plots/schedules.png"}
     for name in before.keys() | after.keys():
         assert before.get(name) == after.get(name) or not name.startswith(shown), name
-    assert all(run.metrics.test_loss is None and run.metrics.test_error is None for run in evaluation.records)
+    shown_runs = (*evaluation.records, *evaluation.robustness)
+    assert all(run.metrics.test_loss is None and run.metrics.test_error is None for run in shown_runs)
 
 
 # Data that are not there
@@ -243,7 +255,7 @@ def test_a_policy_that_changed_is_run_and_its_rivals_are_not(copied: Path) -> No
     started = Started()
     evaluation = evaluate(copied, started)
     assert {entry for _, entry, _, _ in started.jobs} == {"policy:mine"}
-    hashes = {run.code_hash for run in evaluation.robustness if run.entry == "policy:mine"}
+    hashes = {run.code_hash for run in evaluation.robustness if run.scheduler == "policy:mine"}
     assert hashes == {evaluation.policy_hash}
 
 
@@ -265,31 +277,71 @@ def test_a_rival_that_fails_takes_down_its_own_runs_alone(copied: Path) -> None:
     assert "- mine@default on digits-mlp-1: scheduler 'mine@default': step raised RuntimeError: not yet" in page
 
 
-def test_at_its_default_a_start_is_the_report(evaluation: Evaluation) -> None:
+def test_a_start_is_a_multiple_of_the_default_which_is_the_report(evaluation: Evaluation) -> None:
     middle = middle_workloads(evaluation.suite)
     assert middle == ("digits-mlp-3",)
-    assert len(evaluation.robustness) == len(middle) * 2 * len(SETTINGS) * 2
+    assert len(evaluation.robustness) == len(middle) * 2 * 7 * 2
     for entry in ("policy:mine", "cosine@default"):
-        at_default = [
-            run.val_loss
-            for run in evaluation.robustness
-            if (run.entry, run.lr_multiple, run.decay_multiple) == (entry, 1, 1)
-        ]
+        runs = [run for run in evaluation.robustness if run.scheduler == entry]
         reported = [run.objective for run in evaluation.records if (run.workload, run.scheduler) == (middle[0], entry)]
-        assert at_default == reported
-    starts = {run.lr_multiple: run.base_lr for run in evaluation.robustness}
-    assert starts == pytest.approx({0.1: 0.001, 0.3: 0.003, 1: 0.01, 3: 0.03, 10: 0.1})
+        assert [run.objective for run in runs if run.factor is None] == reported
+        rates = {run.multiple: run.config["base_lr"] for run in runs if run.factor != "weight_decay"}
+        assert rates == pytest.approx({0.1: 0.001, 0.3: 0.003, None: 0.01, 3: 0.03, 10: 0.1})
+        decays = {run.multiple: run.config["weight_decay"] for run in runs if run.factor != "base_lr"}
+        assert decays == pytest.approx({0: 0, None: 0.0001, 10: 0.001})
 
 
-def test_a_torn_table_of_robustness(copied: Path) -> None:
-    file = copied / "out" / "robustness.csv"
-    whole = file.read_text()
-    file.write_text("".join(whole.splitlines(keepends=True)[:20]))  # of the policy's and cosine's 14 runs each
-    evaluate(copied)
-    assert file.read_text() == whole
-    file.write_text("nothing\n1\n")
-    with pytest.raises(RecordError, match=r"robustness\.csv: is no table of robustness runs"):
-        evaluate(copied)
+def test_the_middle_is_varied_on_all_seeds_and_on_no_other_data() -> None:
+    suite = load_suite("transfer")
+    varied = varied_middle(suite)
+    assert [spec.id for spec in varied.workload] == ["digits-mlp-6", "digits-cnn-6", "stdlib-chars-transformer-3"]
+    assert set(varied.dataset) == {"digits", "stdlib-chars"}
+    assert varied.variation is not None
+    assert varied.variation.seeds == suite.budget.report_seeds
+
+
+def test_a_derived_suite_finds_the_data_beside_the_one_it_is_made_of(tmp_path: Path) -> None:
+    (tmp_path / "own" / "digits").mkdir(parents=True)
+    suite = load_suite("transfer")
+    digits = suite.dataset["digits"].model_copy(update={"source": "some-one/digits", "folder": "digits"})
+    suite = suite.model_copy(update={"dataset": {**suite.dataset, "digits": digits}})
+    file = write_derived(varied_middle(suite), tmp_path / "own" / "suite.toml", tmp_path / "elsewhere")
+    assert file == tmp_path / "elsewhere" / "transfer-robustness.toml"
+    written = load_suite(str(file)).dataset
+    assert (written["digits"].source, written["digits"].folder) == ("some-one/digits", str(tmp_path / "own" / "digits"))
+    assert written["stdlib-chars"] == suite.dataset["stdlib-chars"]
+
+
+def test_torn_robustness_runs_are_run_again(copied: Path) -> None:
+    evaluation = evaluate(copied)
+    file = copied / "out" / "robustness" / f"policy-{evaluation.policy_hash}" / "records.jsonl"
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join(lines[:5]))  # of 2 reports and 12 varied runs
+    started = Started()
+    again = evaluate(copied, started)
+    assert started.jobs == [("digits-mlp-3", "policy:mine", "varied", 1)]
+    assert robustness_csv(again) == robustness_csv(evaluation)
+
+
+def test_robustness_runs_that_failed_are_named(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A policy whose varied runs fail keeps its row, of its report alone."""
+    shutil.copytree(folder, tmp_path / "copied")
+    shutil.rmtree(tmp_path / "copied" / "out" / "robustness")
+
+    def fails(engine: Any, contestants: Sequence[Contestant], *words: Any) -> Any:
+        if len(contestants) > 1 and contestants[0].name == "policy:mine":
+            raise PluginError("not from here")
+        return drive(engine, contestants, *words)
+
+    monkeypatch.setattr("ganno_bench.bench.runner.drive", fails)
+    evaluation = evaluate(tmp_path / "copied")
+    assert [failure.error for failure in evaluation.failures] == ["robustness: not from here"]
+    rows = {row[1]: row[2:] for row in robustness_table(evaluation).rows}
+    assert [cell == "-" for cell in rows["policy:mine"]] == [True, True, False, True, True, True, True]
+    assert "-" not in rows["cosine@default"]
+    write_evaluation(evaluation)
+    page = (tmp_path / "copied" / "out" / "README.md").read_text()
+    assert "- policy:mine on digits-mlp-3: robustness: not from here" in page
 
 
 # The page
@@ -340,6 +392,18 @@ def test_the_matrix_as_csv(evaluation: Evaluation) -> None:
     lines = matrix_csv(evaluation, cells_of(evaluation)).splitlines()
     assert len(lines) == 1 + len(WORKLOADS) * len(RIVALS)
     assert lines[1].startswith("digits-mlp-1,mlp,1,digits,sgd,seen,cosine,false,")
+
+
+def test_robustness_as_csv(evaluation: Evaluation) -> None:
+    text = (evaluation.path / "robustness.csv").read_text()
+    assert text == robustness_csv(evaluation)
+    rows = list(csv.DictReader(io.StringIO(text)))
+    for row, run in zip(rows, evaluation.robustness, strict=True):
+        assert (row["factor"], float(row["multiple"])) == (
+            run.factor or "",
+            1 if run.multiple is None else run.multiple,
+        )
+        assert (row["entry"], int(row["seed"]), float(row["val_loss"])) == (run.scheduler, run.seed, run.objective)
 
 
 # What can be wrong
