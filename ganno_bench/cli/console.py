@@ -34,4 +34,4 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], styles: Se
 def wide_console() -> Console:
     """Return a console that is wide enough for every table where the output goes to a file or another program."""
     console = Console()
-    return console if console.is_terminal else Console(width=max(100, console.width))
+    return console if console.is_terminal else Console(width=max(120, console.width))
