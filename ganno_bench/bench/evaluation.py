@@ -17,8 +17,8 @@ from ganno_bench.bench.runner import Failure, Settings, run_suite
 from ganno_bench.core.errors import ConfigError, DatasetError
 from ganno_bench.core.records import RunRecord
 from ganno_bench.policies.policy import PolicyCard, load_policy
-from ganno_bench.schedulers.policy import find_policy
 from ganno_bench.schedulers.registry import SchedulerEntry, load_scheduler
+from ganno_bench.schedulers.shipped import locate_policy
 from ganno_bench.scoring.transfer import blinded
 from ganno_bench.workloads.datasets import data_directories
 from ganno_bench.workloads.sources import open_source
@@ -128,7 +128,7 @@ def run_evaluation(settings: EvaluationSettings, progress: Progress | None = Non
     for option in ("trials", "seeds"):
         if (value := getattr(settings, option)) is not None and value < 1:
             raise ConfigError(f"option --{option}: is less than 1 (value: {value})")
-    folder = find_policy(settings.policy.removeprefix("policy:"))
+    folder = locate_policy(settings.policy.removeprefix("policy:"))
     entry = load_scheduler(f"policy:{folder}")
     rivals = _load_rivals((*_RIVALS, *settings.against), entry)
     out = settings.out or Path("runs") / "evaluate" / entry.cls.__name__

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ganno_bench.cli.console import print_table
+
+if TYPE_CHECKING:
+    from ganno_bench.workloads.suite import Suite, WorkloadSpec
 
 __all__ = ["list_", "show"]
 
@@ -52,9 +55,13 @@ def list_(
 
 
 def show(name: Annotated[str, typer.Argument(help="A suite, workload, scheduler or dataset.", metavar="NAME")]) -> None:
-    """Show one suite, workload, scheduler or dataset in full."""
+    """Show one suite, workload, scheduler or dataset in full.
+
+    A workload may be in several suites, each with settings of its own; SUITE/WORKLOAD is one of them.
+    """
     from ganno_bench.core.errors import UnknownNameError, did_you_mean
     from ganno_bench.schedulers.registry import PREFIXES, SCHEDULERS
+    from ganno_bench.schedulers.shipped import shipped_policies
     from ganno_bench.workloads.embedded import EMBEDDED
     from ganno_bench.workloads.suite import find_suite, load_suite, suite_names
 
@@ -62,13 +69,14 @@ def show(name: Annotated[str, typer.Argument(help="A suite, workload, scheduler 
         typer.echo(find_suite(name).read_text(encoding="utf-8").rstrip())
         typer.echo(f"\n# hash {load_suite(name).hash}, file {find_suite(name)}")
         return
-    suites = [load_suite(suite) for suite in suite_names()]
-    for suite in suites:
-        for workload in suite.workload:
-            if workload.id == name:
-                _print_fields({"suite": suite.name, **workload.model_dump(mode="json")})
-                _print_fields({f"dataset {workload.dataset}": _given(suite.dataset[workload.dataset])})
-                return
+    found = [(suite, spec) for suite in map(load_suite, suite_names()) for spec in suite.workload]
+    for index, (suite, workload) in enumerate(pair for pair in found if name in _names(*pair)):
+        if index:
+            typer.echo()
+        _print_fields({"suite": suite.name, **workload.model_dump(mode="json")})
+        _print_fields({f"dataset {workload.dataset}": _given(suite.dataset[workload.dataset])})
+    if any(name in _names(*pair) for pair in found):
+        return
     if name.partition("(")[0] in SCHEDULERS.entries() or ".py:" in name or name.startswith(PREFIXES):
         _show_scheduler(name)
         return
@@ -76,8 +84,19 @@ def show(name: Annotated[str, typer.Argument(help="A suite, workload, scheduler 
     if name in datasets:
         _print_fields(dict(zip(_datasets()[0], datasets[name], strict=True)))
         return
-    known = [*suite_names(), *(w.id for s in suites for w in s.workload), *SCHEDULERS.entries(), *EMBEDDED.entries()]
-    raise UnknownNameError(f"nothing is called {name!r}{did_you_mean(name, known)}")
+    policies = [f"policy:{policy}" for policy in shipped_policies()]
+    known = {*suite_names(), *(spec.id for _, spec in found), *SCHEDULERS.entries(), *policies, *EMBEDDED.entries()}
+    hint = did_you_mean(name, known)
+    if name in shipped_policies():
+        hint = f"; did you mean 'policy:{name}'?"
+    elif "did you mean" not in hint:
+        hint = "; ganno-bench list suites, workloads, schedulers or datasets says what there is"
+    raise UnknownNameError(f"nothing is called {name!r}{hint}")
+
+
+def _names(suite: Suite, workload: WorkloadSpec) -> tuple[str, str]:
+    """Return what a workload goes by."""
+    return workload.id, f"{suite.name}/{workload.id}"
 
 
 Table = tuple[list[str], list[list[str]]]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ganno_bench.core.errors import ConfigError
 from ganno_bench.policies.controller import ControlState
 from ganno_bench.policies.policy import load_policy
-from ganno_bench.schedulers.policy import find_policy
+from ganno_bench.schedulers.shipped import locate_policy
 from ganno_bench.training.layout import sample_stride
 from ganno_bench.training.signals import RunInfo, Signals
 from ganno_bench.workloads.layers import partition
@@ -82,7 +82,7 @@ class GannoScheduler:
         rates = [float(group["lr"]) for group in optimizer.param_groups]
         if len(set(rates)) > 1:
             raise ConfigError(f"the parameter groups begin with different learning rates: {sorted(set(rates))}")
-        self.policy = load_policy(find_policy(str(policy)))
+        self.policy = load_policy(locate_policy(str(policy)))
         self.optimizer = optimizer
         self._groups: list[list[Tensor]] = [
             [parameter for parameter in group["params"] if parameter.requires_grad] for group in optimizer.param_groups

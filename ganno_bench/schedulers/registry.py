@@ -24,15 +24,14 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from ganno_bench.core.errors import ConfigError, PluginError, UnknownNameError, UserError, did_you_mean
 from ganno_bench.core.registry import Origin, Registry, origins
-from ganno_bench.core.resources import resource_dir
 from ganno_bench.policies.observations import OBSERVATIONS
-from ganno_bench.policies.policy import CARD, load_policy
 from ganno_bench.schedulers.base import Scheduler
 from ganno_bench.schedulers.controls import CONTROLS, Replay, control_scheduler
 from ganno_bench.schedulers.library_schedule import LibrarySchedule
 from ganno_bench.schedulers.optimizer_entry import OptimizerEntry, Released
 from ganno_bench.schedulers.optimizer_library import library_optimizer
-from ganno_bench.schedulers.policy import PolicyScheduler, find_policy, policy_scheduler
+from ganno_bench.schedulers.policy import PolicyScheduler, policy_scheduler
+from ganno_bench.schedulers.shipped import apart_from_shipped, locate_policy, shipped_policies
 from ganno_bench.schedulers.timm_schedule import timm_schedule
 from ganno_bench.schedulers.torch_adapter import torch_scheduler
 from ganno_bench.schedulers.transformers_schedule import transformers_schedule
@@ -267,12 +266,13 @@ def load_scheduler(ref: str) -> SchedulerEntry:
     if (load_from := _LIBRARIES.get(library + colon)) is not None:
         cls: Any = load_from(within)
     elif name.startswith(_POLICY):
+        folder = locate_policy(within)
         cls = policy_scheduler(within)
-        name = f"{_POLICY}{cls.__name__}{_apart_from_shipped(within)}"  # apart from whatever is registered
+        name = f"{_POLICY}{cls.__name__}{apart_from_shipped(folder)}"  # apart from whatever is registered
     elif name.startswith(_OF_POLICIES):
         cls = control_scheduler(name)
         of = within.partition(":")[2] if library == "without" else within
-        name = f"{cls.__name__}{_apart_from_shipped(of)}"
+        name = f"{cls.__name__}{apart_from_shipped(locate_policy(of))}"
     else:
         cls = SCHEDULERS.load(name)
     _check_class(name, cls)
@@ -312,9 +312,8 @@ def list_schedulers() -> list[SchedulerRow]:
 
     A broken one has an error and disturbs no other.
     """
-    shipped = sorted(path.parent.name for path in resource_dir("policies").glob(f"*/{CARD}"))
     sources = {name: registered.source for name, registered in SCHEDULERS.entries().items()}
-    sources |= {f"{_POLICY}{name}": "shipped" for name in shipped}
+    sources |= {f"{_POLICY}{name}": "shipped" for name in shipped_policies()}
     rows = []
     for name, source in sources.items():
         try:
@@ -326,15 +325,6 @@ def list_schedulers() -> list[SchedulerRow]:
             tuned, needs = tuple(entry.search_space), tuple(sorted(entry.cls.needs))
             rows.append(SchedulerRow(name, summary, tuned, needs, source, None))
     return rows
-
-
-def _apart_from_shipped(ref: str) -> str:
-    """Return what tells a policy from the shipped one of the same name: nothing if it is that, or there is none."""
-    policy = load_policy(find_policy(ref))
-    shipped = resource_dir("policies") / policy.card.name
-    if not (shipped / CARD).is_file() or load_policy(shipped).hash == policy.hash:
-        return ""
-    return f"@{policy.hash[:8]}"
 
 
 def _check_class(name: str, cls: Any) -> None:

@@ -65,6 +65,29 @@ def test_a_workload_is_shown_with_its_dataset(call: Call) -> None:
         assert re.search(rf"^{pattern}", said.out, re.MULTILINE), pattern
 
 
+def test_a_workload_of_several_suites_is_shown_with_each(call: Call) -> None:
+    everywhere, one = call("show", "digits-mlp-8"), call("show", "robustness/digits-mlp-8")
+    suites = re.findall(r"^suite +(\S+)$", everywhere.out, re.MULTILINE)
+    assert len(suites) >= 3
+    assert "robustness" in suites
+    assert re.findall(r"^suite +(\S+)$", one.out, re.MULTILINE) == ["robustness"]
+    assert one.out.strip() in everywhere.out
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("ganno-anchored", "did you mean 'policy:ganno-anchored'?"),
+        ("visoin", "did you mean 'vision'?"),
+        ("nothing", "ganno-bench list suites, workloads, schedulers or datasets says what there is"),
+    ],
+)
+def test_what_is_unknown_gets_a_hint(call: Call, name: str, hint: str) -> None:
+    said = call("show", name)
+    assert said.code == 2
+    assert f"nothing is called {name!r}; {hint}" in " ".join(said.err.split())
+
+
 def test_a_scheduler_is_shown_with_what_is_tuned(call: Call) -> None:
     said = call("show", "wsd")
     assert said.code == 0
