@@ -19,7 +19,7 @@ app = typer.Typer(
 _Folder = Annotated[
     Path | None,
     typer.Option(
-        "--folder", help="The leaderboard's folder. Default: the checkout's, else ./leaderboard.", metavar="DIR"
+        "--folder", help="The leaderboard's folder. Default: ./leaderboard, or else the checkout's.", metavar="DIR"
     ),
 ]
 
@@ -88,7 +88,10 @@ def challenge(
 def validate(
     path: Annotated[
         Path | None,
-        typer.Argument(help="Folder of a leaderboard, or of one submission. Default: the project's.", metavar="PATH"),
+        typer.Argument(
+            help="Folder of a leaderboard, or of one submission. Default: ./leaderboard, or else the checkout's.",
+            metavar="PATH",
+        ),
     ] = None,
     replay: Annotated[
         bool,
@@ -98,16 +101,18 @@ def validate(
     ] = True,
 ) -> None:
     """Check submissions and challenges: their form, the suite's budget and seeds, whether results are possible."""
+    from ganno_bench.core.resources import leaderboard_dir
     from ganno_bench.leaderboard.validate import check_leaderboard
 
-    checked = check_leaderboard(path, replay=replay)
+    root = path or leaderboard_dir()
+    checked = check_leaderboard(root, replay=replay)
     for verdict in checked.verdicts:
         for fault in verdict.faults:
             typer.echo(fault)
         if not verdict.n_faults:
             typer.echo(f"{verdict.name}: ok; {verdict.summary}")
     typer.echo(
-        f"{len(checked.submissions)} valid submissions, {len(checked.challenges)} valid challenges, "
+        f"{root}: {len(checked.submissions)} valid submissions, {len(checked.challenges)} valid challenges, "
         f"{checked.n_faults} faults"
     )
     if checked.n_faults:
@@ -125,10 +130,10 @@ def build(
 ) -> None:
     """Write README.md, tables and site of the leaderboard from committed records, and from nothing else."""
     from ganno_bench.baselines.files import BaselineFolder
-    from ganno_bench.core.resources import checkout
+    from ganno_bench.core.resources import leaderboard_dir
     from ganno_bench.leaderboard.build import committed_boards, stale_files, write_leaderboard
 
-    root = folder or (checkout() or Path()) / "leaderboard"
+    root = folder or leaderboard_dir()
     boards, pending = committed_boards(BaselineFolder(baselines), root)
     if not check:
         paths = write_leaderboard(root, boards, pending)

@@ -1,11 +1,11 @@
-"""Where the data folders that belong to the project (suites, baselines) lie, in a checkout and in a wheel."""
+"""Where the folders that belong to the project (suites, baselines, ...) lie, in a checkout and in a wheel."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-__all__ = ["baselines_dir", "checkout", "resource_dir"]
+__all__ = ["baselines_dir", "checkout", "leaderboard_dir", "resource_dir"]
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -19,6 +19,15 @@ def resource_dir(name: str) -> Path:
 def baselines_dir() -> Path:
     """Return the folder of the committed baselines: the project's, unless `GANNO_BENCH_BASELINES` names another."""
     return Path(os.environ.get("GANNO_BENCH_BASELINES") or resource_dir("baselines"))
+
+
+def leaderboard_dir() -> Path:
+    """Return the folder of the leaderboard: `leaderboard` in the current folder, or else that of the checkout.
+
+    What `submit` and `challenge` write into the current folder is what is checked and built there next.
+    """
+    here, root = Path("leaderboard"), checkout()
+    return here if here.is_dir() or root is None else root / here
 
 
 def checkout() -> Path | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ganno_bench.baselines.files import slug
 from ganno_bench.core.errors import RecordError, SubmissionError, UnknownNameError, did_you_mean
-from ganno_bench.core.resources import resource_dir
+from ganno_bench.core.resources import leaderboard_dir
 from ganno_bench.leaderboard.challenges import MAX_CHALLENGE, MAX_EVIDENCE, Challenge, parse_challenge
 from ganno_bench.leaderboard.known import KnownSuite, KnownSuites
 from ganno_bench.leaderboard.plausible import record_faults
@@ -79,16 +79,14 @@ def check_leaderboard(root: Path | None = None, suites: KnownSuites | None = Non
     """Check all submissions and challenges of a leaderboard, or the one submission that a folder holds.
 
     Args:
-        root: The leaderboard's folder, by default the checkout's, else `leaderboard`; or that of a submission.
+        root: The leaderboard's folder, by default `leaderboard_dir()`; or that of a submission.
         suites: The project's suites.
         replay: Whether to ask the sampler for the trials again; see `ganno_bench.leaderboard.replay`.
 
     Raises:
         SubmissionError: There is no such folder.
     """
-    if root is None:
-        project = resource_dir("leaderboard")
-        root = project if project.is_dir() else Path("leaderboard")
+    root = leaderboard_dir() if root is None else root
     suites = suites or KnownSuites()
     if not root.is_dir():
         raise SubmissionError(f"there is no folder {str(root)!r}; give the PATH of a leaderboard or of a submission")

@@ -126,7 +126,7 @@ def test_a_result_is_submitted_and_challenged(tmp_path: Path) -> None:
         done = run(shlex.split(step), tmp_path)
         assert done.returncode == 0, done.stderr
     done = run(["ganno-bench", "leaderboard", "validate", "leaderboard"], tmp_path)
-    assert done.stdout.splitlines()[-1] == "1 valid submissions, 1 valid challenges, 0 faults", done.stdout
+    assert done.stdout.splitlines()[-1] == "leaderboard: 1 valid submissions, 1 valid challenges, 0 faults", done.stdout
 
 
 @pytest.mark.slow

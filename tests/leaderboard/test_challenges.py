@@ -141,10 +141,10 @@ def test_the_commands(call: Call, copy: World, monkeypatch: pytest.MonkeyPatch) 
     said = call("leaderboard", "challenge", "tiny", "by-hand", *words)
     assert said.err == ""
     assert said.out.splitlines()[0] == "leaderboard/challenges/tiny/by-hand/longer-warmup.toml"
-    said = call("leaderboard", "validate", "leaderboard")
+    said = call("leaderboard", "validate")  # what was just written here, not what is in the checkout
     assert said.code == 0
     assert "challenges/tiny/by-hand/longer-warmup.toml: ok; challenge of 'by-hand', open, 0 runs beside it" in said.out
-    assert said.out.splitlines()[-1] == "3 valid submissions, 1 valid challenges, 0 faults"
+    assert said.out.splitlines()[-1] == "leaderboard: 3 valid submissions, 1 valid challenges, 0 faults"
     said = call("leaderboard", "submit", "run", "--name", "by-hand", "--description", "Mine.")
     assert (said.code, said.err) == (
         2, "error: run: has several schedulers; say which with --scheduler (mine, wsd@default)\n"

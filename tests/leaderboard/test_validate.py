@@ -121,14 +121,14 @@ def test_dotted_keys_take_no_time() -> None:
 def test_the_command_lists_faults_and_fails(call: Call, copy: World) -> None:
     said = call("leaderboard", "validate", str(copy.root))
     assert said.code == 0
-    assert said.out.splitlines()[-1] == "2 valid submissions, 0 valid challenges, 0 faults"
+    assert said.out.splitlines()[-1] == f"{copy.root}: 2 valid submissions, 0 valid challenges, 0 faults"
     assert said.out.startswith("submissions/tiny/frozen-wsd: ok; zero-shot, 6 report runs on 2 workloads, 0 diverged; ")
     in_record("task", "[bold]\x1b[31m")(copy)
     said = call("leaderboard", "validate", str(copy.root))
     assert said.code == 2
     assert "records.jsonl:1: key 'task': has the character U+001B, which cannot be printed\n" in said.out
     assert "\x1b" not in said.out + said.err
-    assert said.out.splitlines()[-1] == "1 valid submissions, 0 valid challenges, 1 faults"
+    assert said.out.splitlines()[-1] == f"{copy.root}: 1 valid submissions, 0 valid challenges, 1 faults"
     in_record("task", "[bold]")(copy)
     said = call("leaderboard", "validate", str(copy.mine))
     assert "key 'task': is not 'image-classification' (value: '[bold]')" in said.out
