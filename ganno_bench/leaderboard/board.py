@@ -47,7 +47,7 @@ class Board:
 
     @property
     def left_out(self) -> list[str]:
-        """Workloads that not every baseline is through with yet."""
+        """Workloads that not every baseline has finished yet."""
         return [spec.id for spec in self.suite.workload if spec.id not in self.standings.workloads]
 
     def ranked(self, ruleset: Ruleset) -> list[Row]:
@@ -93,7 +93,7 @@ class Board:
 def build_boards(entries: Iterable[Entry], folder: BaselineFolder) -> tuple[list[Board], list[str]]:
     """Score the entries of every suite.
 
-    A workload is left out until every baseline is through with it; a submission that lacks one is not ranked.
+    A workload is left out until every baseline has finished it; a submission that lacks one is not ranked.
 
     Args:
         entries: All of them.
@@ -121,7 +121,7 @@ def build_boards(entries: Iterable[Entry], folder: BaselineFolder) -> tuple[list
 def make_board(
     suite: Suite, entries: Sequence[Entry], reference: Mapping[str, ReferenceValues], reference_file: str
 ) -> Board | None:
-    """Score the entries of one suite; None where there is no workload that every baseline is through with.
+    """Score the entries of one suite; None where there is no workload that every baseline has finished.
 
     Args:
         suite: The suite; records of another version of it are ignored.

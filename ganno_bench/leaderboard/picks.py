@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ganno_bench.leaderboard.board import Board
+from ganno_bench.leaderboard.tables import claims
 from ganno_bench.leaderboard.text import DASH
 from ganno_bench.scoring.reference import REFERENCE
 from ganno_bench.scoring.results import Row, Ruleset
@@ -50,7 +51,8 @@ def suite_choices(board: Board) -> list[Choice]:
         ranked = board.ranked(ruleset)
         if ranked:
             best = min(ranked, key=lambda row: (row.rank or 0, -row.iqm, row.entry))
-            choices.append(Choice(title, best, f"{_against_others(ranked, best)} {_against_cosine(best)}"))
+            sure = [_against_others(ranked, best), _against_cosine(best), *claims(board.standings)[1:]]
+            choices.append(Choice(title, best, " ".join(sure)))
     return choices
 
 
