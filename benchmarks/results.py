@@ -156,7 +156,7 @@ def printed(records: Path) -> str:
     """Return what `ganno-bench table` prints of a record file, without the tables by workload."""
     standings = compare_with(BaselineFolder(), read_records([records])).standings()
     terminal = io.StringIO()
-    Console(file=terminal, width=106).print(to_rich(standings, per_workload=False))
+    Console(file=terminal, width=120).print(to_rich(standings, per_workload=False))
     return "\n".join(line.rstrip() for line in terminal.getvalue().splitlines())
 
 

@@ -412,7 +412,11 @@ def test_robustness_as_csv(evaluation: Evaluation) -> None:
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        ({"policy": "nowhere"}, ConfigError, "policy 'nowhere' is neither a folder nor the name of a shipped policy"),
+        (
+            {"policy": "gano"},
+            ConfigError,
+            "policy 'gano' is neither a folder nor the name of a shipped policy; did you mean 'ganno'?",
+        ),
         ({"suite": "transfr"}, UnknownNameError, "unknown suite 'transfr'; did you mean 'transfer'?"),
         ({"trials": -1}, ConfigError, "option --trials: is less than 1 (value: -1)"),
         ({"seeds": 0}, ConfigError, "option --seeds: is less than 1 (value: 0)"),

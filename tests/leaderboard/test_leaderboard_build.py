@@ -142,7 +142,7 @@ def test_baselines_are_read_with_description_files_and_command() -> None:
     )
     assert all((ROOT / source).is_file() for source in cosine.sources)
     assert {run.scheduler for run in cosine.records} == {"cosine"}
-    assert len(cosine.studies) == len({run.workload for run in cosine.records})
+    assert {(s.workload, s.study) for s in cosine.studies} == {(run.workload, run.study) for run in cosine.records}
     policy = entries["graph", "policy:ganno"]
     assert (policy.ruleset, policy.studies) == ("zero-shot", ())
 
