@@ -64,8 +64,7 @@ def score_table(standings: Standings) -> TextTable:
     cells = {(row.ruleset, row.entry): row for row in entries_of(standings)}
     for key, row in cells.items():
         scores = [standings.cells.get((*key, workload)) for workload in standings.workloads]
-        mark = " (zero-shot)" if row.ruleset == "zero-shot" else ""
-        rows.append((row.entry + mark, *(f"{cell.score:+.1f}" if cell else "-" for cell in scores)))
+        rows.append((label(row), *(f"{cell.score:+.1f}" if cell else "-" for cell in scores)))
     for column, workload in enumerate(standings.workloads, 1):
         found = [standings.cells[*key, workload].score for key in cells if (*key, workload) in standings.cells]
         best |= {(index, column) for index, row in enumerate(rows) if row[column] == f"{max(found):+.1f}"}

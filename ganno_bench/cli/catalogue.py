@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from ganno_bench.cli.console import print_table
-
-if TYPE_CHECKING:
-    from ganno_bench.workloads.suite import Suite, WorkloadSpec
 
 __all__ = ["list_", "show"]
 
@@ -69,13 +66,14 @@ def show(name: Annotated[str, typer.Argument(help="A suite, workload, scheduler 
         typer.echo(find_suite(name).read_text(encoding="utf-8").rstrip())
         typer.echo(f"\n# hash {load_suite(name).hash}, file {find_suite(name)}")
         return
-    found = [(suite, spec) for suite in map(load_suite, suite_names()) for spec in suite.workload]
-    for index, (suite, workload) in enumerate(pair for pair in found if name in _names(*pair)):
+    workloads = [(suite, spec) for suite in map(load_suite, suite_names()) for spec in suite.workload]
+    named = [(suite, spec) for suite, spec in workloads if name in (spec.id, f"{suite.name}/{spec.id}")]
+    for index, (suite, workload) in enumerate(named):
         if index:
             typer.echo()
         _print_fields({"suite": suite.name, **workload.model_dump(mode="json")})
         _print_fields({f"dataset {workload.dataset}": _given(suite.dataset[workload.dataset])})
-    if any(name in _names(*pair) for pair in found):
+    if named:
         return
     if name.partition("(")[0] in SCHEDULERS.entries() or ".py:" in name or name.startswith(PREFIXES):
         _show_scheduler(name)
@@ -85,18 +83,13 @@ def show(name: Annotated[str, typer.Argument(help="A suite, workload, scheduler 
         _print_fields(dict(zip(_datasets()[0], datasets[name], strict=True)))
         return
     policies = [f"policy:{policy}" for policy in shipped_policies()]
-    known = {*suite_names(), *(spec.id for _, spec in found), *SCHEDULERS.entries(), *policies, *EMBEDDED.entries()}
+    known = {*suite_names(), *(spec.id for _, spec in workloads), *SCHEDULERS.entries(), *policies, *EMBEDDED.entries()}
     hint = did_you_mean(name, known)
     if name in shipped_policies():
         hint = f"; did you mean 'policy:{name}'?"
     elif "did you mean" not in hint:
         hint = "; ganno-bench list suites, workloads, schedulers or datasets says what there is"
     raise UnknownNameError(f"nothing is called {name!r}{hint}")
-
-
-def _names(suite: Suite, workload: WorkloadSpec) -> tuple[str, str]:
-    """Return what a workload goes by."""
-    return workload.id, f"{suite.name}/{workload.id}"
 
 
 Table = tuple[list[str], list[list[str]]]

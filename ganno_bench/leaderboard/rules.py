@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -99,7 +100,9 @@ def _info_faults(info: Submission, known: KnownSuite) -> Iterator[str]:
     is_policy = info.scheduler.startswith("policy:")
     if is_policy != (info.policy is not None):
         yield f"key 'policy': {'the card of the policy is missing' if is_policy else 'the entry is no policy'}"
-    elif info.policy is not None and info.scheduler.partition("@")[0] != f"policy:{info.policy.name}":
+    elif info.policy is not None and not re.fullmatch(
+        rf"policy:{re.escape(info.policy.name)}(@[0-9a-f]{{8}})?", info.scheduler
+    ):
         yield f"key 'policy.name': is not that of {info.scheduler!r} (value: {info.policy.name!r})"
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 from ganno_bench.baselines.files import slug
 from ganno_bench.core.errors import RecordError, SubmissionError, UnknownNameError, did_you_mean
-from ganno_bench.core.resources import leaderboard_dir
 from ganno_bench.leaderboard.challenges import MAX_CHALLENGE, MAX_EVIDENCE, Challenge, parse_challenge
 from ganno_bench.leaderboard.known import KnownSuite, KnownSuites
 from ganno_bench.leaderboard.plausible import record_faults
@@ -75,18 +74,17 @@ class Checked:
         return sum(verdict.n_faults for verdict in self.verdicts)
 
 
-def check_leaderboard(root: Path | None = None, suites: KnownSuites | None = None, *, replay: bool = True) -> Checked:
+def check_leaderboard(root: Path, suites: KnownSuites | None = None, *, replay: bool = True) -> Checked:
     """Check all submissions and challenges of a leaderboard, or the one submission that a folder holds.
 
     Args:
-        root: The leaderboard's folder, by default `leaderboard_dir()`; or that of a submission.
+        root: The leaderboard's folder, or that of a submission.
         suites: The project's suites.
         replay: Whether to ask the sampler for the trials again; see `ganno_bench.leaderboard.replay`.
 
     Raises:
         SubmissionError: There is no such folder.
     """
-    root = leaderboard_dir() if root is None else root
     suites = suites or KnownSuites()
     if not root.is_dir():
         raise SubmissionError(f"there is no folder {str(root)!r}; give the PATH of a leaderboard or of a submission")

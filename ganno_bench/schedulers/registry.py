@@ -25,6 +25,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from ganno_bench.core.errors import ConfigError, PluginError, UnknownNameError, UserError, did_you_mean
 from ganno_bench.core.registry import Origin, Registry, origins
 from ganno_bench.policies.observations import OBSERVATIONS
+from ganno_bench.policies.policy import load_policy
 from ganno_bench.schedulers.base import Scheduler
 from ganno_bench.schedulers.controls import CONTROLS, Replay, control_scheduler
 from ganno_bench.schedulers.library_schedule import LibrarySchedule
@@ -266,13 +267,12 @@ def load_scheduler(ref: str) -> SchedulerEntry:
     if (load_from := _LIBRARIES.get(library + colon)) is not None:
         cls: Any = load_from(within)
     elif name.startswith(_POLICY):
-        folder = locate_policy(within)
-        cls = policy_scheduler(within)
-        name = f"{_POLICY}{cls.__name__}{apart_from_shipped(folder)}"  # apart from whatever is registered
+        cls = policy_scheduler(str(locate_policy(within)))
+        name = f"{_POLICY}{cls.__name__}{apart_from_shipped(cls.policy)}"  # apart from whatever is registered
     elif name.startswith(_OF_POLICIES):
         cls = control_scheduler(name)
-        of = within.partition(":")[2] if library == "without" else within
-        name = f"{cls.__name__}{apart_from_shipped(locate_policy(of))}"
+        policy = load_policy(locate_policy(within.partition(":")[2] if library == "without" else within))
+        name = f"{cls.__name__}{apart_from_shipped(policy)}"
     else:
         cls = SCHEDULERS.load(name)
     _check_class(name, cls)

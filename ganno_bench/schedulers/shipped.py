@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ganno_bench.core.errors import ConfigError, did_you_mean
 from ganno_bench.core.resources import resource_dir
-from ganno_bench.policies.policy import CARD, load_policy
+from ganno_bench.policies.policy import CARD, Policy, load_policy
 from ganno_bench.schedulers.policy import find_policy
 
 __all__ = ["apart_from_shipped", "locate_policy", "shipped_policies"]
@@ -29,13 +29,8 @@ def locate_policy(ref: str) -> Path:
         raise ConfigError(f"{error}{did_you_mean(ref, shipped_policies())}") from None
 
 
-def apart_from_shipped(folder: Path) -> str:
-    """Return what tells a policy from the shipped one of the same name: nothing if it is that, or there is none.
-
-    Raises:
-        ConfigError: The policy is corrupt.
-    """
-    policy = load_policy(folder)
+def apart_from_shipped(policy: Policy) -> str:
+    """Return what tells a policy from the shipped one of the same name: nothing if it is that, or there is none."""
     name = policy.card.name
     if name not in shipped_policies() or load_policy(resource_dir("policies") / name).hash == policy.hash:
         return ""

@@ -17,7 +17,6 @@ from ganno_bench.leaderboard.board import Board, make_board
 from ganno_bench.leaderboard.build import committed_boards, stale_files, write_leaderboard
 from ganno_bench.leaderboard.entries import baseline_entries, by_suite
 from ganno_bench.leaderboard.seen import seen_in_training
-from ganno_bench.leaderboard.validate import check_leaderboard
 from ganno_bench.scoring.reference import ReferenceValues
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,10 +47,6 @@ def committed() -> tuple[list[Board], list[str]]:
 
 def test_the_committed_leaderboard_is_what_the_records_say(committed: tuple[list[Board], list[str]]) -> None:
     assert stale_files(ROOT / "leaderboard", *committed, redraw=False) == []
-
-
-def test_what_was_submitted_keeps_the_rules() -> None:
-    assert [fault for verdict in check_leaderboard(ROOT / "leaderboard").verdicts for fault in verdict.faults] == []
 
 
 @pytest.mark.slow

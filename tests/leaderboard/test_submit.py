@@ -17,6 +17,8 @@ from ganno_bench.core.studies import study_of
 from ganno_bench.leaderboard.submissions import read_submissions
 from ganno_bench.leaderboard.submit import _public, submit
 from ganno_bench.leaderboard.validate import check_leaderboard
+from ganno_bench.policies.policy import Policy, load_policy
+from ganno_bench.schedulers.policy import find_policy
 from ganno_bench.scoring.comparison import compare
 
 
@@ -93,6 +95,17 @@ def test_a_policy_brings_its_card(copy: World) -> None:
         "submissions/tiny/learned/submission.toml: key 'policy.name': is not that of 'policy:ganno-anchored' "
         "(value: 'x')"
     ]
+
+
+def test_a_policy_that_is_told_apart_from_the_shipped_one_may_be_submitted(copy: World) -> None:
+    shipped = load_policy(find_policy("ganno-anchored"))
+    own = Policy(shipped.card.model_copy(update={"interval": 20}), shipped.actor)
+    own.save(copy.path / "policy")
+    run_tiny(copy.path / "suites" / "tiny.toml", copy.path / "own", schedulers=[f"policy:{copy.path}/policy"])
+    copy.submit("own", run="own")
+    assert copy.faults() == []
+    (submitted,) = [one for one in read_submissions(copy.root) if one.info.name == "own"]
+    assert submitted.info.scheduler == f"policy:ganno-anchored@{own.hash[:8]}"
 
 
 def test_an_open_optimizer_keeps_its_mark(copy: World) -> None:
