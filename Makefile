@@ -2,7 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-# Tests run one process per core with one thread each: two pools of threads on the same cores wait for each other.
+# Tests run one process per core with one thread each: two pools of threads on the same cores wait for each other. Each
+# process begins with its own part of the files, so that what their tests share is made once, and takes from the other's
+# when it is done.
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
@@ -30,10 +32,10 @@ lint: $(READY)  ## ruff, mypy and the import ladder
 	$(BIN)/lint-imports --no-cache
 
 test: lint  ## lint, then every test that is not marked slow
-	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow"
 
 test-slow: $(READY)  ## the tests marked slow
-	$(BIN)/python -m pytest -n $(JOBS) -m slow
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m slow
 
 docs: $(READY)  ## build the documentation into build/site; what leads nowhere is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
