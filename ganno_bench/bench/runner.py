@@ -169,13 +169,14 @@ def run_suite(
         plugins={key: str(origin) for workload in workloads for key, origin in workload.plugins.items()},
         entries=tuple(EntryConfig(name=entry.name, ref=entry.ref, code_hash=entry.code_hash) for entry in entries),
     )
+    database = None if settings.storage is None else open_storage(settings.storage)
     with RunDirectory(settings.out or Path("runs") / suite.name) as directory:
         config = directory.pin(wanted, source.read_text(encoding="utf-8"))
         run = _Run(suite.model_copy(update={"budget": budget}), config, directory, progress, on_finished)
         for workload_id in engines:
             for ref, error in broken.items():
                 run.fail(workload_id, ref, error)
-        run.execute(engines, entries, open_storage(settings.storage, directory.journal), is_needed)
+        run.execute(engines, entries, database or open_storage(directory.journal), is_needed)
         return RunResult(directory.path, directory.records, run.failures)
 
 

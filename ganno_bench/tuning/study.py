@@ -69,23 +69,23 @@ class Outcome:
         return sum(self.values) / len(self.values)
 
 
-def open_storage(url: str | None, journal: Path) -> BaseStorage:
+def open_storage(place: str | Path) -> BaseStorage:
     """Open Optuna's storage.
 
     Args:
-        url: An SQLAlchemy URL such as `sqlite:///studies.db`, or None for a journal file.
-        journal: The journal file; used by one process at a time.
+        place: An SQLAlchemy URL such as `sqlite:///studies.db`, or the path of a journal file, which one process at a
+            time uses.
 
     Raises:
         ConfigError: The storage cannot be opened.
     """
-    if url is None:
-        _repair_journal(journal)
-        return JournalStorage(Journal(journal))
+    if isinstance(place, Path):
+        _repair_journal(place)
+        return JournalStorage(Journal(place))
     try:
-        return RDBStorage(url)
+        return RDBStorage(place)
     except Exception as error:
-        raise ConfigError(f"storage {url!r} cannot be opened: {one_line(error)[:200]}") from None
+        raise ConfigError(f"storage {place!r} cannot be opened: {one_line(error)[:200]}") from None
 
 
 class Journal(JournalFileBackend):

@@ -27,7 +27,7 @@ from tiny_suite import (
 
 from ganno_bench.bench.plan import Job
 from ganno_bench.bench.progress import Progress
-from ganno_bench.core.errors import RecordError, ResumeError
+from ganno_bench.core.errors import ConfigError, RecordError, ResumeError
 from ganno_bench.core.records import read_records
 
 
@@ -219,6 +219,12 @@ def test_two_runs_share_a_database(suite: Path, tmp_path: Path) -> None:
         run_tiny(suite, tmp_path / name, schedulers=["cosine"], storage=url, **SMALL)
     assert results(tmp_path / "one") == results(tmp_path / "two")
     assert len(optuna.get_all_study_names(url)) == 4
+
+
+def test_a_database_that_cannot_be_opened_leaves_nothing_behind(suite: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="storage 'nonsense' cannot be opened"):
+        run_tiny(suite, tmp_path / "out", storage="nonsense")
+    assert not (tmp_path / "out").exists()
 
 
 # What is pinned

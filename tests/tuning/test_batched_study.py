@@ -72,8 +72,8 @@ Storages = Callable[[], BaseStorage]
 @pytest.fixture(params=["journal", "sqlite"])
 def storages(request: pytest.FixtureRequest, tmp_path: Path) -> Storages:
     """Opens the same storage anew each time, as another process would."""
-    url = None if request.param == "journal" else f"sqlite:///{tmp_path}/studies.db"
-    return lambda: open_storage(url, tmp_path / "studies.journal")
+    place = tmp_path / "studies.journal" if request.param == "journal" else f"sqlite:///{tmp_path}/studies.db"
+    return lambda: open_storage(place)
 
 
 @pytest.fixture(scope="module")
@@ -111,8 +111,8 @@ def test_tpe_learns_from_what_it_is_told(unbroken: dict[int, Outcome]) -> None:
 
 
 def test_a_study_depends_on_its_seed_alone(unbroken: dict[int, Outcome], tmp_path: Path) -> None:
-    again = go_on(open_storage(None, tmp_path / "again.journal"), {})
-    other = go_on(open_storage(None, tmp_path / "other.journal"), {}, seed=8)
+    again = go_on(open_storage(tmp_path / "again.journal"), {})
+    other = go_on(open_storage(tmp_path / "other.journal"), {}, seed=8)
     assert again == unbroken
     assert other[0] == unbroken[0]
     assert not {json.dumps(other[i].config) for i in range(1, 14)} & {
@@ -188,7 +188,7 @@ def test_a_batch_that_was_recorded_and_not_told_is_told_from_its_records(
 
 def test_killed_between_the_default_and_its_asking(tmp_path: Path, unbroken: dict[int, Outcome]) -> None:
     def storages() -> BaseStorage:
-        return open_storage(None, tmp_path / "studies.journal")
+        return open_storage(tmp_path / "studies.journal")
 
     with pytest.MonkeyPatch.context() as patch:
 
@@ -203,12 +203,12 @@ def test_killed_between_the_default_and_its_asking(tmp_path: Path, unbroken: dic
 
 @pytest.mark.parametrize("n_batches", [1, 2, 3])
 def test_a_lost_study_is_rebuilt(tmp_path: Path, unbroken: dict[int, Outcome], n_batches: int) -> None:
-    recorded = go_on(open_storage(None, tmp_path / "lost.journal"), {}, until=n_batches)
+    recorded = go_on(open_storage(tmp_path / "lost.journal"), {}, until=n_batches)
     # Records are read from JSON, and know more than the space.
     recorded = {
         index: Outcome(json.loads(json.dumps(done.config)), done.values, done.curve) for index, done in recorded.items()
     }
-    storage = open_storage(None, tmp_path / "new.journal")
+    storage = open_storage(tmp_path / "new.journal")
     assert go_on(storage, recorded) == unbroken
     assert [(index, value) for index, _, value in counted(storage)] == [(i, unbroken[i].value) for i in range(14)]
 
@@ -234,23 +234,23 @@ def test_a_default_that_still_waits_is_not_tried_late(storages: Storages, unbrok
 
 def test_a_torn_journal_is_cut_and_a_foreign_lock_ignored(tmp_path: Path, unbroken: dict[int, Outcome]) -> None:
     journal = tmp_path / "studies.journal"
-    recorded = go_on(open_storage(None, journal), {}, until=2)
+    recorded = go_on(open_storage(journal), {}, until=2)
     whole = journal.read_bytes()
     (tmp_path / "studies.journal.lock").symlink_to(journal)
     for rubbish in (b'{"op_code":4,"wor', b"\0\0\0\0\n", b"}\n" + whole[:100]):
         journal.write_bytes(whole + rubbish)
-        open_storage(None, journal)
+        open_storage(journal)
         assert journal.read_bytes() == whole
-    assert go_on(open_storage(None, journal), recorded) == unbroken
+    assert go_on(open_storage(journal), recorded) == unbroken
 
 
 @pytest.mark.parametrize(
     "url",
     ["nonsense", "sqlite:////no/such/folder/studies.db", "postgresql://user@localhost/studies", "redis://localhost"],
 )
-def test_a_storage_that_cannot_be_opened(tmp_path: Path, url: str) -> None:
+def test_a_storage_that_cannot_be_opened(url: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        open_storage(url, tmp_path / "studies.journal")
+        open_storage(url)
     assert str(caught.value).startswith(f"storage {url!r} cannot be opened: ")
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 300
@@ -259,7 +259,7 @@ def test_a_storage_that_cannot_be_opened(tmp_path: Path, url: str) -> None:
 def test_optuna_is_quiet_and_its_verbosity_is_left_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     optuna.logging.set_verbosity(logging.INFO)
     try:
-        go_on(open_storage(None, tmp_path / "studies.journal"), {})
+        go_on(open_storage(tmp_path / "studies.journal"), {})
         assert optuna.logging.get_verbosity() == logging.INFO
     finally:
         optuna.logging.set_verbosity(logging.WARNING)
