@@ -14,6 +14,7 @@ import math
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -114,6 +115,23 @@ def studies_table(comparison: Comparison, standings: Standings) -> TextTable | N
     return TextTable("Studies", columns, tuple(rows), frozenset(), frozenset(), frozenset())
 
 
+def own_studies_table(comparison: Comparison, standings: Standings) -> TextTable | None:
+    """Return what each tuning study of an entry found, of those that were tuned several times; None if nobody was."""
+    several = [name for name, n_studies in standings.studies.items() if n_studies > 1]
+    if not several:
+        return None
+    cells: dict[tuple[str, int], str] = {}
+    studies = sorted({run.study for run in comparison.records if run.ruleset == "tuned"})
+    for study in studies:
+        alone = replace(comparison, records=[run for run in comparison.records if run.study == study])
+        for row in alone.standings().tables["tuned"]:
+            cells[row.entry, study] = estimate(row.iqm, row.iqm_low, row.iqm_high)
+    order = [row.entry for row in standings.tables["tuned"] if row.entry in several]
+    rows = [(name, *(cells.get((name, study), "-") for study in studies)) for name in order]
+    columns = (Column("Entry", numeric=False), *(Column(f"Study {study}") for study in studies))
+    return TextTable("Own studies", columns, tuple(rows), frozenset(), frozenset(), frozenset())
+
+
 def block(suite: str) -> tuple[str, dict[str, Figure]]:
     """Return the generated part of a suite, and its pictures by file name."""
     comparison, left_out = committed(suite)
@@ -140,6 +158,11 @@ def block(suite: str) -> tuple[str, dict[str, Figure]]:
         parts += [
             f"**Score relative to each tuning study of {REFERENCE}** (study 0 is the reference above)",
             markdown_table(studies),
+        ]
+    if own := own_studies_table(comparison, standings):
+        parts += [
+            f"**Score of each tuning study alone, where there are several** (relative to study 0 of {REFERENCE})",
+            markdown_table(own),
         ]
     varied = robustness(comparison.records, standings)
     if varied is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ganno_bench.scoring.reference import REFERENCE
@@ -73,7 +73,8 @@ def header(standings: Standings) -> list[str]:
         trials = _count(standings.n_trials[-1], "trial")
         if len(standings.n_trials) > 1:
             trials = f"{standings.n_trials[0]} to {trials}"
-        studies = f" in each of {standings.n_studies} studies" if standings.n_studies > 1 else ""
+        n_studies = min(standings.studies.values(), default=0)
+        studies = f" in each of {n_studies} studies" if n_studies > 1 else ""
         lines[0] += f", {trials} of tuning per workload{studies}"
     lines[0] += "."
     own = len(standings.workloads) - len(standings.committed)
@@ -101,10 +102,7 @@ def footer(standings: Standings) -> list[str]:
         f"{REFERENCE} on the same seed. Speed-up = to its median final validation loss. Oracle = best entry per "
         "workload in hindsight.",
     ]
-    if standings.n_studies == 1:
-        lines.append("Intervals are conditional on one tuning study per workload: tuning again is not part of them.")
-    elif standings.n_studies > 1:
-        lines.append(f"Intervals cover {standings.n_studies} independent tuning studies per workload.")
+    lines += _tuning_again(standings.studies)
     if standings.n_seeds[0] < _FEW_SEEDS:
         seeds = _count(standings.n_seeds[0], "report seed")
         few = "so few make bootstrap intervals too narrow" if standings.n_seeds[0] > 1 else "there are no intervals"
@@ -117,6 +115,22 @@ def footer(standings: Standings) -> list[str]:
     if standings.custom:
         lines.append("Custom: these runs are not at the suite's own settings and compare with nothing else.")
     return [*lines, *standings.notes]
+
+
+def _tuning_again(studies: Mapping[str, int]) -> list[str]:
+    """Return what of the luck of tuning the intervals of tuned entries cover, given how often each was tuned."""
+    counts = set(studies.values())
+    if not counts:
+        return []
+    if counts == {1}:
+        return ["Intervals are conditional on one tuning study per workload: tuning again is not part of them."]
+    if len(counts) == 1:
+        return [f"Intervals cover {counts.pop()} independent tuning studies per workload."]
+    several = ", ".join(f"{name} ({n})" for name, n in sorted(studies.items()) if n > 1)
+    return [
+        f"Intervals cover the tuning studies of {several}; of other tuned entries there is one per workload, and "
+        "tuning again is not part of their intervals."
+    ]
 
 
 def main_table(standings: Standings, ruleset: Ruleset) -> TextTable:

@@ -109,7 +109,7 @@ class Standings:
         cells: (ruleset, entry, workload) -> how the entry did there.
         n_trials: Numbers of trials that tuned entries got, ascending; empty where there are no records of tuning.
         n_seeds: Numbers of report seeds per study that entries have on a workload, ascending.
-        n_studies: Smallest number of tuning studies behind a tuned entry; 0 where there are none.
+        studies: Tuned entry -> number of tuning studies behind it, on the workload where it has fewest.
         n_resamples: Number of bootstrap resamples.
         rng_seed: Root seed of the bootstrap.
         versions: Package -> versions that the runs were made with.
@@ -126,7 +126,7 @@ class Standings:
     cells: Mapping[tuple[str, str, str], Cell]
     n_trials: tuple[int, ...]
     n_seeds: tuple[int, ...]
-    n_studies: int
+    studies: Mapping[str, int]
     n_resamples: int
     rng_seed: int
     versions: Mapping[str, tuple[str, ...]]

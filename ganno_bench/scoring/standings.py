@@ -91,7 +91,6 @@ def standings(
     for record in checked:
         for package, version in record.provenance.versions.items():
             versions[package].add(version)
-    tuned_runs = [runs for (rules, _), on in scorer.entries.items() if rules == "tuned" for runs in on.values()]
     return Standings(
         suite=some.suite,
         suite_hash=some.suite_hash,
@@ -103,7 +102,11 @@ def standings(
         cells=scorer.cells,
         n_trials=tuple(sorted(set(scorer.n_trials.values()))),
         n_seeds=tuple(sorted({len(runs.seeds) for on in scorer.entries.values() for runs in on.values()})),
-        n_studies=min((runs.losses.shape[0] for runs in tuned_runs), default=0),
+        studies={
+            name: min(runs.losses.shape[0] for runs in on.values())
+            for (rules, name), on in scorer.entries.items()
+            if rules == "tuned"
+        },
         n_resamples=n_resamples,
         rng_seed=rng_seed,
         versions={package: tuple(sorted(found)) for package, found in sorted(versions.items())},

@@ -66,6 +66,15 @@ def test_several_studies_are_part_of_the_interval_and_the_footer_says_so():
     assert "Intervals cover 3 independent tuning studies per workload." in footer(result)
 
 
+def test_of_whom_there_are_several_studies_is_said():
+    several = [make_record(study=study, seed=seed) for study in range(3) for seed in range(5)]
+    result = standings([*several, *(make_record(scheduler="wsd", seed=seed) for seed in range(5))])
+    assert (
+        "Intervals cover the tuning studies of cosine (3); of other tuned entries there is one per workload, and "
+        "tuning again is not part of their intervals."
+    ) in footer(result)
+
+
 def test_a_single_seed_has_no_interval_and_the_footer_says_so():
     result = standings([make_record(scheduler=name, test_loss=loss) for name, loss in (("cosine", 0.5), ("wsd", 0.1))])
     assert [row[:3] for row in main_table(result, "tuned").rows][:2] == [

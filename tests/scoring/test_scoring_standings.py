@@ -151,7 +151,7 @@ def test_studies_widen_the_interval_and_zero_shot_entries_pair_with_each():
     )
     widths = [row.iqm_high - row.iqm_low for row in (row_of(one, "cosine"), row_of(three, "cosine"))]
     assert widths[1] > 2 * widths[0]
-    assert (one.n_studies, three.n_studies, row_of(three, "cosine").n_runs) == (1, 3, 15)
+    assert (one.studies, three.studies, row_of(three, "cosine").n_runs) == ({"cosine": 1}, {"cosine": 3}, 15)
     # On every seed it beats studies 1 and 2 and loses to study 0.
     assert row_of(three, "ganno", "zero-shot").improvement == pytest.approx(2 / 3)
 
