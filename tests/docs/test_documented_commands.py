@@ -214,7 +214,8 @@ def test_the_documented_table_is_what_the_command_prints() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "command", [c for c in commands() if c.startswith("python benchmarks/") and "results.py" not in c]
+    "command",  # but for one that needs a policy which trains for half an hour
+    [c for c in commands() if c.startswith("python benchmarks/") and "results.py" not in c and "runs/train/" not in c],
 )
 def test_documented_benchmarks_work(command: str, checkout: Path) -> None:
     done = run([*shlex.split(command), "--quick"], checkout)
