@@ -13,7 +13,7 @@ import io
 import math
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,38 +98,41 @@ def trials_table(comparison: Comparison, standings: Standings) -> TextTable | No
     return TextTable("Trials", columns, tuple(rows), frozenset(), frozenset(), frozenset())
 
 
+def by_study(cells: Mapping[tuple[str, int], str]) -> TextTable:
+    """Return a table of entries x studies, given what stands in it, entries in their order."""
+    studies = sorted({study for _, study in cells})
+    names = dict.fromkeys(name for name, _ in cells)
+    rows = [(name, *(cells.get((name, study), "-") for study in studies)) for name in names]
+    columns = (Column("Entry", numeric=False), *(Column(f"Study {study}") for study in studies))
+    return TextTable("By study", columns, tuple(rows), frozenset(), frozenset(), frozenset())
+
+
 def studies_table(comparison: Comparison, standings: Standings) -> TextTable | None:
     """Return every entry's score relative to each tuning study of cosine; None where there is one study."""
     studies = against_each_study(comparison)
     if len(studies) < 2:
         return None
     scores = {
-        (row.ruleset, row.entry, study): estimate(row.iqm, row.iqm_low, row.iqm_high)
+        (label(row), study): estimate(row.iqm, row.iqm_low, row.iqm_high)
         for study, compared in studies.items()
         for row in entries_of(compared.standings())
     }
-    rows = [
-        (label(row), *(scores[row.ruleset, row.entry, study] for study in studies)) for row in entries_of(standings)
-    ]
-    columns = (Column("Entry", numeric=False), *(Column(f"Study {study}") for study in studies))
-    return TextTable("Studies", columns, tuple(rows), frozenset(), frozenset(), frozenset())
+    order = [(label(row), study) for row in entries_of(standings) for study in studies]
+    return by_study({key: scores[key] for key in order})
 
 
 def own_studies_table(comparison: Comparison, standings: Standings) -> TextTable | None:
     """Return what each tuning study of an entry found, of those that were tuned several times; None if nobody was."""
-    several = [name for name, n_studies in standings.studies.items() if n_studies > 1]
-    if not several:
-        return None
-    cells: dict[tuple[str, int], str] = {}
-    studies = sorted({run.study for run in comparison.records if run.ruleset == "tuned"})
-    for study in studies:
-        alone = replace(comparison, records=[run for run in comparison.records if run.study == study])
-        for row in alone.standings().tables["tuned"]:
-            cells[row.entry, study] = estimate(row.iqm, row.iqm_low, row.iqm_high)
-    order = [row.entry for row in standings.tables["tuned"] if row.entry in several]
-    rows = [(name, *(cells.get((name, study), "-") for study in studies)) for name in order]
-    columns = (Column("Entry", numeric=False), *(Column(f"Study {study}") for study in studies))
-    return TextTable("Own studies", columns, tuple(rows), frozenset(), frozenset(), frozenset())
+    tuned = [run for run in comparison.records if run.ruleset == "tuned"]
+    studies = sorted({run.study for run in tuned})
+    scores = {
+        (row.entry, study): estimate(row.iqm, row.iqm_low, row.iqm_high)
+        for study in studies
+        for row in replace(comparison, records=[run for run in tuned if run.study == study]).standings().tables["tuned"]
+    }
+    several = [row.entry for row in entries_of(standings) if standings.studies.get(row.entry, 1) > 1]
+    order = [(name, study) for name in dict.fromkeys(several) for study in studies]
+    return by_study({key: scores[key] for key in order if key in scores}) if several else None
 
 
 def block(suite: str) -> tuple[str, dict[str, Figure]]:

@@ -119,18 +119,16 @@ def footer(standings: Standings) -> list[str]:
 
 def _tuning_again(studies: Mapping[str, int]) -> list[str]:
     """Return what of the luck of tuning the intervals of tuned entries cover, given how often each was tuned."""
-    counts = set(studies.values())
-    if not counts:
+    if not studies:
         return []
-    if counts == {1}:
+    fewest, most = min(studies.values()), max(studies.values())
+    if most == 1:
         return ["Intervals are conditional on one tuning study per workload: tuning again is not part of them."]
-    if len(counts) == 1:
-        return [f"Intervals cover {counts.pop()} independent tuning studies per workload."]
+    if fewest == most:
+        return [f"Intervals cover {most} independent tuning studies per workload."]
     several = ", ".join(f"{name} ({n})" for name, n in sorted(studies.items()) if n > 1)
-    return [
-        f"Intervals cover the tuning studies of {several}; of other tuned entries there is one per workload, and "
-        "tuning again is not part of their intervals."
-    ]
+    others = "; of other tuned entries there is one per workload, and tuning again is not part of their intervals"
+    return [f"Intervals cover the tuning studies of {several}{others if fewest == 1 else ''}."]
 
 
 def main_table(standings: Standings, ruleset: Ruleset) -> TextTable:

@@ -73,6 +73,8 @@ def test_of_whom_there_are_several_studies_is_said():
         "Intervals cover the tuning studies of cosine (3); of other tuned entries there is one per workload, and "
         "tuning again is not part of their intervals."
     ) in footer(result)
+    twice = [make_record(scheduler="wsd", study=study, seed=seed) for study in range(2) for seed in range(5)]
+    assert "Intervals cover the tuning studies of cosine (3), wsd (2)." in footer(standings([*several, *twice]))
 
 
 def test_a_single_seed_has_no_interval_and_the_footer_says_so():
