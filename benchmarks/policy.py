@@ -2,15 +2,16 @@
 
     python benchmarks/policy.py [--quick] [POLICY]
 
-POLICY is a folder or the name of a shipped policy; by default an untrained one with two hidden layers of 64 units and
-all default observations, since weights cost no time. Nothing else should run meanwhile. One thread, whose CPU time
-is measured. In each repetition the contenders take turns; figures are medians over repetitions, of times and of ratios
-within a repetition, so that a machine whose speed drifts slows all of them alike.
+POLICY is a folder or the name of a shipped policy; by default there are two untrained ones with two hidden layers of 64
+units, since weights cost no time: one with all default observations, and one with those of them that are not measured
+on the layers. Nothing else should run meanwhile. One thread, whose CPU time is measured. The contenders take turns;
+figures are medians over rounds, of times and of ratios within a round, so that a machine whose speed drifts slows all
+of them alike.
 
 - In a PyTorch loop of one's own: `GannoScheduler` against `CosineAnnealingLR`. Both have the same network, data and
   optimizer; the cosine has one parameter group, and another one a group per layer, which a policy can't do without.
-  The scheduler's calls are timed by themselves, too: what they take of an update under the cosine is less noisy than
-  the difference of two loops.
+  A round is ten updates of each. The scheduler's calls are timed by themselves, too: their share of an update under the
+  cosine, and the update of which they would be 3 %.
 - In the harness: 10 runs of a workload under a policy, under a cosine, and under a cosine for which the engine measures
   what the policy would see. The second difference is the policy's observations, its network and its learning rates per
   layer.
@@ -23,19 +24,23 @@ import math
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from scipy.stats import bootstrap
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from ganno_bench import GannoScheduler, layer_groups
 from ganno_bench.marl.env import DEFAULT_OBSERVATION
+from ganno_bench.policies.actions import ActionSpec
+from ganno_bench.policies.observations import load_feature
 from ganno_bench.policies.policy import Policy, PolicyCard
 from ganno_bench.schedulers.base import Scheduler, State
 from ganno_bench.schedulers.closed_form import Cosine
@@ -49,17 +54,21 @@ from ganno_bench.workloads.suite import load_suite
 from ganno_bench.workloads.workload import Workload
 
 INTERVAL = 10
+HORIZON = 100_000  # out of sight
+BAR = 0.03
 Timed = Callable[[], float]
 
 
-def median_ratios(contenders: Mapping[str, Timed], repetitions: int) -> tuple[dict[str, float], dict[str, float]]:
-    """Return the median seconds of each contender, and their median ratio to the first one's, taking turns."""
+def taking_turns(contenders: Mapping[str, Timed], n_rounds: int) -> dict[str, list[float]]:
+    """Return the seconds of each contender in each round, after a first one that is not counted."""
     for contender in contenders.values():
         contender()
-    rows = [{name: contender() for name, contender in contenders.items()} for _ in range(repetitions)]
-    first = next(iter(contenders))
-    seconds = {name: statistics.median(row[name] for row in rows) for name in contenders}
-    return seconds, {name: statistics.median(row[name] / row[first] for row in rows) for name in contenders}
+    taken: dict[str, list[float]] = {name: [] for name in contenders}
+    for index in range(n_rounds):
+        order = list(contenders)[:: 1 if index % 2 else -1]  # who follows upon whom has an effect on caches
+        for name in order:
+            taken[name].append(contenders[name]())
+    return taken
 
 
 # A loop of one's own
@@ -133,26 +142,25 @@ def cases() -> dict[str, Case]:
     }
 
 
-def loop(case: Case, n_updates: int, policy: Path | None, *, groups: bool, steps: dict[bool, list[float]]) -> Timed:
-    """Return a training loop that is timed.
+def loop(case: Case, policy: Path | None, *, groups: bool, steps: list[list[float]]) -> Timed:
+    """Return what trains for another `INTERVAL` updates, at each call, and is timed.
 
     Args:
         case: The network.
-        n_updates: The horizon.
         policy: Decides the learning rates; None for a cosine.
         groups: Whether there is a parameter group for each layer.
-        steps: Where the seconds of the scheduler's calls go, of those that decide and of the others.
+        steps: Where the seconds of the scheduler's calls go, a list for each round, whose last one decides.
     """
+    torch.manual_seed(0)
+    network = case.build()
+    optimizer = case.optimizer(layer_groups(network) if groups else network.parameters())
+    ganno = None if policy is None else GannoScheduler(optimizer, HORIZON, policy)
+    cosine = CosineAnnealingLR(optimizer, HORIZON) if policy is None else None
 
     def run() -> float:
-        torch.manual_seed(0)
-        network = case.build()
-        optimizer = case.optimizer(layer_groups(network) if groups else network.parameters())
-        # Its last call, after which there is nothing to decide, is left out.
-        ganno = None if policy is None else GannoScheduler(optimizer, n_updates + 1, policy)
-        cosine = CosineAnnealingLR(optimizer, n_updates) if policy is None else None
+        steps.append([])
         began = time.process_time()
-        for update in range(1, n_updates + 1):
+        for _ in range(INTERVAL):
             optimizer.zero_grad()
             loss = F.cross_entropy(network(case.inputs).flatten(0, -2), case.targets.flatten())
             loss.backward()
@@ -162,7 +170,7 @@ def loop(case: Case, n_updates: int, policy: Path | None, *, groups: bool, steps
                 cosine.step()
             if ganno is not None:
                 ganno.step(loss.detach())
-            steps.setdefault(update % INTERVAL == 0, []).append(time.process_time() - start)
+            steps[-1].append(time.process_time() - start)
         return time.process_time() - began
 
     return run
@@ -184,32 +192,60 @@ def floor(network: nn.Module) -> float:
     return 1e6 * statistics.median(times)
 
 
-def own_loops(policy: Path, *, quick: bool) -> None:
-    """The first table."""
-    print(
-        "\n| network | layers | parameters | cosine ms | a group per layer | policy | a step, us | its floor | "
-        "one that decides | steps alone |"
-    )
-    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
-    n_updates = 2 * INTERVAL if quick else 6 * INTERVAL
+def own_loops(policies: Mapping[str, Path], *, quick: bool) -> None:
+    """The first two tables.
+
+    Args:
+        policies: What they see -> folder.
+        quick: Whether to do with few repetitions.
+    """
+    loops, calls = [], []
     for name, case in cases().items():
-        own: dict[bool, list[float]] = {}
+        steps: dict[str, list[list[float]]] = {kind: [] for kind in policies}
         contenders = {
-            "cosine": loop(case, n_updates, None, groups=False, steps={}),
-            "groups": loop(case, n_updates, None, groups=True, steps={}),
-            "policy": loop(case, n_updates, policy, groups=True, steps=own),
+            "cosine": loop(case, None, groups=False, steps=[]),
+            "groups": loop(case, None, groups=True, steps=[]),
+            **{kind: loop(case, policy, groups=True, steps=steps[kind]) for kind, policy in policies.items()},
         }
-        seconds, ratios = median_ratios(contenders, 3 if quick else 15)
+        taken = taking_turns(contenders, 3 if quick else 100)
         network = case.build()
+        update = statistics.median(taken["cosine"]) / INTERVAL
+        more = [_more(taken[kind], taken["cosine"]) for kind in ("groups", *policies)]
         size = sum(parameter.numel() for parameter in network.parameters())
-        ordinary, deciding = (1e6 * statistics.median(own[decides]) for decides in (False, True))
-        update = 1e6 * seconds["cosine"] / n_updates
-        alone = ((INTERVAL - 1) * ordinary + deciding) / INTERVAL / update
-        print(
-            f"| {name} | {len(layer_groups(network))} | {size:,} | {update / 1e3:.2f} | {ratios['groups'] - 1:+.1%} | "
-            f"{ratios['policy'] - 1:+.1%} | {ordinary:.0f} | {floor(network):.0f} | "
-            f"{deciding:.0f} | {alone:+.1%} |"
-        )
+        loops.append([name, f"{len(layer_groups(network))}", f"{size:,}", f"{1e3 * update:.2f}", *more])
+        for kind, own in steps.items():
+            first, *_, before, deciding = (statistics.median(several) for several in zip(*own, strict=True))
+            mean = statistics.median(sum(several) for several in own) / INTERVAL
+            row = [name, kind, *(f"{1e6 * value:.0f}" for value in (first, before, deciding, mean))]
+            calls.append([*row, f"{mean / update:.1%}", f"{1e3 * mean / BAR:.1f}"])
+        calls[-len(policies)].append(f"{floor(network):.0f}")
+    _print_table(["network", "layers", "parameters", "cosine ms", "a group per layer", *policies], loops)
+    header = ["network", "policy sees", "a step, us", "the one before last", "the last", "mean", "of an update"]
+    _print_table([*header, f"{BAR:.0%} from, ms", "floor of a step, us"], calls)
+
+
+def _more(times: list[float], reference: list[float]) -> str:
+    """Return by how much more time one takes than another, the median over rounds, and its 95 % interval."""
+    ratios = np.array(times) / np.array(reference) - 1.0
+    interval = bootstrap((ratios,), np.median, n_resamples=2_000, rng=0, method="percentile").confidence_interval
+    return f"{np.median(ratios):+.1%} [{100 * interval.low:+.1f}, {100 * interval.high:+.1f}]"
+
+
+def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    print(f"\n| {' | '.join(header)} |\n|{' --- |' * len(header)}")
+    for row in rows:
+        print(f"| {' | '.join([*row, *[''] * (len(header) - len(row))])} |")
+
+
+def untrained(folder: Path) -> dict[str, Path]:
+    """Write policies that leave the learning rates as they are; return what they see -> folder."""
+    blind = tuple(name for name in DEFAULT_OBSERVATION if not load_feature(name).needs)
+    policies = {}
+    for kind, observation in (("all", DEFAULT_OBSERVATION), ("no layers", blind)):
+        policies[kind] = folder / kind
+        card = PolicyCard(name="untrained", observation=observation, interval=INTERVAL, action=ActionSpec(bound=1e-9))
+        Policy(card).save(policies[kind])
+    return policies
 
 
 # The harness
@@ -235,10 +271,9 @@ def watching(observed: type[Scheduler]) -> Scheduler:
     return Watching()
 
 
-def harness(policy: Path, *, quick: bool) -> None:
-    """The second table."""
-    print("\n| workload, 10 runs | cosine ms | signals | decisions | policy |")
-    print("| --- | ---: | ---: | ---: | ---: |")
+def harness(policies: Mapping[str, Path], *, quick: bool) -> None:
+    """The third table; see `own_loops`."""
+    rows = []
     suite = load_suite("quickstart")
     n_updates = 3 * INTERVAL if quick else 10 * INTERVAL
     for name in ("digits-mlp-4", "stdlib-chars-transformer-2"):
@@ -246,7 +281,6 @@ def harness(policy: Path, *, quick: bool) -> None:
         dataset = load_dataset(spec.dataset, suite.dataset[spec.dataset])
         tiny = replace(dataset, validation=dataset.validation.head(64))  # its evaluation is no part of an update
         engine = Engine(Workload(spec, tiny))
-        kind = policy_scheduler(str(policy))
 
         def driven(scheduler: Scheduler, engine: Engine = engine) -> Timed:
             contestant = Contestant(scheduler, {"sgd": 0.02}.get(engine.workload.spec.optimizer.name, 2e-3), 1e-4)
@@ -258,13 +292,16 @@ def harness(policy: Path, *, quick: bool) -> None:
 
             return run
 
-        contenders = {"cosine": driven(Cosine()), "signals": driven(watching(kind)), "policy": driven(kind())}
-        seconds, ratios = median_ratios(contenders, 3 if quick else 15)
-        decisions = ratios["policy"] - ratios["signals"]
-        print(
-            f"| {name} | {1e3 * seconds['cosine'] / n_updates:.2f} | {ratios['signals'] - 1:+.1%} | "
-            f"{decisions:+.1%} | {ratios['policy'] - 1:+.1%} |"
-        )
+        kinds = {kind: policy_scheduler(str(policy)) for kind, policy in policies.items()}
+        contenders = {"cosine": driven(Cosine())}
+        contenders |= {f"watched: {kind}": driven(watching(scheduler)) for kind, scheduler in kinds.items()}
+        contenders |= {kind: driven(scheduler()) for kind, scheduler in kinds.items()}
+        taken = taking_turns(contenders, 3 if quick else 25)
+        update = f"{1e3 * statistics.median(taken['cosine']) / n_updates:.2f}"
+        for kind in kinds:
+            more = [_more(taken[contender], taken["cosine"]) for contender in (f"watched: {kind}", kind)]
+            rows.append([name, kind, update, *more])
+    _print_table(["workload, 10 runs", "policy sees", "cosine ms", "its signals", "policy"], rows)
 
 
 def main() -> None:
@@ -276,13 +313,10 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
-        path = find_policy(arguments.policy) if arguments.policy else Path(folder)
-        if not arguments.policy:
-            card = PolicyCard(name="untrained", observation=DEFAULT_OBSERVATION, interval=INTERVAL)
-            Policy(card).save(path)
+        policies = {arguments.policy: find_policy(arguments.policy)} if arguments.policy else untrained(Path(folder))
         print(f"PyTorch {torch.__version__}, one thread")
-        own_loops(path, quick=arguments.quick)
-        harness(path, quick=arguments.quick)
+        own_loops(policies, quick=arguments.quick)
+        harness(policies, quick=arguments.quick)
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ class GannoScheduler:
     that the update was made with (`.grad`, weight decay not included; after clipping and unscaling, if there was any).
     With accumulated gradients that is once for each accumulated batch, with the mean of its losses. Under a
     `torch.amp.GradScaler` call it after `scaler.step(optimizer)`, which unscales the gradients; an update that the
-    scaler skipped, whose gradients are not finite, counts as an update of the horizon and is not measured.
+    scaler skipped counts as an update of the horizon; its gradients, which are not finite, are not measured.
 
     Any `torch.optim` optimizer will do. The policy was trained with SGD with momentum and AdamW; an optimizer with
     `betas` is taken for an Adam, any other for SGD.
@@ -90,8 +90,11 @@ class GannoScheduler:
         self._parameters = [parameter for group in self._groups for parameter in group]
         self._strides = [sample_stride(parameter.numel()) for parameter in self._parameters]
         self._owners = torch.tensor([index for index, group in enumerate(self._groups) for _ in group])
+        self._needs = self.policy.controller.needs
         self._n_sampled = [
             sum(math.ceil(parameter.numel() / sample_stride(parameter.numel())) for parameter in group)
+            if "grad_snr" in self._needs
+            else 0
             for group in self._groups
         ]
         self._interval: _Interval | None = None  # kept from interval to interval, as are the copies: to allocate costs
@@ -108,7 +111,6 @@ class GannoScheduler:
             total_updates=total_updates,
             optimizer=kind,
         )
-        self._needs = self.policy.controller.needs
         self._control = self.policy.controller.init(self._run)
         self.n_updates = 0
         self._decide(torch.full((1, self._n_layers), torch.nan, dtype=torch.float64), {}, torch.nan, None)
@@ -134,16 +136,17 @@ class GannoScheduler:
         Raises:
             ConfigError: There are no gradients, or the policy needs a validation loss and there is none.
         """
-        gradients = self._gradients()
-        if not self.n_updates and not bool(self._norms(gradients).any()):
+        if all(parameter.grad is None for parameter in self._parameters):
+            raise ConfigError("there are no gradients: call step() after optimizer.step() and before zero_grad()")
+        if not self.n_updates and not bool(self._norms(self._gradients()).any()):
             raise ConfigError("all gradients are zero: call step() after optimizer.step() and before zero_grad()")
         total, interval = self._run.total_updates, self.policy.card.interval
         self.n_updates += 1
         if self.n_updates >= total:
             return
-        self._record(gradients, loss)
+        self._record(loss)
         if self.n_updates % interval == 0:
-            mean_loss, signals = self._finish(gradients)
+            mean_loss, signals = self._finish()
             used = torch.tensor([self.get_last_lr()], dtype=torch.float64)
             self._decide(used, signals, mean_loss, None if val_loss is None else float(val_loss))
         self._apply()
@@ -212,12 +215,9 @@ class GannoScheduler:
             self._momentum = _copied(self._momentum, [self._momentum_of(parameter) for parameter in self._parameters])
 
     def _gradients(self) -> list[Tensor]:
-        found = [parameter.grad for parameter in self._parameters]
-        if all(gradient is None for gradient in found):
-            raise ConfigError("there are no gradients: call step() after optimizer.step() and before zero_grad()")
         return [
-            torch.zeros_like(parameter) if gradient is None else gradient
-            for parameter, gradient in zip(self._parameters, found, strict=True)
+            torch.zeros_like(parameter) if (gradient := parameter.grad) is None else gradient
+            for parameter in self._parameters
         ]
 
     def _momentum_of(self, parameter: Tensor) -> Tensor:
@@ -225,21 +225,26 @@ class GannoScheduler:
         kept = state.get("momentum_buffer", state.get("exp_avg"))
         return kept if isinstance(kept, Tensor) else torch.zeros_like(parameter)
 
-    def _record(self, gradients: list[Tensor], loss: Tensor | float) -> None:
+    def _record(self, loss: Tensor | float) -> None:
         """Keep what an update shows, for `_finish` to look at: that is as little work as can be, and no wait."""
-        sample = [
-            gradient.flatten() if stride == 1 else gradient.flatten()[::stride]
-            for gradient, stride in zip(gradients, self._strides, strict=True)
-        ]
+        sample: list[Tensor] = []
+        if "grad_snr" in self._needs:
+            sample = [
+                gradient.flatten() if stride == 1 else gradient.flatten()[::stride]
+                for gradient, stride in zip(self._gradients(), self._strides, strict=True)
+            ]
         if self._interval is None:
             self._interval = _Interval.blank(self.policy.card.interval, sample, loss)
         self._interval.record(sample, loss)
 
-    def _finish(self, gradients: list[Tensor]) -> tuple[float, dict[str, Tensor]]:
+    def _finish(self) -> tuple[float, dict[str, Tensor]]:
         """Return mean loss and signals, each of shape (1, L), of an interval whose last update has just been made."""
         assert self._interval is not None
         mean_loss, snr = self._interval.finish(self._n_sampled)
-        tensors = {"grad_norm": gradients}
+        found = {} if snr is None else {"grad_snr": snr}
+        tensors = {}
+        if self._needs & {"grad_norm", "grad_cosine"}:
+            tensors["grad_norm"] = self._gradients()
         if "param_norm" in self._needs:
             tensors["param_norm"] = self._parameters
         if self._before:
@@ -247,12 +252,13 @@ class GannoScheduler:
             tensors["update_norm"] = self._before
         if self._momentum:
             tensors["momentum"] = self._momentum
-        norms = self._norms([tensor for several in tensors.values() for tensor in several]).view(len(tensors), -1)
-        found = dict(zip(tensors, norms, strict=True)) | {"grad_snr": snr}
+        if tensors:
+            norms = self._norms([tensor for several in tensors.values() for tensor in several]).view(len(tensors), -1)
+            found |= zip(tensors, norms, strict=True)
         if self._before:
             found["direction_norm"] = found["update_norm"] / torch.tensor(self.get_last_lr()).double().clamp(min=_TINY)
         if self._momentum:
-            pairs = zip(gradients, self._momentum, strict=True)
+            pairs = zip(tensors["grad_norm"], self._momentum, strict=True)
             dots = self._per_layer(torch.stack([torch.dot(g.flatten(), m.flatten()) for g, m in pairs]))
             lengths = (found["grad_norm"] * found["momentum"]).clamp(min=_TINY)
             found["grad_cosine"] = (dots / lengths).clamp(-1.0, 1.0)
@@ -276,11 +282,11 @@ class GannoScheduler:
 
 
 class _Interval:
-    """What the updates since the last decision showed. Updates whose gradients are not finite do not count.
+    """What the updates since the last decision showed. Losses and gradients that are not finite do not count.
 
     Attributes:
         losses: Of the first `n_updates` updates, shape (interval,).
-        gradients: Samples of their gradients, shape (interval, sampled).
+        gradients: Samples of their gradients, shape (interval, sampled), of no entries where nothing reads them.
         n_updates: Updates so far.
     """
 
@@ -291,31 +297,32 @@ class _Interval:
     def blank(cls, n_updates: int, sample: list[Tensor], loss: Tensor | float) -> Self:
         """Make room for so many updates like the first one."""
         losses = torch.as_tensor(loss).detach().new_empty(n_updates)
-        like = torch.cat(sample)
+        like = torch.cat(sample) if sample else losses.new_empty(0)
         return cls(losses, like.new_empty(n_updates, len(like)), 0)
 
     def record(self, sample: list[Tensor], loss: Tensor | float) -> None:
         """Take in an update: what it is made of may change afterwards."""
-        torch.cat(sample, out=self.gradients[self.n_updates])
+        if sample:
+            torch.cat(sample, out=self.gradients[self.n_updates])
         self.losses[self.n_updates] = loss
         self.n_updates += 1
 
-    def finish(self, sizes: list[int]) -> tuple[float, Tensor]:
+    def finish(self, sizes: list[int]) -> tuple[float, Tensor | None]:
         """Begin another interval; return the mean loss and the gradients' signal-to-noise ratio, float64, shape (L,).
 
         Args:
-            sizes: Sampled entries of each layer.
+            sizes: Sampled entries of each layer; where there are none, there is no ratio.
         """
         gradients, losses = self.gradients[: self.n_updates], self.losses[: self.n_updates].cpu().double()
         self.n_updates = 0
-        norms = _norms_of_parts(gradients, sizes)
+        mean_loss = float(losses[losses.isfinite()].mean())  # NaN if there is none
+        if not gradients.shape[1]:
+            return mean_loss, None
+        norms, total = _norms_of_parts(gradients, sizes)
         measured = norms.isfinite().all(dim=1)
-        if not measured.any():
-            return torch.nan, torch.zeros(len(sizes), dtype=torch.float64)
         if not measured.all():
-            gradients, losses, norms = gradients[measured.to(gradients.device)], losses[measured], norms[measured]
-        total = _norms_of_parts(gradients.sum(dim=0, keepdim=True), sizes)[0]
-        return float(losses.mean()), (total / norms.sum(dim=0).clamp(min=_TINY)).clamp(max=1.0)
+            norms, total = _norms_of_parts(gradients[measured.to(gradients.device)], sizes)
+        return mean_loss, (total / norms.sum(dim=0).clamp(min=_TINY)).clamp(max=1.0)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state: tensors and a number."""
@@ -327,11 +334,14 @@ class _Interval:
         return cls(state["losses"].clone(), state["gradients"].clone(), state["n_updates"])
 
 
-def _norms_of_parts(rows: Tensor, sizes: list[int]) -> Tensor:
-    """Return the Euclidean norm of each part of each row, float64, on the CPU, shape (rows, parts)."""
+def _norms_of_parts(rows: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
+    """Return the Euclidean norms of the parts of each row, (rows, parts), and of the rows' sum, (parts,), float64."""
     dtype = torch.promote_types(rows.dtype, torch.float32)
-    parts = [torch.linalg.vector_norm(part, dim=1, dtype=dtype) for part in torch.split(rows, sizes, dim=1)]
-    return torch.stack(parts, dim=1).cpu().double()
+    norms, totals = [], []
+    for part in torch.split(rows, sizes, dim=1):  # one after the other, so that the sum finds a part in the cache
+        norms.append(torch.linalg.vector_norm(part, dim=1, dtype=dtype))
+        totals.append(torch.linalg.vector_norm(part.sum(dim=0), dtype=dtype))
+    return torch.stack(norms, dim=1).cpu().double(), torch.stack(totals).cpu().double()
 
 
 def _copied(copies: list[Tensor], tensors: list[Tensor]) -> list[Tensor]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -53,14 +54,11 @@ class Memory:
     def updated(self, signals: Signals) -> Memory:
         """Return the memory after an interval."""
         loss = signals.train_loss
-        val = torch.full_like(loss, torch.nan) if signals.val_loss is None else signals.val_loss
-        return Memory(
-            first=torch.where(self.first.isnan(), loss, self.first),
-            last=loss,
-            best=torch.fmin(self.best, loss),
-            last_val=val,
-            best_val=torch.fmin(self.best_val, val),
-        )
+        first, best = torch.where(self.first.isnan(), loss, self.first), torch.fmin(self.best, loss)
+        val = signals.val_loss
+        if val is None:
+            return replace(self, first=first, last=loss, best=best)
+        return Memory(first, loss, best, val, torch.fmin(self.best_val, val))
 
 
 @dataclass(frozen=True)
@@ -87,6 +85,15 @@ class View:
         """Return a signal per layer, shape (P, L)."""
         value: Tensor = getattr(self.signals, name)
         return value
+
+    def everywhere(self, value: float) -> Tensor:
+        """Return a number that all agents of all runs see, shape (P, 1)."""
+        return self.lr.new_full((len(self.lr), 1), value)
+
+    @cached_property
+    def log_train_loss(self) -> Tensor:
+        """Natural logarithm of the training loss, shape (P,)."""
+        return _log(self.signals.train_loss)
 
 
 @dataclass(frozen=True)
@@ -189,8 +196,8 @@ def _log10(value: Tensor) -> Tensor:
     return value.clamp(min=_TINY).log10()
 
 
-def _log_ratio(a: Tensor, b: Tensor) -> Tensor:
-    return a.clamp(min=_TINY).log() - b.clamp(min=_TINY).log()
+def _log(value: Tensor) -> Tensor:
+    return value.clamp(min=_TINY).log()
 
 
 @feature()
@@ -263,73 +270,73 @@ def relative_depth(view: View) -> Tensor:
 @feature()
 def log_layers(view: View) -> Tensor:
     """Natural logarithm of the number of layers, halved."""
-    return torch.full_like(view.lr[:, :1], math.log(view.run.n_layers) / 2.0)
+    return view.everywhere(math.log(view.run.n_layers) / 2.0)
 
 
 @feature()
 def progress(view: View) -> Tensor:
     """Share of the horizon that is done, from -1 to 1."""
-    return torch.full_like(view.lr[:, :1], 2.0 * view.signals.progress - 1.0)
+    return view.everywhere(2.0 * view.signals.progress - 1.0)
 
 
 @feature()
 def log_horizon(view: View) -> Tensor:
     """Decimal logarithm of the number of updates in the run, 0 at 300."""
-    return torch.full_like(view.lr[:, :1], math.log10(view.run.total_updates / 300.0))
+    return view.everywhere(math.log10(view.run.total_updates / 300.0))
 
 
 @feature()
 def adaptive_optimizer(view: View) -> Tensor:
     """1 where the optimizer normalises each parameter's step (Adam, AdamW), -1 for SGD."""
-    return torch.full_like(view.lr[:, :1], -1.0 if view.run.optimizer == "sgd" else 1.0)
+    return view.everywhere(-1.0 if view.run.optimizer == "sgd" else 1.0)
 
 
 @feature()
 def log_train_loss(view: View) -> Tensor:
     """Natural logarithm of the training loss, halved."""
-    return view.signals.train_loss.clamp(min=_TINY).log()[:, None] / 2.0
+    return view.log_train_loss[:, None] / 2.0
 
 
 @feature()
 def loss_to_first(view: View) -> Tensor:
     """Natural logarithm of the training loss over the run's first one, halved."""
-    return _log_ratio(view.signals.train_loss, view.memory.first)[:, None] / 2.0
+    return (view.log_train_loss - _log(view.memory.first))[:, None] / 2.0
 
 
 @feature()
 def loss_change(view: View) -> Tensor:
     """Natural logarithm of the training loss over that of the interval before, times three."""
-    return _log_ratio(view.signals.train_loss, view.memory.last)[:, None] * 3.0
+    return (view.log_train_loss - _log(view.memory.last))[:, None] * 3.0
 
 
 @feature()
 def loss_to_best(view: View) -> Tensor:
     """Natural logarithm of the training loss over the lowest one before, times three."""
-    return _log_ratio(view.signals.train_loss, view.memory.best)[:, None] * 3.0
+    return (view.log_train_loss - _log(view.memory.best))[:, None] * 3.0
 
 
 @feature("val_loss")
 def log_val_loss(view: View) -> Tensor:
     """Natural logarithm of the validation loss, halved. (A validation loss at each decision costs time.)."""
-    return _val_loss(view).clamp(min=_TINY).log()[:, None] / 2.0
+    return _log(_val_loss(view))[:, None] / 2.0
 
 
 @feature("val_loss")
 def val_gap(view: View) -> Tensor:
     """Natural logarithm of the validation loss over the training loss."""
-    return _log_ratio(_val_loss(view), view.signals.train_loss)[:, None]
+    return (_log(_val_loss(view)) - view.log_train_loss)[:, None]
 
 
 @feature("val_loss")
 def val_change(view: View) -> Tensor:
     """Natural logarithm of the validation loss over that of the interval before, times three."""
-    return _log_ratio(_val_loss(view), view.memory.last_val)[:, None] * 3.0
+    return (_log(_val_loss(view)) - _log(view.memory.last_val))[:, None] * 3.0
 
 
 @feature("val_loss")
 def val_to_best(view: View) -> Tensor:
     """Natural logarithm of the validation loss over the lowest one before, times three."""
-    return _log_ratio(_val_loss(view), view.memory.best_val)[:, None] * 3.0
+    return (_log(_val_loss(view)) - _log(view.memory.best_val))[:, None] * 3.0
 
 
 def _val_loss(view: View) -> Tensor:

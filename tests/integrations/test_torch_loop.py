@@ -18,6 +18,7 @@ from ganno_bench.core.errors import ConfigError
 from ganno_bench.marl.env import DEFAULT_OBSERVATION
 from ganno_bench.policies.actions import ActionSpec
 from ganno_bench.policies.actor import ActorSpec
+from ganno_bench.policies.observations import load_feature
 from ganno_bench.policies.policy import Policy, PolicyCard
 from ganno_bench.schedulers.drive import Contestant, drive
 from ganno_bench.schedulers.policy import policy_scheduler
@@ -25,9 +26,10 @@ from ganno_bench.training import layout
 from ganno_bench.workloads.suite import OptimizerSpec
 
 N_UPDATES = 32
+BLIND = tuple(name for name in DEFAULT_OBSERVATION if not load_feature(name).needs)  # sees no layer's gradients
 
 
-@pytest.fixture(params=["absolute", "anchored", "global", "recurrent", "decay"])
+@pytest.fixture(params=["absolute", "anchored", "global", "recurrent", "decay", "blind"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     torch.manual_seed(11)
     action = {
@@ -36,9 +38,11 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
         "global": ActionSpec(scope="network"),
         "recurrent": ActionSpec(),
         "decay": ActionSpec(decay_multipliers=(0.2, 1.0, 5.0)),
+        "blind": ActionSpec(),
     }[request.param]
+    observation = BLIND if request.param == "blind" else DEFAULT_OBSERVATION
     actor = ActorSpec(memory=6 if request.param == "recurrent" else 0)
-    policy = Policy(PolicyCard(name="some", observation=DEFAULT_OBSERVATION, action=action, actor=actor, interval=5))
+    policy = Policy(PolicyCard(name="some", observation=observation, action=action, actor=actor, interval=5))
     with torch.no_grad():
         policy.actor.head.weight *= 300.0  # decisions that depend on what is seen
     policy.save(tmp_path / "some")
@@ -162,6 +166,25 @@ def test_a_loss_that_is_overwritten_later_was_taken_in(folder: Path) -> None:
 
     overwritten.scheduler.step = take_and_overwrite  # type: ignore[method-assign]
     assert [overwritten.update(index) for index in range(23)] == [plain.update(index) for index in range(23)]
+
+
+@pytest.mark.parametrize("folder", ["blind"], indirect=True)
+def test_what_a_policy_does_not_observe_is_not_looked_at(folder: Path) -> None:
+    plain, scrambled = Loop(folder), Loop(folder)
+    step = scrambled.scheduler.step
+
+    def scramble_and_take(loss: Tensor) -> None:
+        if scrambled.scheduler.n_updates:  # before that, gradients must be there
+            for parameter in scrambled.net.parameters():
+                parameter.grad = torch.full_like(parameter, torch.nan)
+        step(loss)
+
+    scrambled.scheduler.step = scramble_and_take  # type: ignore[method-assign]
+    rates = [plain.update(index) for index in range(23)]
+    assert [scrambled.update(index) for index in range(23)] == rates
+    assert len({tuple(several) for several in rates}) > 2
+    state = scrambled.scheduler.state_dict()
+    assert (state["before"], state["momentum"], state["interval"]["gradients"].numel()) == ([], [], 0)
 
 
 def test_gradients_that_are_gone_are_missed(folder: Path) -> None:
