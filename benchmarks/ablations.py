@@ -57,18 +57,17 @@ def main() -> None:
     suite = load_suite("transfer")
     embedded = [w for w in suite.workload if suite.dataset[w.dataset].source in EMBEDDED.entries()]
     suite = suite.model_copy(update={"workload": tuple(embedded[:1] if options.quick else embedded)})
-    scores: dict[str, dict[str, list[float]]] = {entry.name: {} for entry in entries}
+    scores: list[dict[str, list[float]]] = [{} for _ in entries]
     for workload in load_workloads(suite, find_suite("transfer"), ()):
         engine = Engine(workload)
         first = None
-        for entry in entries:
+        for entry, own in zip(entries, scores, strict=True):
             loss = log_loss(engine, entry)
             first = loss if first is None else first
-            scores[entry.name].setdefault(workload.spec.model["family"], []).append(100 * (first - loss))
+            own.setdefault(workload.spec.model["family"], []).append(100 * (first - loss))
     families = list(dict.fromkeys(w.model["family"] for w in suite.workload))
     print(f"| entry | all | {' | '.join(families)} |\n| --- | ---: |" + " ---: |" * len(families))
-    for entry in entries:
-        own = scores[entry.name]
+    for entry, own in zip(entries, scores, strict=True):
         cells = [_cell([score for several in own.values() for score in several]), *(_cell(own[f]) for f in families)]
         print(f"| {entry.name} | {' | '.join(cells)} |")
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ganno_bench.cli.options import DataDirs, Device
+from ganno_bench.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from ganno_bench.marl.mappo import Batch
@@ -21,6 +22,9 @@ def train(
     minutes: Annotated[float | None, typer.Option(help="Stop after so many minutes.", min=0)] = None,
     env_steps: Annotated[
         int | None, typer.Option(help="Stop after so many environment steps. Default: the configuration's.", min=1)
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Another seed than the configuration's: the policy is called NAME-seed-N.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder. Default: runs/train/NAME.", metavar="DIR")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's last checkpoint.")] = False,
@@ -41,6 +45,10 @@ def train(
 
     torch.set_num_threads(threads)
     wanted = load_train_config(config)
+    if seed is not None and seed < 0:
+        raise ConfigError(f"option --seed: is less than 0 (value: {seed})")
+    if seed is not None and seed != wanted.seed:
+        wanted = wanted.model_copy(update={"seed": seed, "name": f"{wanted.name}-seed-{seed}"})
     folder = out or Path("runs") / "train" / wanted.name
     trainer = Trainer(
         wanted, config, folder, resume=resume, data_dirs=data_directories(tuple(data_dir or ())), device=device

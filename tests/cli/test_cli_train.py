@@ -1,0 +1,96 @@
+"""`train`, from a configuration to a policy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from command_line import Call
+
+from ganno_bench.policies.policy import load_policy
+
+CONFIG = """
+name = "tiny"
+
+[actor]
+hidden = [8]
+
+[learner]
+env_steps = 60
+tasks_per_batch = 1
+n_runs = 2
+epochs = 1
+minibatches = 1
+
+[tasks]
+n_tasks = 1
+n_validation = 1
+decisions = [4, 6]
+interval = [2, 3]
+
+[tasks.dataset.digits]
+source = "digits"
+task = "image-classification"
+input = "image"
+target = "label"
+max_train = 100
+max_validation = 60
+
+[[tasks.family]]
+dataset = "digits"
+model = { family = "mlp" }
+depth = [1, 2]
+width = [8]
+batch_size = [16]
+optimizer = ["sgd"]
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.toml").write_text(CONFIG)
+    return "tiny.toml"
+
+
+def test_it_ends_with_where_everything_lies(call: Call, config: str) -> None:
+    said = call("train", config, "--env-steps", "20")
+    assert said.code == 0
+    for part in ("policy", "metrics.csv", "learning-curve.png"):
+        assert str(Path("runs/train/tiny") / part) in said.out
+        assert (Path("runs/train/tiny") / part).exists()
+    assert ", validation " in said.err
+
+
+def test_another_seed_is_another_policy_of_its_own_name(call: Call, config: str) -> None:
+    for options in ([], ["--seed", "0"], ["--seed", "5"]):
+        out = "-".join(["out", *options])
+        assert call("train", config, "--env-steps", "20", "--out", out, *options).code == 0
+    own, same, other = (load_policy(Path(out) / "policy") for out in ("out", "out---seed-0", "out---seed-5"))
+    assert (own.card.name, other.card.name) == ("tiny", "tiny-seed-5")
+    assert (own.card.training.seed, other.card.training.seed) == (0, 5)
+    assert own.hash == same.hash != other.hash
+
+
+def test_it_goes_on_with_the_seed_that_it_began_with(call: Call, config: str) -> None:
+    begun = ("train", config, "--seed", "5", "--env-steps")
+    assert call(*begun, "20").code == 0
+    assert call(*begun, "40", "--resume").code == 0
+    said = call("train", config, "--seed", "6", "--env-steps", "40", "--resume", "--out", "runs/train/tiny-seed-5")
+    assert (said.code, said.out) == (2, "")
+    assert "was begun with another configuration" in said.err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nowhere.toml"], "nowhere.toml"),
+        (["tiny.toml", "--seed", "-1"], "option --seed: is less than 0 (value: -1)"),
+        (["tiny.toml", "--resume"], "there is no checkpoint to go on from"),
+    ],
+)
+def test_one_line_says_it(call: Call, config: str, words: list[str], message: str) -> None:
+    said = call("train", *words)
+    assert (said.code, said.out) == (2, "")
+    assert message in said.err
+    assert len(said.err.splitlines()) == 1
