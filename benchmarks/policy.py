@@ -12,15 +12,15 @@ of them alike.
   optimizer; the cosine has one parameter group, and another one a group per layer, which a policy can't do without.
   A round is ten updates of each. The scheduler's calls are timed by themselves, too: their share of an update under the
   cosine, and the update of which they would be 3 %.
-- In the harness: 10 runs of a workload under a policy, under a cosine, and under a cosine for which the engine measures
-  what the policy would see. The second difference is the policy's observations, its network and its learning rates per
-  layer.
+- In the harness: 10 runs of a workload under a policy, under a cosine, under a cosine that decides every ten updates
+  for each layer, and under one for which the engine measures, too, what the policy would see. A round is 100 updates.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import random
 import statistics
 import tempfile
 import time
@@ -32,7 +32,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import bootstrap
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import CosineAnnealingLR
@@ -41,7 +40,7 @@ from ganno_bench import GannoScheduler, layer_groups
 from ganno_bench.marl.env import DEFAULT_OBSERVATION
 from ganno_bench.policies.actions import ActionSpec
 from ganno_bench.policies.observations import load_feature
-from ganno_bench.policies.policy import Policy, PolicyCard
+from ganno_bench.policies.policy import Policy, PolicyCard, load_policy
 from ganno_bench.schedulers.base import Scheduler, State
 from ganno_bench.schedulers.closed_form import Cosine
 from ganno_bench.schedulers.drive import Contestant, drive
@@ -61,14 +60,13 @@ Timed = Callable[[], float]
 
 def taking_turns(contenders: Mapping[str, Timed], n_rounds: int) -> dict[str, list[float]]:
     """Return the seconds of each contender in each round, after a first one that is not counted."""
-    for contender in contenders.values():
-        contender()
     taken: dict[str, list[float]] = {name: [] for name in contenders}
-    for index in range(n_rounds):
-        order = list(contenders)[:: 1 if index % 2 else -1]  # who follows upon whom has an effect on caches
+    turns, order = random.Random(0), list(contenders)
+    for _ in range(1 + n_rounds):
+        turns.shuffle(order)  # who follows upon whom has an effect on caches
         for name in order:
             taken[name].append(contenders[name]())
-    return taken
+    return {name: several[1:] for name, several in taken.items()}
 
 
 # A loop of one's own
@@ -214,27 +212,29 @@ def own_loops(policies: Mapping[str, Path], *, quick: bool) -> None:
         size = sum(parameter.numel() for parameter in network.parameters())
         loops.append([name, f"{len(layer_groups(network))}", f"{size:,}", f"{1e3 * update:.2f}", *more])
         for kind, own in steps.items():
-            first, *_, before, deciding = (statistics.median(several) for several in zip(*own, strict=True))
-            mean = statistics.median(sum(several) for several in own) / INTERVAL
-            row = [name, kind, *(f"{1e6 * value:.0f}" for value in (first, before, deciding, mean))]
+            *ordinary, copying, deciding = (statistics.median(several) for several in zip(*own[1:], strict=True))
+            mean = statistics.median(sum(several) for several in own[1:]) / INTERVAL
+            least = floor(network) if "grad_snr" in load_policy(policies[kind]).controller.needs else 0.0
+            times = (least, 1e6 * statistics.median(ordinary), 1e6 * copying, 1e6 * deciding, 1e6 * mean)
+            row = [name, kind, *(f"{value:.0f}" for value in times)]
             calls.append([*row, f"{mean / update:.1%}", f"{1e3 * mean / BAR:.1f}"])
-        calls[-len(policies)].append(f"{floor(network):.0f}")
     _print_table(["network", "layers", "parameters", "cosine ms", "a group per layer", *policies], loops)
-    header = ["network", "policy sees", "a step, us", "the one before last", "the last", "mean", "of an update"]
-    _print_table([*header, f"{BAR:.0%} from, ms", "floor of a step, us"], calls)
+    header = ["network", "policy sees", "floor of a call, us", "a call", "one that copies", "one that decides", "mean"]
+    _print_table([*header, "of an update", f"{BAR:.0%} of, ms"], calls)
 
 
 def _more(times: list[float], reference: list[float]) -> str:
     """Return by how much more time one takes than another, the median over rounds, and its 95 % interval."""
     ratios = np.array(times) / np.array(reference) - 1.0
-    interval = bootstrap((ratios,), np.median, n_resamples=2_000, rng=0, method="percentile").confidence_interval
-    return f"{np.median(ratios):+.1%} [{100 * interval.low:+.1f}, {100 * interval.high:+.1f}]"
+    resampled = np.random.default_rng(0).choice(ratios, (2_000, len(ratios)))
+    low, high = np.percentile(np.median(resampled, axis=1), (2.5, 97.5))
+    return f"{np.median(ratios):+.1%} [{100 * low:+.1f}, {100 * high:+.1f}]"
 
 
 def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     print(f"\n| {' | '.join(header)} |\n|{' --- |' * len(header)}")
     for row in rows:
-        print(f"| {' | '.join([*row, *[''] * (len(header) - len(row))])} |")
+        print(f"| {' | '.join(row)} |")
 
 
 def untrained(folder: Path) -> dict[str, Path]:
@@ -251,12 +251,12 @@ def untrained(folder: Path) -> dict[str, Path]:
 # The harness
 
 
-def watching(observed: type[Scheduler]) -> Scheduler:
-    """Return a cosine that makes the engine measure what another scheduler reads."""
+def watching(signals: frozenset[str]) -> Scheduler:
+    """Return a cosine of a learning rate per layer, every ten updates, that makes the engine measure signals."""
 
     @dataclass(frozen=True)
     class Watching(Scheduler):
-        needs = observed.needs
+        needs = signals
         interval = INTERVAL
 
         def init(self, run: RunInfo) -> State:
@@ -293,15 +293,17 @@ def harness(policies: Mapping[str, Path], *, quick: bool) -> None:
             return run
 
         kinds = {kind: policy_scheduler(str(policy)) for kind, policy in policies.items()}
-        contenders = {"cosine": driven(Cosine())}
-        contenders |= {f"watched: {kind}": driven(watching(scheduler)) for kind, scheduler in kinds.items()}
-        contenders |= {kind: driven(scheduler()) for kind, scheduler in kinds.items()}
+        contenders = {"cosine": driven(Cosine()), "layers": driven(watching(frozenset()))}
+        for kind, scheduler in kinds.items():
+            contenders |= {f"watched: {kind}": driven(watching(scheduler.needs)), kind: driven(scheduler())}
         taken = taking_turns(contenders, 3 if quick else 25)
         update = f"{1e3 * statistics.median(taken['cosine']) / n_updates:.2f}"
         for kind in kinds:
-            more = [_more(taken[contender], taken["cosine"]) for contender in (f"watched: {kind}", kind)]
+            more = [_more(taken[contender], taken["cosine"]) for contender in ("layers", f"watched: {kind}", kind)]
             rows.append([name, kind, update, *more])
-    _print_table(["workload, 10 runs", "policy sees", "cosine ms", "its signals", "policy"], rows)
+    _print_table(
+        ["workload, 10 runs", "policy sees", "cosine ms", "a rate per layer", "and its signals", "policy"], rows
+    )
 
 
 def main() -> None:
@@ -314,6 +316,9 @@ def main() -> None:
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
         policies = {arguments.policy: find_policy(arguments.policy)} if arguments.policy else untrained(Path(folder))
+        for kind, policy in policies.items():
+            if load_policy(policy).card.interval != INTERVAL:
+                parser.error(f"policy {kind!r} does not decide every {INTERVAL} updates")
         print(f"PyTorch {torch.__version__}, one thread")
         own_loops(policies, quick=arguments.quick)
         harness(policies, quick=arguments.quick)

@@ -89,14 +89,15 @@ class GannoScheduler:
         ]
         self._parameters = [parameter for group in self._groups for parameter in group]
         self._strides = [sample_stride(parameter.numel()) for parameter in self._parameters]
-        self._owners = torch.tensor([index for index, group in enumerate(self._groups) for _ in group])
+        owners = [index for index, group in enumerate(self._groups) for _ in group]
+        self._owners = torch.tensor(owners)
         self._needs = self.policy.controller.needs
-        self._n_sampled = [
-            sum(math.ceil(parameter.numel() / sample_stride(parameter.numel())) for parameter in group)
-            if "grad_snr" in self._needs
-            else 0
-            for group in self._groups
-        ]
+        self._shapes: list[torch.Size] = []
+        self._n_sampled = [0 for _ in self._groups]
+        if "grad_snr" in self._needs:
+            self._shapes = [_every(p.detach(), n).shape for p, n in zip(self._parameters, self._strides, strict=True)]
+            for owner, shape in zip(owners, self._shapes, strict=True):
+                self._n_sampled[owner] += shape.numel()
         self._interval: _Interval | None = None  # kept from interval to interval, as are the copies: to allocate costs
         self._before: list[Tensor] = []
         self._momentum: list[Tensor] = []
@@ -168,7 +169,8 @@ class GannoScheduler:
         self.n_updates = state["n_updates"]
         self._control = ControlState.from_state_dict(copy.deepcopy(state["control"]))
         self._lr_block, self._block_begin = copy.deepcopy(state["lr_block"]), state["block_begin"]
-        self._interval = None if state["interval"] is None else _Interval.from_state_dict(state["interval"])
+        interval = state["interval"]
+        self._interval = None if interval is None else _Interval.from_state_dict(interval, self._shapes)
         for name in _COPIES:
             setattr(self, f"_{name}", [tensor.clone() for tensor in state[name]])
         self._apply()
@@ -229,10 +231,7 @@ class GannoScheduler:
         """Keep what an update shows, for `_finish` to look at: that is as little work as can be, and no wait."""
         sample: list[Tensor] = []
         if "grad_snr" in self._needs:
-            sample = [
-                gradient.flatten() if stride == 1 else gradient.flatten()[::stride]
-                for gradient, stride in zip(self._gradients(), self._strides, strict=True)
-            ]
+            sample = [_every(gradient, n) for gradient, n in zip(self._gradients(), self._strides, strict=True)]
         if self._interval is None:
             self._interval = _Interval.blank(self.policy.card.interval, sample, loss)
         self._interval.record(sample, loss)
@@ -262,6 +261,9 @@ class GannoScheduler:
             dots = self._per_layer(torch.stack([torch.dot(g.flatten(), m.flatten()) for g, m in pairs]))
             lengths = (found["grad_norm"] * found["momentum"]).clamp(min=_TINY)
             found["grad_cosine"] = (dots / lengths).clamp(-1.0, 1.0)
+        if "grad_norm" in found and not bool(found["grad_norm"].isfinite().all()):  # a scaler skipped the update
+            of_one_update = {"grad_norm", "grad_cosine", "update_norm", "direction_norm"}
+            found |= {name: torch.full_like(found["grad_norm"], torch.nan) for name in of_one_update & found.keys()}
         return mean_loss, {name: value[None] for name, value in found.items() if name in self._needs}
 
     def _norms(self, tensors: list[Tensor]) -> Tensor:
@@ -290,20 +292,26 @@ class _Interval:
         n_updates: Updates so far.
     """
 
-    def __init__(self, losses: Tensor, gradients: Tensor, n_updates: int) -> None:
+    def __init__(self, losses: Tensor, gradients: Tensor, n_updates: int, shapes: list[torch.Size]) -> None:
+        """Prepare to copy samples of some shapes, one for each parameter, into rows."""
         self.losses, self.gradients, self.n_updates = losses, gradients, n_updates
+        sizes = [shape.numel() for shape in shapes]
+        self._parts = [
+            [part.view(shape) for part, shape in zip(row.split(sizes), shapes, strict=True)] if sizes else []
+            for row in gradients
+        ]
 
     @classmethod
     def blank(cls, n_updates: int, sample: list[Tensor], loss: Tensor | float) -> Self:
         """Make room for so many updates like the first one."""
         losses = torch.as_tensor(loss).detach().new_empty(n_updates)
-        like = torch.cat(sample) if sample else losses.new_empty(0)
-        return cls(losses, like.new_empty(n_updates, len(like)), 0)
+        like = torch.cat([part.flatten() for part in sample]) if sample else losses.new_empty(0)
+        return cls(losses, like.new_empty(n_updates, len(like)), 0, [part.shape for part in sample])
 
     def record(self, sample: list[Tensor], loss: Tensor | float) -> None:
         """Take in an update: what it is made of may change afterwards."""
         if sample:
-            torch.cat(sample, out=self.gradients[self.n_updates])
+            torch._foreach_copy_(self._parts[self.n_updates], sample)
         self.losses[self.n_updates] = loss
         self.n_updates += 1
 
@@ -329,9 +337,18 @@ class _Interval:
         return {"losses": self.losses.clone(), "gradients": self.gradients.clone(), "n_updates": self.n_updates}
 
     @classmethod
-    def from_state_dict(cls, state: dict[str, Any]) -> Self:
+    def from_state_dict(cls, state: dict[str, Any], shapes: list[torch.Size]) -> Self:
         """Go on from what `state_dict` returned."""
-        return cls(state["losses"].clone(), state["gradients"].clone(), state["n_updates"])
+        return cls(state["losses"].clone(), state["gradients"].clone(), state["n_updates"], shapes)
+
+
+def _every(tensor: Tensor, n: int) -> Tensor:
+    """Return every n-th entry of a tensor, flattened, as a view where that can be; for n = 1 the tensor as it is."""
+    if n == 1:
+        return tensor
+    if not tensor.is_contiguous():
+        return tensor.flatten()[::n]
+    return tensor.as_strided((math.ceil(tensor.numel() / n),), (n,))
 
 
 def _norms_of_parts(rows: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
@@ -340,7 +357,7 @@ def _norms_of_parts(rows: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
     norms, totals = [], []
     for part in torch.split(rows, sizes, dim=1):  # one after the other, so that the sum finds a part in the cache
         norms.append(torch.linalg.vector_norm(part, dim=1, dtype=dtype))
-        totals.append(torch.linalg.vector_norm(part.sum(dim=0), dtype=dtype))
+        totals.append(torch.linalg.vector_norm(part.sum(dim=0, dtype=dtype)))
     return torch.stack(norms, dim=1).cpu().double(), torch.stack(totals).cpu().double()
 
 

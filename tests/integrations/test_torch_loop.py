@@ -18,11 +18,13 @@ from ganno_bench.core.errors import ConfigError
 from ganno_bench.marl.env import DEFAULT_OBSERVATION
 from ganno_bench.policies.actions import ActionSpec
 from ganno_bench.policies.actor import ActorSpec
+from ganno_bench.policies.controller import ControlState
 from ganno_bench.policies.observations import load_feature
 from ganno_bench.policies.policy import Policy, PolicyCard
 from ganno_bench.schedulers.drive import Contestant, drive
 from ganno_bench.schedulers.policy import policy_scheduler
 from ganno_bench.training import layout
+from ganno_bench.training.signals import LAYER_SIGNALS, Controls, RunInfo, Signals
 from ganno_bench.workloads.suite import OptimizerSpec
 
 N_UPDATES = 32
@@ -152,6 +154,61 @@ def test_a_skipped_update_is_counted_and_not_measured(folder: Path) -> None:
     assert loop.scheduler.n_updates == 2
     for index in range(2, 12):
         assert all(0 < rate < 100 for rate in loop.update(index))
+
+
+def shown(scheduler: GannoScheduler) -> list[Signals]:
+    """Return a list of what the policy is going to be shown."""
+    signals: list[Signals] = []
+    control = scheduler.policy.control
+
+    def listen(state: ControlState, run: RunInfo, seen: Signals) -> tuple[Controls, ControlState]:
+        signals.append(seen)
+        return control(state, run, seen)
+
+    scheduler.policy.control = listen  # type: ignore[method-assign]
+    return signals
+
+
+@pytest.mark.parametrize("folder", ["absolute"], indirect=True)
+@pytest.mark.parametrize("skipped", [3, 4])
+def test_what_a_skipped_update_leaves_of_an_interval(folder: Path, skipped: int) -> None:
+    loop, samples = Loop(folder), []
+    signals = shown(loop.scheduler)
+    for index in range(5):
+        if index != skipped:
+            loop.update(index)
+            samples.append([parameter.grad.clone() for parameter in loop.net.parameters()])
+        else:
+            for parameter in loop.net.parameters():
+                parameter.grad = torch.full_like(parameter, torch.inf)
+            loop.scheduler.step(torch.tensor(1.5))
+    (seen,) = signals
+    assert seen.train_loss.isfinite().all()
+    first = torch.stack([torch.cat([part.flatten() for part in sample[:2]]) for sample in samples])
+    expected = first.sum(0).norm() / first.norm(dim=1).sum()
+    torch.testing.assert_close(float(seen.grad_snr[0, 0]), float(expected), rtol=1e-5, atol=0.0)
+    for value in (seen.grad_norm, seen.grad_cosine, seen.update_norm):
+        assert bool(value.isnan().all() if skipped == 4 else value.isfinite().all())
+    assert seen.param_norm.isfinite().all()
+
+
+@pytest.mark.parametrize("feature", [name for name in DEFAULT_OBSERVATION if load_feature(name).needs])
+def test_what_is_measured_does_not_depend_on_what_else_is(tmp_path: Path, feature: str) -> None:
+    still = ActionSpec(bound=1e-9)
+    for name, observation in (("one", ("progress", feature)), ("all", DEFAULT_OBSERVATION)):
+        Policy(PolicyCard(name=name, observation=observation, action=still, interval=5)).save(tmp_path / name)
+    one, whole = Loop(tmp_path / "one"), Loop(tmp_path / "all")
+    of_one, of_all = shown(one.scheduler), shown(whole.scheduler)
+    for index in range(15):
+        one.update(index)
+        whole.update(index)
+    assert len(of_one) == len(of_all) == 3
+    for a, b in zip(of_one, of_all, strict=True):
+        for need in load_feature(feature).needs:
+            value = getattr(a, need)
+            assert value.isfinite().all()
+            torch.testing.assert_close(value, getattr(b, need), rtol=1e-6, atol=0.0)
+        assert all(getattr(a, need) is None for need in LAYER_SIGNALS if need not in load_feature(feature).needs)
 
 
 def test_a_loss_that_is_overwritten_later_was_taken_in(folder: Path) -> None:
