@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from command_line import Call, caller
 
-for neighbour in ("bench", "scoring", "leaderboard"):
+for neighbour in ("bench", "scoring", "leaderboard", "marl"):
     sys.path.insert(0, str(Path(__file__).parents[1] / neighbour))
 
 

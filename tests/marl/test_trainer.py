@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from tensordict import TensorDict
+from tiny_training import CONFIG
 
 from ganno_bench.core.errors import ConfigError, ResumeError, UserError
 from ganno_bench.marl.config import load_train_config
@@ -17,55 +18,6 @@ from ganno_bench.marl.modules import Critic
 from ganno_bench.marl.tasks import draw_tasks, load_task_data
 from ganno_bench.policies.actor import Actor, ActorSpec
 from ganno_bench.policies.policy import load_policy
-
-CONFIG = """
-name = "tiny"
-seed = 3
-
-[actor]
-hidden = [16]
-
-[learner]
-env_steps = 300
-tasks_per_batch = 2
-n_runs = 4
-epochs = 2
-minibatches = 2
-evaluate_every = 1
-
-[tasks]
-n_tasks = 3
-n_validation = 1
-decisions = [4, 6]
-interval = [2, 3]
-
-[tasks.dataset.digits]
-source = "digits"
-task = "image-classification"
-input = "image"
-target = "label"
-max_train = 200
-max_validation = 60
-
-[[tasks.family]]
-dataset = "digits"
-model = { family = "mlp" }
-depth = [1, 3]
-width = [8]
-batch_size = [16]
-optimizer = ["sgd", "adamw"]
-gain = [0.7, 1.5]
-label_noise = [0.0, 0.3]
-
-[[tasks.family]]
-weight = 0.01
-dataset = "digits"
-model = { family = "mlp" }
-depth = [1, 1]
-width = [8]
-batch_size = [16]
-optimizer = ["adam"]
-"""
 
 
 @pytest.fixture
