@@ -14,6 +14,7 @@ from ganno_bench.bench.derived import middle_workloads, part_of, varied_middle, 
 from ganno_bench.bench.novelty import Novelty, novelty
 from ganno_bench.bench.progress import Progress
 from ganno_bench.bench.runner import Failure, Settings, run_suite
+from ganno_bench.core.config import check_least
 from ganno_bench.core.errors import ConfigError, DatasetError
 from ganno_bench.core.records import RunRecord
 from ganno_bench.policies.policy import PolicyCard, load_policy
@@ -126,8 +127,7 @@ def run_evaluation(settings: EvaluationSettings, progress: Progress | None = Non
     """
     progress = progress or Progress()
     for option in ("trials", "seeds"):
-        if (value := getattr(settings, option)) is not None and value < 1:
-            raise ConfigError(f"option --{option}: is less than 1 (value: {value})")
+        check_least(option, getattr(settings, option), 1)
     folder = locate_policy(settings.policy.removeprefix("policy:"))
     entry = load_scheduler(f"policy:{folder}")
     rivals = _load_rivals((*_RIVALS, *settings.against), entry)

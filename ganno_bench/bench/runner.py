@@ -18,6 +18,7 @@ from ganno_bench.bench.plan import Job, jobs_of
 from ganno_bench.bench.progress import Progress
 from ganno_bench.bench.recording import Recorder
 from ganno_bench.bench.store import EntryConfig, RunConfig, RunDirectory
+from ganno_bench.core.config import check_least
 from ganno_bench.core.errors import ConfigError, PluginError, one_line
 from ganno_bench.core.records import RunRecord
 from ganno_bench.core.seeding import run_seeds, study_seed
@@ -371,5 +372,4 @@ def _device_name(device: str) -> str:
 def _check_numbers(settings: Settings) -> None:
     least = {"trials": 1, "tuning_seeds": 1, "report_seeds": 1, "threads": 1, "max_population": 1, "study": 0}
     for name, smallest in least.items():
-        if (value := getattr(settings, name)) is not None and value < smallest:
-            raise ConfigError(f"option --{name.replace('_', '-')}: is less than {smallest} (value: {value})")
+        check_least(name, getattr(settings, name), smallest)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ganno_bench.cli.options import DataDirs, Device
-from ganno_bench.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from ganno_bench.marl.mappo import Batch
@@ -38,6 +37,7 @@ def train(
     """
     import torch
 
+    from ganno_bench.core.config import check_least
     from ganno_bench.marl.config import load_train_config
     from ganno_bench.marl.mappo import Trainer
     from ganno_bench.marl.plots import write_learning_curve
@@ -45,8 +45,7 @@ def train(
 
     torch.set_num_threads(threads)
     wanted = load_train_config(config)
-    if seed is not None and seed < 0:
-        raise ConfigError(f"option --seed: is less than 0 (value: {seed})")
+    check_least("seed", seed, 0)
     if seed is not None and seed != wanted.seed:
         wanted = wanted.model_copy(update={"seed": seed, "name": f"{wanted.name}-seed-{seed}"})
     folder = out or Path("runs") / "train" / wanted.name

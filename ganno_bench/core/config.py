@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from ganno_bench.core.errors import ConfigError, did_you_mean
 
-__all__ = ["Config", "Name", "Positive", "content_hash", "describe_error", "parse_config", "read_toml"]
+__all__ = ["Config", "Name", "Positive", "check_least", "content_hash", "describe_error", "parse_config", "read_toml"]
 
 C = TypeVar("C", bound="Config")
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
@@ -70,6 +70,16 @@ def describe_error(model: type[BaseModel], found: ErrorDetails) -> str:
     if found["type"] == "missing":
         return f"key {key!r} is missing"
     return f"key {key!r}: {found['msg']} (value: {found['input']!r})"
+
+
+def check_least(option: str, value: int | None, least: int) -> None:
+    """Check the number that an option of a command was given; None: it was not given.
+
+    Raises:
+        ConfigError: It is too small.
+    """
+    if value is not None and value < least:
+        raise ConfigError(f"option --{option.replace('_', '-')}: is less than {least} (value: {value})")
 
 
 def content_hash(data: Any) -> str:
