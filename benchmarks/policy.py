@@ -2,16 +2,16 @@
 
     python benchmarks/policy.py [--quick] [POLICY]
 
-POLICY is a folder or the name of a shipped policy; by default there are two untrained ones with two hidden layers of 64
-units, since weights cost no time: one with all default observations, and one with those of them that are not measured
-on the layers. Nothing else should run meanwhile. One thread, whose CPU time is measured. The contenders take turns;
+POLICY is a folder or the name of a shipped policy; by default there are `ganno-anchored`, an agent for each layer, and
+`ganno-light`, one agent that looks at no layer, with fresh weights, which cost as much, and leave the learning rates as
+they are. Nothing else should run meanwhile. One thread, whose CPU time is measured. The contenders take turns;
 figures are medians over rounds, of times and of ratios within a round, so that a machine whose speed drifts slows all
 of them alike.
 
 - In a PyTorch loop of one's own: `GannoScheduler` against `CosineAnnealingLR`. Both have the same network, data and
-  optimizer; the cosine has one parameter group, and another one a group per layer, which a policy can't do without.
-  A round is ten updates of each. The scheduler's calls are timed by themselves, too: their share of an update under the
-  cosine, and the update of which they would be 3 %.
+  optimizer; the cosine has one parameter group, as has a policy that looks at no layer, and another cosine a group for
+  each layer, as has any other policy. A round is ten updates of each. The scheduler's calls are timed by themselves,
+  too: their share of an update under the cosine, and the update of which they would be 3 %.
 - In the harness: 10 runs of a workload under a policy, under a cosine, under a cosine that decides every ten updates
   for each layer, and under one for which the engine measures, too, what the policy would see. A round is 100 updates.
 """
@@ -37,17 +37,14 @@ from torch.nn import functional as F
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from ganno_bench import GannoScheduler, layer_groups
-from ganno_bench.marl.env import DEFAULT_OBSERVATION
-from ganno_bench.policies.actions import ActionSpec
-from ganno_bench.policies.observations import load_feature
-from ganno_bench.policies.policy import Policy, PolicyCard, load_policy
+from ganno_bench.policies.policy import Policy, load_policy
 from ganno_bench.schedulers.base import Scheduler, State
 from ganno_bench.schedulers.closed_form import Cosine
 from ganno_bench.schedulers.drive import Contestant, drive
 from ganno_bench.schedulers.policy import find_policy, policy_scheduler
 from ganno_bench.training.layout import sample_stride
 from ganno_bench.training.population import Engine
-from ganno_bench.training.signals import Controls, RunInfo, Signals
+from ganno_bench.training.signals import LAYER_SIGNALS, Controls, RunInfo, Signals
 from ganno_bench.workloads.datasets import load_dataset
 from ganno_bench.workloads.suite import load_suite
 from ganno_bench.workloads.workload import Workload
@@ -140,6 +137,12 @@ def cases() -> dict[str, Case]:
     }
 
 
+def layerwise(policy: Path) -> bool:
+    """Return whether a policy needs a parameter group for each layer."""
+    controller = load_policy(policy).controller
+    return controller.action.scope == "layer" or not controller.needs.isdisjoint(LAYER_SIGNALS)
+
+
 def loop(case: Case, policy: Path | None, *, groups: bool, steps: list[list[float]]) -> Timed:
     """Return what trains for another `INTERVAL` updates, at each call, and is timed.
 
@@ -152,7 +155,8 @@ def loop(case: Case, policy: Path | None, *, groups: bool, steps: list[list[floa
     torch.manual_seed(0)
     network = case.build()
     optimizer = case.optimizer(layer_groups(network) if groups else network.parameters())
-    ganno = None if policy is None else GannoScheduler(optimizer, HORIZON, policy)
+    n_layers = None if groups else len(layer_groups(network))
+    ganno = None if policy is None else GannoScheduler(optimizer, HORIZON, policy, n_layers=n_layers)
     cosine = CosineAnnealingLR(optimizer, HORIZON) if policy is None else None
 
     def run() -> float:
@@ -194,7 +198,7 @@ def own_loops(policies: Mapping[str, Path], *, quick: bool) -> None:
     """The first two tables.
 
     Args:
-        policies: What they see -> folder.
+        policies: Name -> folder.
         quick: Whether to do with few repetitions.
     """
     loops, calls = [], []
@@ -203,7 +207,10 @@ def own_loops(policies: Mapping[str, Path], *, quick: bool) -> None:
         contenders = {
             "cosine": loop(case, None, groups=False, steps=[]),
             "groups": loop(case, None, groups=True, steps=[]),
-            **{kind: loop(case, policy, groups=True, steps=steps[kind]) for kind, policy in policies.items()},
+            **{
+                kind: loop(case, policy, groups=layerwise(policy), steps=steps[kind])
+                for kind, policy in policies.items()
+            },
         }
         taken = taking_turns(contenders, 3 if quick else 100)
         network = case.build()
@@ -219,7 +226,7 @@ def own_loops(policies: Mapping[str, Path], *, quick: bool) -> None:
             row = [name, kind, *(f"{value:.0f}" for value in times)]
             calls.append([*row, f"{mean / update:.1%}", f"{1e3 * mean / BAR:.1f}"])
     _print_table(["network", "layers", "parameters", "cosine ms", "a group per layer", *policies], loops)
-    header = ["network", "policy sees", "floor of a call, us", "a call", "one that copies", "one that decides", "mean"]
+    header = ["network", "policy", "floor of a call, us", "a call", "one that copies", "one that decides", "mean"]
     _print_table([*header, "of an update", f"{BAR:.0%} of, ms"], calls)
 
 
@@ -238,13 +245,13 @@ def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def untrained(folder: Path) -> dict[str, Path]:
-    """Write policies that leave the learning rates as they are; return what they see -> folder."""
-    blind = tuple(name for name in DEFAULT_OBSERVATION if not load_feature(name).needs)
+    """Write policies like the shipped ones that leave the learning rates as they are; return name -> folder."""
     policies = {}
-    for kind, observation in (("all", DEFAULT_OBSERVATION), ("no layers", blind)):
-        policies[kind] = folder / kind
-        card = PolicyCard(name="untrained", observation=observation, interval=INTERVAL, action=ActionSpec(bound=1e-9))
-        Policy(card).save(policies[kind])
+    for name in ("ganno-anchored", "ganno-light"):
+        policies[name] = folder / name
+        card = load_policy(find_policy(name)).card
+        still = card.action.model_copy(update={"bound": 1e-9, "reference": "constant"})
+        Policy(card.model_copy(update={"action": still})).save(policies[name])
     return policies
 
 
@@ -301,9 +308,7 @@ def harness(policies: Mapping[str, Path], *, quick: bool) -> None:
         for kind in kinds:
             more = [_more(taken[contender], taken["cosine"]) for contender in ("layers", f"watched: {kind}", kind)]
             rows.append([name, kind, update, *more])
-    _print_table(
-        ["workload, 10 runs", "policy sees", "cosine ms", "a rate per layer", "and its signals", "policy"], rows
-    )
+    _print_table(["workload, 10 runs", "policy", "cosine ms", "a rate per layer", "and its signals", "policy"], rows)
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Self
 
 import torch
@@ -15,13 +16,14 @@ from ganno_bench.policies.controller import ControlState
 from ganno_bench.policies.policy import load_policy
 from ganno_bench.schedulers.shipped import locate_policy
 from ganno_bench.training.layout import sample_stride
-from ganno_bench.training.signals import RunInfo, Signals
+from ganno_bench.training.signals import LAYER_SIGNALS, RunInfo, Signals
 from ganno_bench.workloads.layers import partition
 
 __all__ = ["GannoScheduler", "layer_groups"]
 
 _TINY = 1e-30
 _COPIES = ("before", "momentum")
+_OF_GRADIENTS = frozenset(("grad_norm", "grad_cosine", "grad_snr"))
 
 
 def layer_groups(model: nn.Module) -> list[dict[str, Any]]:
@@ -65,7 +67,9 @@ class GannoScheduler:
         n_updates: Calls of `step` so far.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, total_updates: int, policy: str | Path) -> None:
+    def __init__(
+        self, optimizer: torch.optim.Optimizer, total_updates: int, policy: str | Path, *, n_layers: int | None = None
+    ) -> None:
         """Take over the learning rates of an optimizer.
 
         Args:
@@ -73,17 +77,30 @@ class GannoScheduler:
                 with the same learning rate: the base learning rate.
             total_updates: The horizon; afterwards the learning rates stay as they are.
             policy: A policy's folder, or the name of a shipped one.
+            n_layers: Layers of the network, where the groups are not its layers: `len(layer_groups(model))`. Only for a
+                policy with one agent that observes nothing of the layers' gradients and parameters; it sets the same
+                learning rate for all groups.
 
         Raises:
-            ConfigError: There is no such policy, the groups' learning rates differ, or the horizon is below 1.
+            ConfigError: There is no such policy, or it needs a group for each layer; the groups' learning rates differ;
+                the horizon or the number of layers is below 1.
         """
-        if total_updates < 1:
-            raise ConfigError(f"total_updates is less than 1 (value: {total_updates})")
+        for name, value in (("total_updates", total_updates), ("n_layers", n_layers)):
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} is less than 1 (value: {value})")
         rates = [float(group["lr"]) for group in optimizer.param_groups]
         if len(set(rates)) > 1:
             raise ConfigError(f"the parameter groups begin with different learning rates: {sorted(set(rates))}")
         self.policy = load_policy(locate_policy(str(policy)))
+        controller = self.policy.controller
+        layerwise = controller.action.scope == "layer" or bool(controller.needs.intersection(LAYER_SIGNALS))
+        if n_layers is not None and layerwise:
+            raise ConfigError(
+                f"the policy {self.policy.card.name!r} looks at layers or sets their learning rates one by one: "
+                "give the optimizer a parameter group for each layer, as layer_groups() makes them, and no n_layers"
+            )
         self.optimizer = optimizer
+        self._n_layers = n_layers
         self._groups: list[list[Tensor]] = [
             [parameter for parameter in group["params"] if parameter.requires_grad] for group in optimizer.param_groups
         ]
@@ -91,22 +108,25 @@ class GannoScheduler:
         self._strides = [sample_stride(parameter.numel()) for parameter in self._parameters]
         owners = [index for index, group in enumerate(self._groups) for _ in group]
         self._owners = torch.tensor(owners)
-        self._needs = self.policy.controller.needs
+        self._needs = controller.needs
         self._shapes: list[torch.Size] = []
         self._n_sampled = [0 for _ in self._groups]
         if "grad_snr" in self._needs:
             self._shapes = [_every(p.detach(), n).shape for p, n in zip(self._parameters, self._strides, strict=True)]
             for owner, shape in zip(owners, self._shapes, strict=True):
                 self._n_sampled[owner] += shape.numel()
-        self._interval: _Interval | None = None  # kept from interval to interval, as are the copies: to allocate costs
+        self._losses: list[float | Tensor] = []  # of this interval
+        self._sample: _Sample | None = None  # kept from interval to interval, as are the copies: to allocate costs
         self._before: list[Tensor] = []
         self._momentum: list[Tensor] = []
         defaults = optimizer.param_groups[0]
         names = {torch.optim.SGD: "sgd", torch.optim.Adam: "adam", torch.optim.AdamW: "adamw"}
         kind = names.get(type(optimizer), "adamw" if "betas" in defaults else "sgd")
+        names_of_groups = tuple(str(group.get("name", i)) for i, group in enumerate(optimizer.param_groups))
+        sizes = tuple(sum(parameter.numel() for parameter in group) for group in self._groups)
         self._run = RunInfo(
-            layer_names=tuple(str(group.get("name", i)) for i, group in enumerate(optimizer.param_groups)),
-            layer_sizes=tuple(sum(parameter.numel() for parameter in group) for group in self._groups),
+            layer_names=names_of_groups if n_layers is None else ("",) * n_layers,
+            layer_sizes=sizes if n_layers is None else (sum(sizes) // n_layers,) * n_layers,
             base_lr=torch.tensor([rates[0]], dtype=torch.float64),
             weight_decay=torch.tensor([float(defaults.get("weight_decay", 0.0))], dtype=torch.float64),
             total_updates=total_updates,
@@ -114,19 +134,14 @@ class GannoScheduler:
         )
         self._control = self.policy.controller.init(self._run)
         self.n_updates = 0
-        self._decide(torch.full((1, self._n_layers), torch.nan, dtype=torch.float64), {}, torch.nan, None)
+        self._decide({}, torch.nan, None)
         self._apply()
         self._prepare()
-
-    @property
-    def _n_layers(self) -> int:
-        return len(self._groups)
 
     def get_last_lr(self) -> list[float]:
         """Return the learning rate of each group, as torch's schedulers do."""
         return [float(group["lr"]) for group in self.optimizer.param_groups]
 
-    @torch.no_grad()
     def step(self, loss: Tensor | float, val_loss: Tensor | float | None = None) -> None:
         """Take in an update that was just made, and set the learning rates of the next one.
 
@@ -137,19 +152,18 @@ class GannoScheduler:
         Raises:
             ConfigError: There are no gradients, or the policy needs a validation loss and there is none.
         """
-        if all(parameter.grad is None for parameter in self._parameters):
-            raise ConfigError("there are no gradients: call step() after optimizer.step() and before zero_grad()")
-        if not self.n_updates and not bool(self._norms(self._gradients()).any()):
-            raise ConfigError("all gradients are zero: call step() after optimizer.step() and before zero_grad()")
-        total, interval = self._run.total_updates, self.policy.card.interval
+        if not self.n_updates or self._needs & _OF_GRADIENTS:
+            if all(parameter.grad is None for parameter in self._parameters):
+                raise ConfigError("there are no gradients: call step() after optimizer.step() and before zero_grad()")
+            if not self.n_updates and not bool(self._norms(self._gradients()).any()):
+                raise ConfigError("all gradients are zero: call step() after optimizer.step() and before zero_grad()")
         self.n_updates += 1
-        if self.n_updates >= total:
+        if self.n_updates >= self._run.total_updates:
             return
         self._record(loss)
-        if self.n_updates % interval == 0:
+        if self.n_updates % self.policy.card.interval == 0:
             mean_loss, signals = self._finish()
-            used = torch.tensor([self.get_last_lr()], dtype=torch.float64)
-            self._decide(used, signals, mean_loss, None if val_loss is None else float(val_loss))
+            self._decide(signals, mean_loss, None if val_loss is None else float(val_loss))
         self._apply()
         self._prepare()
 
@@ -160,7 +174,8 @@ class GannoScheduler:
             "control": copy.deepcopy(self._control.state_dict()),
             "lr_block": copy.deepcopy(self._lr_block),
             "block_begin": self._block_begin,
-            "interval": None if self._interval is None else self._interval.state_dict(),
+            "losses": [float(loss) for loss in self._losses],
+            "sample": None if self._sample is None else self._sample.state_dict(),
             **{name: [tensor.clone() for tensor in getattr(self, f"_{name}")] for name in _COPIES},
         }
 
@@ -169,19 +184,23 @@ class GannoScheduler:
         self.n_updates = state["n_updates"]
         self._control = ControlState.from_state_dict(copy.deepcopy(state["control"]))
         self._lr_block, self._block_begin = copy.deepcopy(state["lr_block"]), state["block_begin"]
-        interval = state["interval"]
-        self._interval = None if interval is None else _Interval.from_state_dict(interval, self._shapes)
+        self._losses = list(state["losses"])
+        sample = state["sample"]
+        self._sample = None if sample is None else _Sample.from_state_dict(sample, self._shapes)
         for name in _COPIES:
             setattr(self, f"_{name}", [tensor.clone() for tensor in state[name]])
         self._apply()
 
-    def _decide(self, used: Tensor, signals: dict[str, Tensor], train_loss: float, val_loss: float | None) -> None:
+    def _decide(self, signals: dict[str, Tensor], train_loss: float, val_loss: float | None) -> None:
         if "val_loss" in self._needs and val_loss is None and self.n_updates:
             raise ConfigError(f"the policy {self.policy.card.name!r} observes a validation loss: step(loss, val_loss)")
-        blank = torch.full_like(used, torch.nan)
-        fields: dict[str, Any] = {name: signals.get(name, blank) for name in self._needs - {"val_loss"}}
-        if not self.n_updates and "param_norm" in self._needs:
-            fields["param_norm"] = self._norms(self._parameters)[None]
+        rates = self.get_last_lr() if self.n_updates else [math.nan] * len(self._groups)
+        used = torch.tensor([rates if self._n_layers is None else rates[:1] * self._n_layers], dtype=torch.float64)
+        fields: dict[str, Any] = dict(signals)
+        if not self.n_updates:
+            fields |= {name: torch.full_like(used, torch.nan) for name in self._needs}
+            if "param_norm" in self._needs:
+                fields["param_norm"] = self._norms(self._parameters)[None]
         if "val_loss" in self._needs:
             fields["val_loss"] = torch.tensor([torch.nan if val_loss is None else val_loss], dtype=torch.float64)
         controls, self._control = self.policy.control(
@@ -196,7 +215,8 @@ class GannoScheduler:
                 **fields,
             ),
         )
-        self._lr_block, self._block_begin = controls.lr[:, 0].tolist(), self.n_updates
+        block = controls.lr[:, 0] if self._n_layers is None else controls.lr[:, 0, :1].expand(-1, len(self._groups))
+        self._lr_block, self._block_begin = block.tolist(), self.n_updates
         if controls.weight_decay is not None:
             for group in self.optimizer.param_groups:
                 group["weight_decay"] = float(controls.weight_decay)
@@ -229,18 +249,22 @@ class GannoScheduler:
 
     def _record(self, loss: Tensor | float) -> None:
         """Keep what an update shows, for `_finish` to look at: that is as little work as can be, and no wait."""
-        sample: list[Tensor] = []
+        if isinstance(loss, Tensor):  # which may be overwritten later
+            loss = loss.item() if loss.device.type == "cpu" else loss.detach().clone()
+        self._losses.append(loss)
         if "grad_snr" in self._needs:
             sample = [_every(gradient, n) for gradient, n in zip(self._gradients(), self._strides, strict=True)]
-        if self._interval is None:
-            self._interval = _Interval.blank(self.policy.card.interval, sample, loss)
-        self._interval.record(sample, loss)
+            if self._sample is None:
+                self._sample = _Sample.blank(self.policy.card.interval, sample)
+            self._sample.record(sample)
 
+    @torch.no_grad()
     def _finish(self) -> tuple[float, dict[str, Tensor]]:
         """Return mean loss and signals, each of shape (1, L), of an interval whose last update has just been made."""
-        assert self._interval is not None
-        mean_loss, snr = self._interval.finish(self._n_sampled)
-        found = {} if snr is None else {"grad_snr": snr}
+        losses = [value for loss in self._losses if math.isfinite(value := float(loss))]
+        mean_loss = fmean(losses) if losses else math.nan
+        self._losses = []
+        found = {} if self._sample is None else {"grad_snr": self._sample.finish(self._n_sampled)}
         tensors = {}
         if self._needs & {"grad_norm", "grad_cosine"}:
             tensors["grad_norm"] = self._gradients()
@@ -266,6 +290,7 @@ class GannoScheduler:
             found |= {name: torch.full_like(found["grad_norm"], torch.nan) for name in of_one_update & found.keys()}
         return mean_loss, {name: value[None] for name, value in found.items() if name in self._needs}
 
+    @torch.no_grad()
     def _norms(self, tensors: list[Tensor]) -> Tensor:
         """Return the Euclidean norm of each layer, float64, on the CPU.
 
@@ -280,66 +305,59 @@ class GannoScheduler:
     def _per_layer(self, values: Tensor) -> Tensor:
         """Add up a value for each parameter within layers, float64 on the CPU; see `_norms`."""
         table = values.cpu().double().view(-1, len(self._owners))
-        return table.new_zeros(len(table), self._n_layers).index_add_(1, self._owners, table).flatten()
+        return table.new_zeros(len(table), len(self._groups)).index_add_(1, self._owners, table).flatten()
 
 
-class _Interval:
-    """What the updates since the last decision showed. Losses and gradients that are not finite do not count.
+class _Sample:
+    """Samples of the gradients since the last decision. Gradients that are not finite do not count.
 
     Attributes:
-        losses: Of the first `n_updates` updates, shape (interval,).
-        gradients: Samples of their gradients, shape (interval, sampled), of no entries where nothing reads them.
+        gradients: Of the first `n_updates` updates, shape (interval, sampled).
         n_updates: Updates so far.
     """
 
-    def __init__(self, losses: Tensor, gradients: Tensor, n_updates: int, shapes: list[torch.Size]) -> None:
+    def __init__(self, gradients: Tensor, n_updates: int, shapes: list[torch.Size]) -> None:
         """Prepare to copy samples of some shapes, one for each parameter, into rows."""
-        self.losses, self.gradients, self.n_updates = losses, gradients, n_updates
+        self.gradients, self.n_updates = gradients, n_updates
         sizes = [shape.numel() for shape in shapes]
         self._parts = [
-            [part.view(shape) for part, shape in zip(row.split(sizes), shapes, strict=True)] if sizes else []
-            for row in gradients
+            [part.view(shape) for part, shape in zip(row.split(sizes), shapes, strict=True)] for row in gradients
         ]
 
     @classmethod
-    def blank(cls, n_updates: int, sample: list[Tensor], loss: Tensor | float) -> Self:
+    def blank(cls, n_updates: int, sample: list[Tensor]) -> Self:
         """Make room for so many updates like the first one."""
-        losses = torch.as_tensor(loss).detach().new_empty(n_updates)
-        like = torch.cat([part.flatten() for part in sample]) if sample else losses.new_empty(0)
-        return cls(losses, like.new_empty(n_updates, len(like)), 0, [part.shape for part in sample])
+        like = torch.cat([part.detach().flatten() for part in sample])
+        return cls(like.new_empty(n_updates, len(like)), 0, [part.shape for part in sample])
 
-    def record(self, sample: list[Tensor], loss: Tensor | float) -> None:
-        """Take in an update: what it is made of may change afterwards."""
-        if sample:
-            torch._foreach_copy_(self._parts[self.n_updates], sample)
-        self.losses[self.n_updates] = loss
+    @torch.no_grad()
+    def record(self, sample: list[Tensor]) -> None:
+        """Take in an update's gradients: they may change afterwards."""
+        torch._foreach_copy_(self._parts[self.n_updates], sample)
         self.n_updates += 1
 
-    def finish(self, sizes: list[int]) -> tuple[float, Tensor | None]:
-        """Begin another interval; return the mean loss and the gradients' signal-to-noise ratio, float64, shape (L,).
+    def finish(self, sizes: list[int]) -> Tensor:
+        """Begin another interval; return the gradients' signal-to-noise ratio, float64, shape (L,).
 
         Args:
-            sizes: Sampled entries of each layer; where there are none, there is no ratio.
+            sizes: Sampled entries of each layer.
         """
-        gradients, losses = self.gradients[: self.n_updates], self.losses[: self.n_updates].cpu().double()
+        gradients = self.gradients[: self.n_updates]
         self.n_updates = 0
-        mean_loss = float(losses[losses.isfinite()].mean())  # NaN if there is none
-        if not gradients.shape[1]:
-            return mean_loss, None
         norms, total = _norms_of_parts(gradients, sizes)
         measured = norms.isfinite().all(dim=1)
         if not measured.all():
             norms, total = _norms_of_parts(gradients[measured.to(gradients.device)], sizes)
-        return mean_loss, (total / norms.sum(dim=0).clamp(min=_TINY)).clamp(max=1.0)
+        return (total / norms.sum(dim=0).clamp(min=_TINY)).clamp(max=1.0)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state: tensors and a number."""
-        return {"losses": self.losses.clone(), "gradients": self.gradients.clone(), "n_updates": self.n_updates}
+        """Return the state: a tensor and a number."""
+        return {"gradients": self.gradients.clone(), "n_updates": self.n_updates}
 
     @classmethod
     def from_state_dict(cls, state: dict[str, Any], shapes: list[torch.Size]) -> Self:
         """Go on from what `state_dict` returned."""
-        return cls(state["losses"].clone(), state["gradients"].clone(), state["n_updates"], shapes)
+        return cls(state["gradients"].clone(), state["n_updates"], shapes)
 
 
 def _every(tensor: Tensor, n: int) -> Tensor:
@@ -361,6 +379,7 @@ def _norms_of_parts(rows: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
     return torch.stack(norms, dim=1).cpu().double(), torch.stack(totals).cpu().double()
 
 
+@torch.no_grad()
 def _copied(copies: list[Tensor], tensors: list[Tensor]) -> list[Tensor]:
     """Copy tensors into earlier copies of theirs, or into new ones if there are none."""
     if not copies:

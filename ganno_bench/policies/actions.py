@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Annotated, Literal, Self
 
 import torch
@@ -104,15 +105,15 @@ class ActionSpec(Config):
         if self.max_step is not None:
             step = action.to(log_factor.dtype).clamp(-1.0, 1.0) * self.max_step
         else:
-            chosen = action // len(self.decay_multipliers or (1.0,))
-            step = torch.tensor(self.multipliers, dtype=log_factor.dtype, device=action.device).log()[chosen]
+            chosen = action if self.decay_multipliers is None else action // len(self.decay_multipliers)
+            step = _logs(self.multipliers, log_factor.dtype, action.device)[chosen]
         return (log_factor + step).clamp(-self.bound, self.bound)
 
     def decayed(self, log_decay: Tensor, action: Tensor) -> Tensor:
         """Return ln of what the weight decay is multiplied by, shape (P,), after an action, shape (P, agents)."""
         if self.decay_multipliers is None:
             return log_decay
-        steps = torch.tensor(self.decay_multipliers, dtype=log_decay.dtype, device=action.device).log()
+        steps = _logs(self.decay_multipliers, log_decay.dtype, action.device)
         step = steps[action % len(steps)].mean(dim=1)
         return (log_decay + step).clamp(-self.bound, self.bound)
 
@@ -129,6 +130,11 @@ class ActionSpec(Config):
         curve = [shape(min(update / run.total_updates, 1.0)) for update in range(first, first + n_updates)]
         reference = torch.tensor(curve, dtype=torch.float64, device=log_factor.device)
         return reference[:, None, None] * (run.base_lr[:, None] * log_factor.exp())
+
+
+@cache
+def _logs(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.tensor(values, dtype=dtype, device=device).log()
 
 
 ACTIONS: dict[str, ActionSpec] = {

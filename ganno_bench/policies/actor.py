@@ -72,9 +72,9 @@ class Actor(nn.Module):
             observation: Shape (P, agents, n_inputs).
             memory: Shape (P, agents, units of the GRU); 0 at first.
         """
-        if self.memory is None:
-            return self(observation), memory
         runs, agents, _ = observation.shape
+        if self.memory is None:
+            return self(observation.flatten(0, 1)).view(runs, agents, -1), memory
         seen = self.body(observation).view(runs * agents, 1, -1)
         output, kept = self.memory(seen, memory.reshape(1, runs * agents, -1))
         return self.head(output).view(runs, agents, -1), kept.view(runs, agents, -1)

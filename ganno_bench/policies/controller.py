@@ -93,7 +93,7 @@ class Controller:
 
     def observe(self, state: ControlState, run: RunInfo, signals: Signals) -> tuple[Tensor, ControlState]:
         """Return what the agents see, shape (P, agents, features), and the state that remembers it."""
-        lr = torch.where(signals.lr.isnan(), run.base_lr[:, None].expand_as(signals.lr), signals.lr)
+        lr = torch.where(signals.lr.isnan(), run.base_lr[:, None], signals.lr)
         seen = observe(self.features, View(signals, run, state.memory, lr, state.log_factor, state.log_decay))
         if self.action.scope == "network":
             seen = seen.mean(dim=1, keepdim=True)

@@ -187,9 +187,10 @@ def load_features(names: Sequence[str], *, files: bool = False) -> tuple[Feature
 def observe(features: Sequence[Feature], view: View) -> Tensor:
     """Return what every agent sees: shape (P, L, number of features), float64."""
     shape = view.lr.shape
-    columns = [feature.compute(view).to(torch.float64).expand(shape) for feature in features]
-    stacked = torch.stack(columns, dim=-1).clamp(-LIMIT, LIMIT).nan_to_num(0.0)
-    return torch.where(view.signals.diverged[:, None, None], 0.0, stacked)
+    columns = [feature.compute(view).to(torch.float64) for feature in features]
+    expanded = [column if column.shape == shape else column.expand(shape) for column in columns]
+    stacked = torch.stack(expanded, dim=-1).clamp(-LIMIT, LIMIT).nan_to_num(0.0)
+    return stacked.masked_fill(view.signals.diverged[:, None, None], 0.0)
 
 
 def _log10(value: Tensor) -> Tensor:

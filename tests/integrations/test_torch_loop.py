@@ -20,7 +20,7 @@ from ganno_bench.policies.actions import ActionSpec
 from ganno_bench.policies.actor import ActorSpec
 from ganno_bench.policies.controller import ControlState
 from ganno_bench.policies.observations import load_feature
-from ganno_bench.policies.policy import Policy, PolicyCard
+from ganno_bench.policies.policy import Policy, PolicyCard, load_policy
 from ganno_bench.schedulers.drive import Contestant, drive
 from ganno_bench.schedulers.policy import policy_scheduler
 from ganno_bench.training import layout
@@ -31,7 +31,7 @@ N_UPDATES = 32
 BLIND = tuple(name for name in DEFAULT_OBSERVATION if not load_feature(name).needs)  # sees no layer's gradients
 
 
-@pytest.fixture(params=["absolute", "anchored", "global", "recurrent", "decay", "blind"])
+@pytest.fixture(params=["absolute", "anchored", "global", "recurrent", "decay", "blind", "light"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     torch.manual_seed(11)
     action = {
@@ -41,8 +41,9 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
         "recurrent": ActionSpec(),
         "decay": ActionSpec(decay_multipliers=(0.2, 1.0, 5.0)),
         "blind": ActionSpec(),
+        "light": ActionSpec(scope="network"),
     }[request.param]
-    observation = BLIND if request.param == "blind" else DEFAULT_OBSERVATION
+    observation = BLIND if request.param in {"blind", "light"} else DEFAULT_OBSERVATION
     actor = ActorSpec(memory=6 if request.param == "recurrent" else 0)
     policy = Policy(PolicyCard(name="some", observation=observation, action=action, actor=actor, interval=5))
     with torch.no_grad():
@@ -101,10 +102,11 @@ class Net(nn.Module):
 class Loop:
     """A plain loop that can be saved."""
 
-    def __init__(self, folder: Path, total: int = 23) -> None:
+    def __init__(self, folder: Path, total: int = 23, n_layers: int | None = None) -> None:
         self.net = Net()
-        self.optimizer = torch.optim.SGD(layer_groups(self.net), lr=0.1, momentum=0.9)
-        self.scheduler = GannoScheduler(self.optimizer, total, folder)
+        groups = layer_groups(self.net) if n_layers is None else self.net.parameters()
+        self.optimizer = torch.optim.SGD(groups, lr=0.1, momentum=0.9)
+        self.scheduler = GannoScheduler(self.optimizer, total, folder, n_layers=n_layers)
         generator = torch.Generator().manual_seed(1)
         self.inputs = torch.randn(40, 16, 6, generator=generator)
         self.targets = torch.randint(0, 3, (40, 16), generator=generator)
@@ -225,6 +227,15 @@ def test_a_loss_that_is_overwritten_later_was_taken_in(folder: Path) -> None:
     assert [overwritten.update(index) for index in range(23)] == [plain.update(index) for index in range(23)]
 
 
+@pytest.mark.parametrize("folder", ["light"], indirect=True)
+def test_one_agent_that_looks_at_no_layer_does_without_their_groups(folder: Path) -> None:
+    groups, one, shallow = Loop(folder), Loop(folder, n_layers=3), Loop(folder, n_layers=1)
+    rates = [groups.update(index)[0] for index in range(23)]
+    assert [one.update(index) for index in range(23)] == [[rate] for rate in rates]
+    assert len(set(rates)) > 2
+    assert [shallow.update(index)[0] for index in range(23)] != rates  # it sees how deep the network is
+
+
 @pytest.mark.parametrize("folder", ["blind"], indirect=True)
 def test_what_a_policy_does_not_observe_is_not_looked_at(folder: Path) -> None:
     plain, scrambled = Loop(folder), Loop(folder)
@@ -241,7 +252,7 @@ def test_what_a_policy_does_not_observe_is_not_looked_at(folder: Path) -> None:
     assert [scrambled.update(index) for index in range(23)] == rates
     assert len({tuple(several) for several in rates}) > 2
     state = scrambled.scheduler.state_dict()
-    assert (state["before"], state["momentum"], state["interval"]["gradients"].numel()) == ([], [], 0)
+    assert (state["before"], state["momentum"], state["sample"]) == ([], [], None)
 
 
 def test_gradients_that_are_gone_are_missed(folder: Path) -> None:
@@ -262,6 +273,12 @@ def test_what_is_refused(folder: Path, tmp_path: Path) -> None:
         GannoScheduler(optimizer, 0, folder)
     with pytest.raises(ConfigError, match="neither a folder nor the name of a shipped policy"):
         GannoScheduler(optimizer, 10, tmp_path / "nothing")
+    with pytest.raises(ConfigError, match=r"n_layers is less than 1 \(value: 0\)"):
+        GannoScheduler(optimizer, 10, folder, n_layers=0)
+    card = load_policy(folder).card
+    if card.action.scope == "layer" or card.observation != BLIND:
+        with pytest.raises(ConfigError, match=r"'some' looks at layers .* a parameter group for each layer"):
+            GannoScheduler(optimizer, 10, folder, n_layers=3)
     optimizer.param_groups[1]["lr"] = 0.2
     with pytest.raises(ConfigError, match=r"begin with different learning rates: \[0.1, 0.2\]"):
         GannoScheduler(optimizer, 10, folder)

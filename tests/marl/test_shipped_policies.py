@@ -17,8 +17,8 @@ CARDS = sorted(POLICIES.glob("*/card.toml"))
 CONFIGS = [*sorted(POLICIES.glob("*/train.toml")), *sorted(POLICIES.glob("ablations/*.toml"))]
 
 
-def test_there_are_three() -> None:
-    assert [card.parent.name for card in CARDS] == ["ganno", "ganno-anchored", "ganno-global"]
+def test_there_are_four() -> None:
+    assert [card.parent.name for card in CARDS] == ["ganno", "ganno-anchored", "ganno-global", "ganno-light"]
 
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.parent.name)

@@ -208,7 +208,8 @@ def test_a_name_taken_twice_hits_only_those_who_use_it(monkeypatch: pytest.Monke
 
 def test_the_list_describes_every_scheduler() -> None:
     rows = {row.name: row for row in list_schedulers()}
-    assert list(rows) == [*sorted(SCHEDULERS.entries()), "policy:ganno", "policy:ganno-anchored", "policy:ganno-global"]
+    policies = ["policy:ganno", "policy:ganno-anchored", "policy:ganno-global", "policy:ganno-light"]
+    assert list(rows) == [*sorted(SCHEDULERS.entries()), *policies]
     assert rows["plateau"].needs == ("val_loss",)
     assert rows["plateau"].tuned == ("factor", "patience")
     for row in rows.values():
