@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 from pathlib import Path
-from statistics import fmean
 from typing import Any, Self
 
 import torch
@@ -78,8 +77,8 @@ class GannoScheduler:
             total_updates: The horizon; afterwards the learning rates stay as they are.
             policy: A policy's folder, or the name of a shipped one.
             n_layers: Layers of the network, where the groups are not its layers: `len(layer_groups(model))`. Only for a
-                policy with one agent that observes nothing of the layers' gradients and parameters; it sets the same
-                learning rate for all groups.
+                policy with one agent that observes nothing of the layers' gradients and parameters, `ganno-light`; all
+                groups get the same learning rate. None: each group is a layer.
 
         Raises:
             ConfigError: There is no such policy, or it needs a group for each layer; the groups' learning rates differ;
@@ -122,6 +121,7 @@ class GannoScheduler:
         defaults = optimizer.param_groups[0]
         names = {torch.optim.SGD: "sgd", torch.optim.Adam: "adam", torch.optim.AdamW: "adamw"}
         kind = names.get(type(optimizer), "adamw" if "betas" in defaults else "sgd")
+        # Of layers that are not groups nothing is known but their number.
         names_of_groups = tuple(str(group.get("name", i)) for i, group in enumerate(optimizer.param_groups))
         sizes = tuple(sum(parameter.numel() for parameter in group) for group in self._groups)
         self._run = RunInfo(
@@ -150,9 +150,10 @@ class GannoScheduler:
             val_loss: A validation loss; only policies that observe one need it, and only when they decide.
 
         Raises:
-            ConfigError: There are no gradients, or the policy needs a validation loss and there is none.
+            ConfigError: The policy observes gradients and there are none, or a validation loss and there is none.
         """
-        if not self.n_updates or self._needs & _OF_GRADIENTS:
+        loss, val_loss = _kept(loss), None if val_loss is None else _number(val_loss)
+        if self._needs & _OF_GRADIENTS:
             if all(parameter.grad is None for parameter in self._parameters):
                 raise ConfigError("there are no gradients: call step() after optimizer.step() and before zero_grad()")
             if not self.n_updates and not bool(self._norms(self._gradients()).any()):
@@ -163,7 +164,7 @@ class GannoScheduler:
         self._record(loss)
         if self.n_updates % self.policy.card.interval == 0:
             mean_loss, signals = self._finish()
-            self._decide(signals, mean_loss, None if val_loss is None else float(val_loss))
+            self._decide(signals, mean_loss, val_loss)
         self._apply()
         self._prepare()
 
@@ -180,9 +181,17 @@ class GannoScheduler:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned; the optimizer's own state is the optimizer's to restore."""
-        self.n_updates = state["n_updates"]
-        self._control = ControlState.from_state_dict(copy.deepcopy(state["control"]))
+        """Go on from what `state_dict` returned; the optimizer's own state is the optimizer's to restore.
+
+        Raises:
+            ConfigError: It is the state of a network with another number of layers.
+        """
+        control = ControlState.from_state_dict(copy.deepcopy(state["control"]))
+        if control.log_factor.shape[1] != self._run.n_layers:
+            raise ConfigError(
+                f"the state is of {control.log_factor.shape[1]} layers, this scheduler has {self._run.n_layers}"
+            )
+        self.n_updates, self._control = state["n_updates"], control
         self._lr_block, self._block_begin = copy.deepcopy(state["lr_block"]), state["block_begin"]
         self._losses = list(state["losses"])
         sample = state["sample"]
@@ -249,8 +258,6 @@ class GannoScheduler:
 
     def _record(self, loss: Tensor | float) -> None:
         """Keep what an update shows, for `_finish` to look at: that is as little work as can be, and no wait."""
-        if isinstance(loss, Tensor):  # which may be overwritten later
-            loss = loss.item() if loss.device.type == "cpu" else loss.detach().clone()
         self._losses.append(loss)
         if "grad_snr" in self._needs:
             sample = [_every(gradient, n) for gradient, n in zip(self._gradients(), self._strides, strict=True)]
@@ -261,8 +268,10 @@ class GannoScheduler:
     @torch.no_grad()
     def _finish(self) -> tuple[float, dict[str, Tensor]]:
         """Return mean loss and signals, each of shape (1, L), of an interval whose last update has just been made."""
-        losses = [value for loss in self._losses if math.isfinite(value := float(loss))]
-        mean_loss = fmean(losses) if losses else math.nan
+        waiting = [loss for loss in self._losses if isinstance(loss, Tensor)]
+        losses = torch.stack(waiting).tolist() if len(waiting) == len(self._losses) else map(float, self._losses)
+        finite = [loss for loss in losses if math.isfinite(loss)]
+        mean_loss = sum(finite) / len(finite) if finite else math.nan
         self._losses = []
         found = {} if self._sample is None else {"grad_snr": self._sample.finish(self._n_sampled)}
         tensors = {}
@@ -358,6 +367,17 @@ class _Sample:
     def from_state_dict(cls, state: dict[str, Any], shapes: list[torch.Size]) -> Self:
         """Go on from what `state_dict` returned."""
         return cls(state["gradients"].clone(), state["n_updates"], shapes)
+
+
+def _number(value: Tensor | float) -> float:
+    return value.item() if isinstance(value, Tensor) else float(value)
+
+
+def _kept(loss: Tensor | float) -> Tensor | float:
+    """Return a loss that stays as it is when its tensor is overwritten; another device's is not waited for."""
+    if not isinstance(loss, Tensor) or loss.device.type == "cpu":
+        return _number(loss)
+    return loss.detach().reshape(()).clone()
 
 
 def _every(tensor: Tensor, n: int) -> Tensor:

@@ -74,7 +74,7 @@ class Actor(nn.Module):
         """
         runs, agents, _ = observation.shape
         if self.memory is None:
-            return self(observation.flatten(0, 1)).view(runs, agents, -1), memory
+            return self(observation.flatten(0, 1)).unflatten(0, (runs, agents)), memory
         seen = self.body(observation).view(runs * agents, 1, -1)
         output, kept = self.memory(seen, memory.reshape(1, runs * agents, -1))
         return self.head(output).view(runs, agents, -1), kept.view(runs, agents, -1)

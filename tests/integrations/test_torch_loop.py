@@ -104,7 +104,9 @@ class Loop:
 
     def __init__(self, folder: Path, total: int = 23, n_layers: int | None = None) -> None:
         self.net = Net()
-        groups = layer_groups(self.net) if n_layers is None else self.net.parameters()
+        groups = layer_groups(self.net)
+        if n_layers is not None:  # as for weight decay: weights, and biases
+            groups = [{"params": [p for p in self.net.parameters() if p.ndim == n]} for n in (2, 1)]
         self.optimizer = torch.optim.SGD(groups, lr=0.1, momentum=0.9)
         self.scheduler = GannoScheduler(self.optimizer, total, folder, n_layers=n_layers)
         generator = torch.Generator().manual_seed(1)
@@ -231,8 +233,14 @@ def test_a_loss_that_is_overwritten_later_was_taken_in(folder: Path) -> None:
 def test_one_agent_that_looks_at_no_layer_does_without_their_groups(folder: Path) -> None:
     groups, one, shallow = Loop(folder), Loop(folder, n_layers=3), Loop(folder, n_layers=1)
     rates = [groups.update(index)[0] for index in range(23)]
-    assert [one.update(index) for index in range(23)] == [[rate] for rate in rates]
+    assert [one.update(index) for index in range(13)] == [[rate] * 2 for rate in rates[:13]]
+    resumed = Loop(folder, n_layers=3)
+    for name in ("net", "optimizer", "scheduler"):
+        getattr(resumed, name).load_state_dict(getattr(one, name).state_dict())
+    assert [resumed.update(index) for index in range(13, 23)] == [[rate] * 2 for rate in rates[13:]]
     assert len(set(rates)) > 2
+    with pytest.raises(ConfigError, match="the state is of 3 layers, this scheduler has 1"):
+        shallow.scheduler.load_state_dict(one.scheduler.state_dict())
     assert [shallow.update(index)[0] for index in range(23)] != rates  # it sees how deep the network is
 
 
@@ -242,9 +250,8 @@ def test_what_a_policy_does_not_observe_is_not_looked_at(folder: Path) -> None:
     step = scrambled.scheduler.step
 
     def scramble_and_take(loss: Tensor) -> None:
-        if scrambled.scheduler.n_updates:  # before that, gradients must be there
-            for parameter in scrambled.net.parameters():
-                parameter.grad = torch.full_like(parameter, torch.nan)
+        for parameter in scrambled.net.parameters():
+            parameter.grad = None
         step(loss)
 
     scrambled.scheduler.step = scramble_and_take  # type: ignore[method-assign]
@@ -255,6 +262,7 @@ def test_what_a_policy_does_not_observe_is_not_looked_at(folder: Path) -> None:
     assert (state["before"], state["momentum"], state["sample"]) == ([], [], None)
 
 
+@pytest.mark.parametrize("folder", ["absolute", "global", "recurrent"], indirect=True)
 def test_gradients_that_are_gone_are_missed(folder: Path) -> None:
     loop = Loop(folder)
     with pytest.raises(ConfigError, match=r"no gradients: call step\(\) after optimizer.step\(\) and before zero_grad"):
@@ -290,7 +298,20 @@ def test_a_policy_that_observes_a_validation_loss_asks_for_it(tmp_path: Path) ->
     loop.update(0)
     with pytest.raises(ConfigError, match=r"observes a validation loss: step\(loss, val_loss\)"):
         loop.update(1)
-    loop.scheduler.step(1.0, val_loss=torch.tensor(0.5))
+    seen = shown(loop.scheduler)
+    loop.scheduler.step(1.0)
+    loop.scheduler.step(1.0, val_loss=torch.tensor(0.5, requires_grad=True))
+    assert [float(signals.val_loss) for signals in seen] == [0.5]
+
+
+@pytest.mark.parametrize("folder", ["absolute", "light"], indirect=True)
+@pytest.mark.parametrize("loss", [None, "low", torch.zeros(2)])
+def test_what_is_no_loss_is_refused_at_once(folder: Path, loss: object) -> None:
+    loop = Loop(folder)
+    loop.update(0)
+    with pytest.raises((TypeError, ValueError, RuntimeError)):
+        loop.scheduler.step(loss)  # type: ignore[arg-type]
+    assert loop.scheduler.n_updates == 1
 
 
 def test_the_example_runs() -> None:
