@@ -19,7 +19,10 @@ from ganno_bench.workloads.suite import load_suite, suite_names
     [
         ("suites", suite_names()),
         ("workloads", [workload.id for name in suite_names() for workload in load_suite(name).workload]),
-        ("schedulers", [*SCHEDULERS.entries(), *(f"policy:ganno{kind}" for kind in ("", "-anchored", "-global"))]),
+        (
+            "schedulers",
+            [*SCHEDULERS.entries(), *(f"policy:ganno{kind}" for kind in ("", "-anchored", "-global", "-light"))],
+        ),
         ("datasets", ["digits", "stdlib-chars"]),
     ],
 )

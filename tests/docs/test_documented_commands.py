@@ -58,6 +58,10 @@ SLOW = (
     "python examples/compare_samplers.py",
     "optuna-dashboard",
 )
+LONG = (  # as documented, but among the slow tests
+    "ganno-bench run quickstart --scheduler cosine --scheduler rex",
+    "ganno-bench run runs/quickstart/suite.toml",
+)
 TINY = ["--trials", "2", "--tuning-seeds", "1", "--report-seeds", "2", "--threads", "1"]
 
 
@@ -95,7 +99,14 @@ def test_documented_make_targets_exist(command: str, checkout: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("command", [c for c in commands() if not c.startswith(("make ", *SLOW))])
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(c, marks=[pytest.mark.slow] if c.startswith(LONG) else [])
+        for c in commands()
+        if not c.startswith(("make ", *SLOW))
+    ],
+)
 def test_documented_commands_work(command: str, checkout: Path, tmp_path: Path) -> None:
     # A leaderboard is looked for in the current folder first, and some of them begin one.
     done = run(shlex.split(command), tmp_path if command.startswith("ganno-bench leaderboard") else checkout)
