@@ -44,7 +44,7 @@ from ganno_bench.schedulers.drive import Contestant, drive
 from ganno_bench.schedulers.policy import find_policy, policy_scheduler
 from ganno_bench.training.layout import sample_stride
 from ganno_bench.training.population import Engine
-from ganno_bench.training.signals import LAYER_SIGNALS, Controls, RunInfo, Signals
+from ganno_bench.training.signals import Controls, RunInfo, Signals
 from ganno_bench.workloads.datasets import load_dataset
 from ganno_bench.workloads.suite import load_suite
 from ganno_bench.workloads.workload import Workload
@@ -137,12 +137,6 @@ def cases() -> dict[str, Case]:
     }
 
 
-def layerwise(policy: Path) -> bool:
-    """Return whether a policy needs a parameter group for each layer."""
-    controller = load_policy(policy).controller
-    return controller.action.scope == "layer" or not controller.needs.isdisjoint(LAYER_SIGNALS)
-
-
 def loop(case: Case, policy: Path | None, *, groups: bool, steps: list[list[float]]) -> Timed:
     """Return what trains for another `INTERVAL` updates, at each call, and is timed.
 
@@ -208,7 +202,7 @@ def own_loops(policies: Mapping[str, Path], *, quick: bool) -> None:
             "cosine": loop(case, None, groups=False, steps=[]),
             "groups": loop(case, None, groups=True, steps=[]),
             **{
-                kind: loop(case, policy, groups=layerwise(policy), steps=steps[kind])
+                kind: loop(case, policy, groups=load_policy(policy).controller.needs_layers, steps=steps[kind])
                 for kind, policy in policies.items()
             },
         }

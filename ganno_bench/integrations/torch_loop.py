@@ -15,7 +15,7 @@ from ganno_bench.policies.controller import ControlState
 from ganno_bench.policies.policy import load_policy
 from ganno_bench.schedulers.shipped import locate_policy
 from ganno_bench.training.layout import sample_stride
-from ganno_bench.training.signals import LAYER_SIGNALS, RunInfo, Signals
+from ganno_bench.training.signals import RunInfo, Signals
 from ganno_bench.workloads.layers import partition
 
 __all__ = ["GannoScheduler", "layer_groups"]
@@ -92,8 +92,7 @@ class GannoScheduler:
             raise ConfigError(f"the parameter groups begin with different learning rates: {sorted(set(rates))}")
         self.policy = load_policy(locate_policy(str(policy)))
         controller = self.policy.controller
-        layerwise = controller.action.scope == "layer" or bool(controller.needs.intersection(LAYER_SIGNALS))
-        if n_layers is not None and layerwise:
+        if n_layers is not None and controller.needs_layers:
             raise ConfigError(
                 f"the policy {self.policy.card.name!r} looks at layers or sets their learning rates one by one: "
                 "give the optimizer a parameter group for each layer, as layer_groups() makes them, and no n_layers"
@@ -152,7 +151,7 @@ class GannoScheduler:
         Raises:
             ConfigError: The policy observes gradients and there are none, or a validation loss and there is none.
         """
-        loss, val_loss = _kept(loss), None if val_loss is None else _number(val_loss)
+        loss = _kept(loss)
         if self._needs & _OF_GRADIENTS:
             if all(parameter.grad is None for parameter in self._parameters):
                 raise ConfigError("there are no gradients: call step() after optimizer.step() and before zero_grad()")
@@ -164,7 +163,7 @@ class GannoScheduler:
         self._record(loss)
         if self.n_updates % self.policy.card.interval == 0:
             mean_loss, signals = self._finish()
-            self._decide(signals, mean_loss, val_loss)
+            self._decide(signals, mean_loss, None if val_loss is None else _number(val_loss))
         self._apply()
         self._prepare()
 

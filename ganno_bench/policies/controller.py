@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ganno_bench.policies.actions import ActionSpec
 from ganno_bench.policies.observations import Feature, Memory, View, load_features, observe
-from ganno_bench.training.signals import Controls, RunInfo, Signals
+from ganno_bench.training.signals import LAYER_SIGNALS, Controls, RunInfo, Signals
 
 __all__ = ["ControlState", "Controller"]
 
@@ -80,6 +80,11 @@ class Controller:
         self._n_hidden = n_hidden
         self._places = torch.tensor([name == "relative-depth" for name in observation])
         self.needs = frozenset().union(*(feature.needs for feature in self.features))
+
+    @property
+    def needs_layers(self) -> bool:
+        """Whether something is measured on each layer, or each has a learning rate of its own."""
+        return self.action.scope == "layer" or not self.needs.isdisjoint(LAYER_SIGNALS)
 
     def n_agents(self, n_layers: int) -> int:
         """Return the number of agents of a network."""
