@@ -8,10 +8,11 @@ they are. Nothing else should run meanwhile. One thread, whose CPU time is measu
 figures are medians over rounds, of times and of ratios within a round, so that a machine whose speed drifts slows all
 of them alike.
 
-- In a PyTorch loop of one's own: `GannoScheduler` against `CosineAnnealingLR`. Both have the same network, data and
-  optimizer; the cosine has one parameter group, as has a policy that looks at no layer, and another cosine a group for
-  each layer, as has any other policy. A round is ten updates of each. The scheduler's calls are timed by themselves,
-  too: their share of an update under the cosine, and the update of which they would be 3 %.
+- In a PyTorch loop of one's own: `GannoScheduler` and `CosineAnnealingLR` against no scheduler at all, with the same
+  network, data and optimizer. That has one parameter group, as it has under the cosine and a policy that looks at no
+  layer; or a group for each layer, without a scheduler and under any other policy. A round is ten updates of each. The
+  calls of the cosine and of the policies are timed by themselves, too (wall time: a call takes no longer than to read
+  the CPU's): their share of an update without a scheduler, and the update of which they would be 3 %.
 - In the harness: 10 runs of a workload under a policy, under a cosine, under a cosine that decides every ten updates
   for each layer, and under one for which the engine measures, too, what the policy would see. A round is 100 updates.
 """
@@ -137,21 +138,22 @@ def cases() -> dict[str, Case]:
     }
 
 
-def loop(case: Case, policy: Path | None, *, groups: bool, steps: list[list[float]]) -> Timed:
+def loop(case: Case, steps: list[list[float]], policy: Path | None = None, *, groups: bool, cosine: bool) -> Timed:
     """Return what trains for another `INTERVAL` updates, at each call, and is timed.
 
     Args:
         case: The network.
-        policy: Decides the learning rates; None for a cosine.
-        groups: Whether there is a parameter group for each layer.
         steps: Where the seconds of the scheduler's calls go, a list for each round, whose last one decides.
+        policy: Decides the learning rates.
+        groups: Whether there is a parameter group for each layer.
+        cosine: Whether PyTorch's cosine decides the learning rates.
     """
     torch.manual_seed(0)
     network = case.build()
     optimizer = case.optimizer(layer_groups(network) if groups else network.parameters())
     n_layers = None if groups else len(layer_groups(network))
     ganno = None if policy is None else GannoScheduler(optimizer, HORIZON, policy, n_layers=n_layers)
-    cosine = CosineAnnealingLR(optimizer, HORIZON) if policy is None else None
+    annealed = CosineAnnealingLR(optimizer, HORIZON) if cosine else None
 
     def run() -> float:
         steps.append([])
@@ -161,12 +163,14 @@ def loop(case: Case, policy: Path | None, *, groups: bool, steps: list[list[floa
             loss = F.cross_entropy(network(case.inputs).flatten(0, -2), case.targets.flatten())
             loss.backward()
             optimizer.step()
-            start = time.process_time()
-            if cosine is not None:
-                cosine.step()
+            if annealed is None and ganno is None:
+                continue
+            start = time.perf_counter()
+            if annealed is not None:
+                annealed.step()
             if ganno is not None:
-                ganno.step(loss.detach())
-            steps[-1].append(time.process_time() - start)
+                ganno.step(loss)
+            steps[-1].append(time.perf_counter() - start)
         return time.process_time() - began
 
     return run
@@ -197,30 +201,32 @@ def own_loops(policies: Mapping[str, Path], *, quick: bool) -> None:
     """
     loops, calls = [], []
     for name, case in cases().items():
-        steps: dict[str, list[list[float]]] = {kind: [] for kind in policies}
+        steps: dict[str, list[list[float]]] = {kind: [] for kind in ("cosine", *policies)}
         contenders = {
-            "cosine": loop(case, None, groups=False, steps=[]),
-            "groups": loop(case, None, groups=True, steps=[]),
+            "nothing": loop(case, [], groups=False, cosine=False),
+            "groups": loop(case, [], groups=True, cosine=False),
+            "cosine": loop(case, steps["cosine"], groups=False, cosine=True),
             **{
-                kind: loop(case, policy, groups=load_policy(policy).controller.needs_layers, steps=steps[kind])
+                kind: loop(case, steps[kind], policy, groups=load_policy(policy).controller.needs_layers, cosine=False)
                 for kind, policy in policies.items()
             },
         }
         taken = taking_turns(contenders, 3 if quick else 100)
         network = case.build()
-        update = statistics.median(taken["cosine"]) / INTERVAL
-        more = [_more(taken[kind], taken["cosine"]) for kind in ("groups", *policies)]
+        update = statistics.median(taken["nothing"]) / INTERVAL
+        more = [_more(taken[kind], taken["nothing"]) for kind in ("groups", "cosine", *policies)]
         size = sum(parameter.numel() for parameter in network.parameters())
         loops.append([name, f"{len(layer_groups(network))}", f"{size:,}", f"{1e3 * update:.2f}", *more])
         for kind, own in steps.items():
             *ordinary, copying, deciding = (statistics.median(several) for several in zip(*own[1:], strict=True))
             mean = statistics.median(sum(several) for several in own[1:]) / INTERVAL
-            least = floor(network) if "grad_snr" in load_policy(policies[kind]).controller.needs else 0.0
+            sampled = kind in policies and "grad_snr" in load_policy(policies[kind]).controller.needs
+            least = floor(network) if sampled else 0.0
             times = (least, 1e6 * statistics.median(ordinary), 1e6 * copying, 1e6 * deciding, 1e6 * mean)
             row = [name, kind, *(f"{value:.0f}" for value in times)]
             calls.append([*row, f"{mean / update:.1%}", f"{1e3 * mean / BAR:.1f}"])
-    _print_table(["network", "layers", "parameters", "cosine ms", "a group per layer", *policies], loops)
-    header = ["network", "policy", "floor of a call, us", "a call", "one that copies", "one that decides", "mean"]
+    _print_table(["network", "layers", "parameters", "update ms", "a group per layer", "cosine", *policies], loops)
+    header = ["network", "scheduler", "floor of a call, us", "a call", "one that copies", "one that decides", "mean"]
     _print_table([*header, "of an update", f"{BAR:.0%} of, ms"], calls)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ganno_bench.core.errors import ConfigError
 from ganno_bench.policies.controller import ControlState
+from ganno_bench.policies.one_run import OneRun
 from ganno_bench.policies.policy import load_policy
 from ganno_bench.schedulers.shipped import locate_policy
 from ganno_bench.training.layout import sample_stride
@@ -22,7 +23,6 @@ __all__ = ["GannoScheduler", "layer_groups"]
 
 _TINY = 1e-30
 _COPIES = ("before", "momentum")
-_OF_GRADIENTS = frozenset(("grad_norm", "grad_cosine", "grad_snr"))
 
 
 def layer_groups(model: nn.Module) -> list[dict[str, Any]]:
@@ -106,14 +106,17 @@ class GannoScheduler:
         self._strides = [sample_stride(parameter.numel()) for parameter in self._parameters]
         owners = [index for index, group in enumerate(self._groups) for _ in group]
         self._owners = torch.tensor(owners)
+        self._interval = self.policy.card.interval
         self._needs = controller.needs
+        self._sees_gradients = not self._needs.isdisjoint(("grad_norm", "grad_cosine", "grad_snr"))
         self._shapes: list[torch.Size] = []
         self._n_sampled = [0 for _ in self._groups]
         if "grad_snr" in self._needs:
             self._shapes = [_every(p.detach(), n).shape for p, n in zip(self._parameters, self._strides, strict=True)]
             for owner, shape in zip(owners, self._shapes, strict=True):
                 self._n_sampled[owner] += shape.numel()
-        self._losses: list[float | Tensor] = []  # of this interval
+        self._losses: list[float] = []  # of this interval
+        self._waiting: list[Tensor] = []  # those that another device has not told yet
         self._sample: _Sample | None = None  # kept from interval to interval, as are the copies: to allocate costs
         self._before: list[Tensor] = []
         self._momentum: list[Tensor] = []
@@ -131,9 +134,10 @@ class GannoScheduler:
             total_updates=total_updates,
             optimizer=kind,
         )
-        self._control = self.policy.controller.init(self._run)
+        self._one = OneRun(self.policy, self._run) if OneRun.fits(self.policy) else None
+        self._control = controller.init(self._run)
         self.n_updates = 0
-        self._decide({}, torch.nan, None)
+        self._lr_block, self._block_begin = self._decide(math.nan, math.nan), 0
         self._apply()
         self._prepare()
 
@@ -151,19 +155,26 @@ class GannoScheduler:
         Raises:
             ConfigError: The policy observes gradients and there are none, or a validation loss and there is none.
         """
-        loss = _kept(loss)
-        if self._needs & _OF_GRADIENTS:
-            if all(parameter.grad is None for parameter in self._parameters):
-                raise ConfigError("there are no gradients: call step() after optimizer.step() and before zero_grad()")
-            if not self.n_updates and not bool(self._norms(self._gradients()).any()):
-                raise ConfigError("all gradients are zero: call step() after optimizer.step() and before zero_grad()")
-        self.n_updates += 1
-        if self.n_updates >= self._run.total_updates:
+        kept = _kept(loss)
+        if self._sees_gradients:
+            self._check_gradients()
+        n_updates = self.n_updates + 1
+        decides = n_updates % self._interval == 0 and n_updates < self._run.total_updates
+        if decides and val_loss is None and "val_loss" in self._needs:
+            name = self.policy.card.name
+            raise ConfigError(f"the policy {name!r} observes a validation loss: step(loss, val_loss)")
+        self.n_updates = n_updates
+        if n_updates >= self._run.total_updates:
             return
-        self._record(loss)
-        if self.n_updates % self.policy.card.interval == 0:
-            mean_loss, signals = self._finish()
-            self._decide(signals, mean_loss, None if val_loss is None else _number(val_loss))
+        if isinstance(kept, Tensor):
+            self._waiting.append(kept)
+        else:
+            self._losses.append(kept)
+        if self._sees_gradients:
+            self._record()
+        if decides:
+            rates = self._decide(self._mean_loss(), math.nan if val_loss is None else _number(val_loss))
+            self._lr_block, self._block_begin = rates, n_updates
         self._apply()
         self._prepare()
 
@@ -171,10 +182,10 @@ class GannoScheduler:
         """Return the state, of tensors, numbers and lists: enough to go on exactly."""
         return {
             "n_updates": self.n_updates,
-            "control": copy.deepcopy(self._control.state_dict()),
+            "control": copy.deepcopy((self._control if self._one is None else self._one.state).state_dict()),
             "lr_block": copy.deepcopy(self._lr_block),
             "block_begin": self._block_begin,
-            "losses": [float(loss) for loss in self._losses],
+            "losses": [*self._losses, *(loss.item() for loss in self._waiting)],
             "sample": None if self._sample is None else self._sample.state_dict(),
             **{name: [tensor.clone() for tensor in getattr(self, f"_{name}")] for name in _COPIES},
         }
@@ -191,26 +202,38 @@ class GannoScheduler:
                 f"the state is of {control.log_factor.shape[1]} layers, this scheduler has {self._run.n_layers}"
             )
         self.n_updates, self._control = state["n_updates"], control
+        if self._one is not None:
+            self._one.state = control
         self._lr_block, self._block_begin = copy.deepcopy(state["lr_block"]), state["block_begin"]
-        self._losses = list(state["losses"])
+        self._losses, self._waiting = list(state["losses"]), []
         sample = state["sample"]
         self._sample = None if sample is None else _Sample.from_state_dict(sample, self._shapes)
         for name in _COPIES:
             setattr(self, f"_{name}", [tensor.clone() for tensor in state[name]])
         self._apply()
 
-    def _decide(self, signals: dict[str, Tensor], train_loss: float, val_loss: float | None) -> None:
-        if "val_loss" in self._needs and val_loss is None and self.n_updates:
-            raise ConfigError(f"the policy {self.policy.card.name!r} observes a validation loss: step(loss, val_loss)")
-        rates = self.get_last_lr() if self.n_updates else [math.nan] * len(self._groups)
+    def _decide(self, train_loss: float, val_loss: float) -> list[list[float]]:
+        """Return the learning rates of each group at each update of the next interval; set the weight decay.
+
+        Args:
+            train_loss: Mean over the interval that has ended; NaN before the first update.
+            val_loss: Validation loss now; NaN if it is not known.
+        """
+        first = not self.n_updates
+        if self._one is not None:
+            lr = float(self.optimizer.param_groups[0]["lr"])
+            return [[lr] * len(self._groups) for lr in self._one.decide(self.n_updates, lr, train_loss, val_loss)]
+        rates = [math.nan] * len(self._groups) if first else self.get_last_lr()
         used = torch.tensor([rates if self._n_layers is None else rates[:1] * self._n_layers], dtype=torch.float64)
-        fields: dict[str, Any] = dict(signals)
-        if not self.n_updates:
+        fields: dict[str, Any] = {}
+        if not first:
+            fields |= self._measure()
+        else:
             fields |= {name: torch.full_like(used, torch.nan) for name in self._needs}
             if "param_norm" in self._needs:
                 fields["param_norm"] = self._norms(self._parameters)[None]
         if "val_loss" in self._needs:
-            fields["val_loss"] = torch.tensor([torch.nan if val_loss is None else val_loss], dtype=torch.float64)
+            fields["val_loss"] = torch.tensor([val_loss], dtype=torch.float64)
         controls, self._control = self.policy.control(
             self._control,
             self._run,
@@ -223,21 +246,27 @@ class GannoScheduler:
                 **fields,
             ),
         )
-        block = controls.lr[:, 0] if self._n_layers is None else controls.lr[:, 0, :1].expand(-1, len(self._groups))
-        self._lr_block, self._block_begin = block.tolist(), self.n_updates
         if controls.weight_decay is not None:
             for group in self.optimizer.param_groups:
                 group["weight_decay"] = float(controls.weight_decay)
+        lr_of_layers = controls.lr[:, 0]
+        if self._n_layers is not None:
+            lr_of_layers = lr_of_layers[:, :1].expand(-1, len(self._groups))
+        rates_of_updates: list[list[float]] = lr_of_layers.tolist()
+        return rates_of_updates
 
     def _apply(self) -> None:
         """Set the learning rates of the next update."""
-        index = min(self.n_updates - self._block_begin, len(self._lr_block) - 1)
-        for group, rate in zip(self.optimizer.param_groups, self._lr_block[index], strict=True):
-            group["lr"] = rate
+        rates = self._lr_block[min(self.n_updates - self._block_begin, len(self._lr_block) - 1)]
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            if isinstance(group["lr"], Tensor):  # of a compiled or captured optimizer
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
 
     def _prepare(self) -> None:
         """Keep what the last update of an interval is going to change."""
-        if (self.n_updates + 1) % self.policy.card.interval:
+        if (self.n_updates + 1) % self._interval:
             return
         if "update_norm" in self._needs or "direction_norm" in self._needs:
             self._before = _copied(self._before, self._parameters)
@@ -255,23 +284,32 @@ class GannoScheduler:
         kept = state.get("momentum_buffer", state.get("exp_avg"))
         return kept if isinstance(kept, Tensor) else torch.zeros_like(parameter)
 
-    def _record(self, loss: Tensor | float) -> None:
-        """Keep what an update shows, for `_finish` to look at: that is as little work as can be, and no wait."""
-        self._losses.append(loss)
+    def _check_gradients(self) -> None:
+        """Complain if they are gone."""
+        if all(parameter.grad is None for parameter in self._parameters):
+            raise ConfigError("there are no gradients: call step() after optimizer.step() and before zero_grad()")
+        if not self.n_updates and not bool(self._norms(self._gradients()).any()):
+            raise ConfigError("all gradients are zero: call step() after optimizer.step() and before zero_grad()")
+
+    def _record(self) -> None:
+        """Keep what an update's gradients show, for `_measure` to look at: that is as little work as can be."""
         if "grad_snr" in self._needs:
             sample = [_every(gradient, n) for gradient, n in zip(self._gradients(), self._strides, strict=True)]
             if self._sample is None:
-                self._sample = _Sample.blank(self.policy.card.interval, sample)
+                self._sample = _Sample.blank(self._interval, sample)
             self._sample.record(sample)
 
+    def _mean_loss(self) -> float:
+        """Return the mean of an interval's losses, but for those that are not finite; begin another interval."""
+        if self._waiting:
+            self._losses += torch.stack(self._waiting).tolist()
+        finite = [loss for loss in self._losses if math.isfinite(loss)]
+        self._losses, self._waiting = [], []
+        return sum(finite) / len(finite) if finite else math.nan
+
     @torch.no_grad()
-    def _finish(self) -> tuple[float, dict[str, Tensor]]:
-        """Return mean loss and signals, each of shape (1, L), of an interval whose last update has just been made."""
-        waiting = [loss for loss in self._losses if isinstance(loss, Tensor)]
-        losses = torch.stack(waiting).tolist() if len(waiting) == len(self._losses) else map(float, self._losses)
-        finite = [loss for loss in losses if math.isfinite(loss)]
-        mean_loss = sum(finite) / len(finite) if finite else math.nan
-        self._losses = []
+    def _measure(self) -> dict[str, Tensor]:
+        """Return the signals, each of shape (1, L), of an interval whose last update has just been made."""
         found = {} if self._sample is None else {"grad_snr": self._sample.finish(self._n_sampled)}
         tensors = {}
         if self._needs & {"grad_norm", "grad_cosine"}:
@@ -296,7 +334,7 @@ class GannoScheduler:
         if "grad_norm" in found and not bool(found["grad_norm"].isfinite().all()):  # a scaler skipped the update
             of_one_update = {"grad_norm", "grad_cosine", "update_norm", "direction_norm"}
             found |= {name: torch.full_like(found["grad_norm"], torch.nan) for name in of_one_update & found.keys()}
-        return mean_loss, {name: value[None] for name, value in found.items() if name in self._needs}
+        return {name: value[None] for name, value in found.items() if name in self._needs}
 
     @torch.no_grad()
     def _norms(self, tensors: list[Tensor]) -> Tensor:
@@ -369,14 +407,14 @@ class _Sample:
 
 
 def _number(value: Tensor | float) -> float:
-    return value.item() if isinstance(value, Tensor) else float(value)
+    return float(value.item() if isinstance(value, Tensor) else value)
 
 
 def _kept(loss: Tensor | float) -> Tensor | float:
     """Return a loss that stays as it is when its tensor is overwritten; another device's is not waited for."""
-    if not isinstance(loss, Tensor) or loss.device.type == "cpu":
-        return _number(loss)
-    return loss.detach().reshape(()).clone()
+    if not isinstance(loss, Tensor):
+        return float(loss)
+    return float(loss.item()) if loss.is_cpu else loss.detach().reshape(()).clone()
 
 
 def _every(tensor: Tensor, n: int) -> Tensor:

@@ -126,10 +126,14 @@ class ActionSpec(Config):
             first: Updates done.
             n_updates: How many follow.
         """
-        shape = REFERENCES[self.reference]
-        curve = [shape(min(update / run.total_updates, 1.0)) for update in range(first, first + n_updates)]
+        curve = self.curve(run.total_updates, first, n_updates)
         reference = torch.tensor(curve, dtype=torch.float64, device=log_factor.device)
         return reference[:, None, None] * (run.base_lr[:, None] * log_factor.exp())
+
+    def curve(self, total_updates: int, first: int, n_updates: int) -> list[float]:
+        """Return the reference schedule's multiples of the base learning rate; see `learning_rates`."""
+        shape = REFERENCES[self.reference]
+        return [shape(min(update / total_updates, 1.0)) for update in range(first, first + n_updates)]
 
 
 @cache

@@ -3,14 +3,18 @@
 Each layer of each run has an agent. A feature is a function of a `View` that returns a value for each agent, shape
 (P, L), or one for all agents of a run, shape (P, 1). What has not been measured yet, and whatever a diverged run shows,
 is 0. Nothing here comes from test data, which `Signals` doesn't have.
+
+One that all agents of a run see alike is better a function of a `RunView`: that has tensors, for P runs, or plain
+numbers, for a single run, for which small tensors' operations would take far more time than there is to compute.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,12 +24,64 @@ from ganno_bench.core.registry import Registry
 from ganno_bench.training.optimizers import OPTIMIZERS
 from ganno_bench.training.signals import RunInfo, Signals
 
-__all__ = ["LIMIT", "OBSERVATIONS", "Feature", "Memory", "View", "feature", "load_feature", "load_features", "observe"]
+__all__ = [
+    "LIMIT",
+    "OBSERVATIONS",
+    "Feature",
+    "Loss",
+    "Memory",
+    "NumberView",
+    "RunView",
+    "View",
+    "feature",
+    "load_feature",
+    "load_features",
+    "observe",
+    "observe_numbers",
+    "run_feature",
+]
 
 LIMIT = 3.0
 """Features are cut off at +-LIMIT."""
 
 _TINY = 1e-12
+
+Value = TypeVar("Value", Tensor, float)
+Loss = Literal["train", "first", "last", "best", "val", "last_val", "best_val"]
+"""The training loss of the interval, the validation loss after it, and what `Memory` has."""
+
+
+class RunView(Protocol[Value]):
+    """What a feature may be computed from that all agents of a run see alike: tensors of P runs, or a run's numbers.
+
+    Attributes:
+        run: What was known before the first update.
+        progress: Share of the horizon that is done, in [0, 1].
+        lr: Learning rate of the last update; the base learning rate before the first. Shape (P, L), where the agents
+            have learning rates of their own.
+        log_factor: ln of what the agents multiply the reference schedule by; likewise.
+    """
+
+    @property
+    def run(self) -> RunInfo: ...  # noqa: D102
+    @property
+    def progress(self) -> float: ...  # noqa: D102
+    @property
+    def lr(self) -> Value: ...  # noqa: D102
+    @property
+    def log_factor(self) -> Value: ...  # noqa: D102
+
+    def everywhere(self, value: float) -> Value:
+        """Return a number that all agents of all runs see, shape (P, 1)."""
+        ...
+
+    def log10(self, value: Value) -> Value:
+        """Return the decimal logarithm of something not negative, at least of 1e-12."""
+        ...
+
+    def log_loss(self, which: Loss) -> Value:
+        """Return the natural logarithm of a loss, shape (P, 1)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -90,10 +146,58 @@ class View:
         """Return a number that all agents of all runs see, shape (P, 1)."""
         return self.lr.new_full((len(self.lr), 1), value)
 
+    def log10(self, value: Tensor) -> Tensor:
+        """Return the decimal logarithm of something not negative, at least of 1e-12."""
+        return value.clamp(min=_TINY).log10()
+
+    def log_loss(self, which: Loss) -> Tensor:
+        """Return the natural logarithm of a loss, shape (P, 1)."""
+        return self._log_train_loss if which == "train" else self._log_loss(which)
+
     @cached_property
-    def log_train_loss(self) -> Tensor:
-        """Natural logarithm of the training loss, shape (P,)."""
-        return _log(self.signals.train_loss)
+    def _log_train_loss(self) -> Tensor:  # most features of losses have it
+        return self._log_loss("train")
+
+    def _log_loss(self, which: Loss) -> Tensor:
+        holder = self.signals if which in ("train", "val") else self.memory
+        loss: Tensor = getattr(holder, f"{which}_loss" if holder is self.signals else which)
+        return loss.clamp(min=_TINY).log()[:, None]
+
+    @property
+    def progress(self) -> float:
+        """Share of the horizon that is done, in [0, 1]."""
+        return self.signals.progress
+
+
+@dataclass(slots=True)
+class NumberView:
+    """A `RunView` of one run, whose layers have the same learning rate.
+
+    Attributes:
+        run: What was known before the first update.
+        progress: Share of the horizon that is done, in [0, 1].
+        lr: Learning rate of the last update; the base learning rate before the first.
+        log_factor: ln of what the agent multiplies the reference schedule by.
+        losses: NaN where there was none yet.
+    """
+
+    run: RunInfo
+    progress: float
+    lr: float
+    log_factor: float
+    losses: Mapping[Loss, float]
+
+    def everywhere(self, value: float) -> float:
+        """Return the number."""
+        return value
+
+    def log10(self, value: float) -> float:
+        """Return the decimal logarithm of something not negative, at least of 1e-12."""
+        return math.log10(max(value, _TINY))  # NaN stays: it comes first
+
+    def log_loss(self, which: Loss) -> float:
+        """Return the natural logarithm of a loss."""
+        return math.log(max(self.losses[which], _TINY))
 
 
 @dataclass(frozen=True)
@@ -104,11 +208,13 @@ class Feature:
         compute: The function.
         needs: Optional signals that it reads.
         summary: What it is, in a line.
+        of_run: The function once more, where it is one of a `RunView`.
     """
 
     compute: Callable[[View], Tensor]
     needs: frozenset[str]
     summary: str
+    of_run: Callable[[NumberView], float] | None = None
 
 
 def feature(*needs: str) -> Callable[[Callable[[View], Tensor]], Feature]:
@@ -120,6 +226,19 @@ def feature(*needs: str) -> Callable[[Callable[[View], Tensor]], Feature]:
 
     def wrap(compute: Callable[[View], Tensor]) -> Feature:
         return Feature(compute, frozenset(needs), (compute.__doc__ or "").partition("\n")[0])
+
+    return wrap
+
+
+class _OfRun(Protocol):
+    def __call__(self, view: RunView[Value]) -> Value: ...
+
+
+def run_feature(*needs: str) -> Callable[[_OfRun], Feature]:
+    """Make a feature of a function of a `RunView`; see `feature`. It names no signal of layers."""
+
+    def wrap(compute: _OfRun) -> Feature:
+        return replace(feature(*needs)(compute), of_run=compute)
 
     return wrap
 
@@ -193,28 +312,26 @@ def observe(features: Sequence[Feature], view: View) -> Tensor:
     return stacked.masked_fill(view.signals.diverged[:, None, None], 0.0)
 
 
-def _log10(value: Tensor) -> Tensor:
-    return value.clamp(min=_TINY).log10()
+def observe_numbers(features: Sequence[Callable[[NumberView], float]], view: NumberView) -> list[float]:
+    """Return what the agent of one run sees, as `observe` does, by features' `of_run`."""
+    seen = [feature(view) for feature in features]
+    return [min(max(value, -LIMIT), LIMIT) if value == value else 0.0 for value in seen]
 
 
-def _log(value: Tensor) -> Tensor:
-    return value.clamp(min=_TINY).log()
-
-
-@feature()
-def log_lr(view: View) -> Tensor:
+@run_feature()
+def log_lr(view: RunView[Value]) -> Value:
     """Decimal logarithm of the learning rate, 0 at 0.01, 1 for two decades."""
-    return (_log10(view.lr) + 2.0) / 2.0
+    return (view.log10(view.lr) + 2.0) / 2.0
 
 
-@feature()
-def log_lr_to_default(view: View) -> Tensor:
+@run_feature()
+def log_lr_to_default(view: RunView[Value]) -> Value:
     """Decimal logarithm of the learning rate over the optimizer's default one, 1 for two decades."""
-    return (_log10(view.lr) - math.log10(OPTIMIZERS[view.run.optimizer].base_lr)) / 2.0
+    return (view.log10(view.lr) - math.log10(OPTIMIZERS[view.run.optimizer].base_lr)) / 2.0
 
 
-@feature()
-def log_factor(view: View) -> Tensor:
+@run_feature()
+def log_factor(view: RunView[Value]) -> Value:
     """Natural logarithm of what the agent multiplies the reference schedule by, 1 for a factor of e^2."""
     return view.log_factor / 2.0
 
@@ -228,25 +345,25 @@ def log_decay_factor(view: View) -> Tensor:
 @feature("grad_norm")
 def log_grad_norm(view: View) -> Tensor:
     """Decimal logarithm of the layer's gradient norm, 1 for two decades."""
-    return _log10(view.layer("grad_norm")) / 2.0
+    return view.log10(view.layer("grad_norm")) / 2.0
 
 
 @feature("param_norm")
 def log_param_norm(view: View) -> Tensor:
     """Decimal logarithm of the layer's parameter norm, 1 for two decades."""
-    return _log10(view.layer("param_norm")) / 2.0
+    return view.log10(view.layer("param_norm")) / 2.0
 
 
 @feature("update_norm", "param_norm")
 def log_update_ratio(view: View) -> Tensor:
     """Decimal logarithm of update norm over parameter norm, 0 at 0.001, 1 for two decades."""
-    return (_log10(view.layer("update_norm") / view.layer("param_norm").clamp(min=_TINY)) + 3.0) / 2.0
+    return (view.log10(view.layer("update_norm") / view.layer("param_norm").clamp(min=_TINY)) + 3.0) / 2.0
 
 
 @feature("grad_norm", "param_norm")
 def log_grad_ratio(view: View) -> Tensor:
     """Decimal logarithm of gradient norm over parameter norm, 0 at 0.01, 1 for two decades."""
-    return (_log10(view.layer("grad_norm") / view.layer("param_norm").clamp(min=_TINY)) + 2.0) / 2.0
+    return (view.log10(view.layer("grad_norm") / view.layer("param_norm").clamp(min=_TINY)) + 2.0) / 2.0
 
 
 @feature("grad_cosine")
@@ -268,78 +385,73 @@ def relative_depth(view: View) -> Tensor:
     return torch.linspace(-1.0, 1.0, n_layers, dtype=torch.float64, device=view.lr.device).expand(view.lr.shape)
 
 
-@feature()
-def log_layers(view: View) -> Tensor:
+@run_feature()
+def log_layers(view: RunView[Value]) -> Value:
     """Natural logarithm of the number of layers, halved."""
     return view.everywhere(math.log(view.run.n_layers) / 2.0)
 
 
-@feature()
-def progress(view: View) -> Tensor:
+@run_feature()
+def progress(view: RunView[Value]) -> Value:
     """Share of the horizon that is done, from -1 to 1."""
-    return view.everywhere(2.0 * view.signals.progress - 1.0)
+    return view.everywhere(2.0 * view.progress - 1.0)
 
 
-@feature()
-def log_horizon(view: View) -> Tensor:
+@run_feature()
+def log_horizon(view: RunView[Value]) -> Value:
     """Decimal logarithm of the number of updates in the run, 0 at 300."""
     return view.everywhere(math.log10(view.run.total_updates / 300.0))
 
 
-@feature()
-def adaptive_optimizer(view: View) -> Tensor:
+@run_feature()
+def adaptive_optimizer(view: RunView[Value]) -> Value:
     """1 where the optimizer normalises each parameter's step (Adam, AdamW), -1 for SGD."""
     return view.everywhere(-1.0 if view.run.optimizer == "sgd" else 1.0)
 
 
-@feature()
-def log_train_loss(view: View) -> Tensor:
+@run_feature()
+def log_train_loss(view: RunView[Value]) -> Value:
     """Natural logarithm of the training loss, halved."""
-    return view.log_train_loss[:, None] / 2.0
+    return view.log_loss("train") / 2.0
 
 
-@feature()
-def loss_to_first(view: View) -> Tensor:
+@run_feature()
+def loss_to_first(view: RunView[Value]) -> Value:
     """Natural logarithm of the training loss over the run's first one, halved."""
-    return (view.log_train_loss - _log(view.memory.first))[:, None] / 2.0
+    return (view.log_loss("train") - view.log_loss("first")) / 2.0
 
 
-@feature()
-def loss_change(view: View) -> Tensor:
+@run_feature()
+def loss_change(view: RunView[Value]) -> Value:
     """Natural logarithm of the training loss over that of the interval before, times three."""
-    return (view.log_train_loss - _log(view.memory.last))[:, None] * 3.0
+    return (view.log_loss("train") - view.log_loss("last")) * 3.0
 
 
-@feature()
-def loss_to_best(view: View) -> Tensor:
+@run_feature()
+def loss_to_best(view: RunView[Value]) -> Value:
     """Natural logarithm of the training loss over the lowest one before, times three."""
-    return (view.log_train_loss - _log(view.memory.best))[:, None] * 3.0
+    return (view.log_loss("train") - view.log_loss("best")) * 3.0
 
 
-@feature("val_loss")
-def log_val_loss(view: View) -> Tensor:
+@run_feature("val_loss")
+def log_val_loss(view: RunView[Value]) -> Value:
     """Natural logarithm of the validation loss, halved. (A validation loss at each decision costs time.)."""
-    return _log(_val_loss(view))[:, None] / 2.0
+    return view.log_loss("val") / 2.0
 
 
-@feature("val_loss")
-def val_gap(view: View) -> Tensor:
+@run_feature("val_loss")
+def val_gap(view: RunView[Value]) -> Value:
     """Natural logarithm of the validation loss over the training loss."""
-    return (_log(_val_loss(view)) - view.log_train_loss)[:, None]
+    return view.log_loss("val") - view.log_loss("train")
 
 
-@feature("val_loss")
-def val_change(view: View) -> Tensor:
+@run_feature("val_loss")
+def val_change(view: RunView[Value]) -> Value:
     """Natural logarithm of the validation loss over that of the interval before, times three."""
-    return (_log(_val_loss(view)) - _log(view.memory.last_val))[:, None] * 3.0
+    return (view.log_loss("val") - view.log_loss("last_val")) * 3.0
 
 
-@feature("val_loss")
-def val_to_best(view: View) -> Tensor:
+@run_feature("val_loss")
+def val_to_best(view: RunView[Value]) -> Value:
     """Natural logarithm of the validation loss over the lowest one before, times three."""
-    return (_log(_val_loss(view)) - _log(view.memory.best_val))[:, None] * 3.0
-
-
-def _val_loss(view: View) -> Tensor:
-    assert view.signals.val_loss is not None
-    return view.signals.val_loss
+    return (view.log_loss("val") - view.log_loss("best_val")) * 3.0

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Iterator, Sequence
-from typing import ClassVar
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from ganno_bench.core.errors import PluginError, did_you_mean
-from ganno_bench.policies.observations import LIMIT, Feature, Memory, View, load_feature
+from ganno_bench.policies.observations import LIMIT, Feature, Memory, NumberView, View, load_feature
 from ganno_bench.testing.contract import Check, CheckResult, Contract, check_all, unchanged
 from ganno_bench.testing.playing import ContractError
 from ganno_bench.testing.synthetic import SyntheticRuns, synthetic_runs
@@ -115,6 +116,25 @@ def check_independent_runs(feature: Feature) -> None:
                 raise ContractError(f"{_when(view)}: expected the same for runs {others} as among [0, 1, 2]")
 
 
+def check_numbers(feature: Feature) -> None:
+    """Of one run whose layers are alike it shows the same in plain numbers, if it says that it does."""
+    if feature.of_run is None:
+        return
+    for view in views(synthetic_runs(60).select([1])):
+        lr, log_factor = view.lr[:, :1].expand_as(view.lr), view.log_factor[:, :1].expand_as(view.lr)
+        alike = replace(view, lr=lr, log_factor=log_factor)
+        losses = {"train": view.signals.train_loss, "val": view.signals.val_loss, **vars(view.memory)}
+        numbers: dict[Any, float] = {name: float(loss) for name, loss in losses.items()}
+        of_run = NumberView(view.run, view.progress, float(lr[0, 0]), float(log_factor[0, 0]), numbers)
+        expected = feature.compute(alike)[0, 0]
+        try:
+            got = torch.tensor(feature.of_run(of_run), dtype=expected.dtype)
+        except Exception as error:
+            raise ContractError(f"{_when(view)}, of numbers: raised {type(error).__name__}: {error}") from error
+        if not torch.allclose(got, expected, rtol=1e-12, atol=1e-12, equal_nan=True):
+            raise ContractError(f"{_when(view)}, of numbers: expected {float(expected)}, got {float(got)}")
+
+
 _GATES = (check_shape,)
 CHECKS: tuple[Check, ...] = (
     *_GATES,
@@ -124,6 +144,7 @@ CHECKS: tuple[Check, ...] = (
     check_deterministic,
     check_inputs_unchanged,
     check_independent_runs,
+    check_numbers,
 )
 """Every check takes a `Feature`."""
 

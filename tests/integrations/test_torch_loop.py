@@ -31,7 +31,7 @@ N_UPDATES = 32
 BLIND = tuple(name for name in DEFAULT_OBSERVATION if not load_feature(name).needs)  # sees no layer's gradients
 
 
-@pytest.fixture(params=["absolute", "anchored", "global", "recurrent", "decay", "blind", "light"])
+@pytest.fixture(params=["absolute", "anchored", "global", "recurrent", "decay", "blind", "light", "light-log-scale"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     torch.manual_seed(11)
     action = {
@@ -42,8 +42,10 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
         "decay": ActionSpec(decay_multipliers=(0.2, 1.0, 5.0)),
         "blind": ActionSpec(),
         "light": ActionSpec(scope="network"),
+        "light-log-scale": ActionSpec(scope="network", max_step=0.5, bound=1.5, reference="cosine"),
     }[request.param]
-    observation = BLIND if request.param in {"blind", "light"} else DEFAULT_OBSERVATION
+    blind = request.param.startswith(("blind", "light"))
+    observation = BLIND if blind else DEFAULT_OBSERVATION
     actor = ActorSpec(memory=6 if request.param == "recurrent" else 0)
     policy = Policy(PolicyCard(name="some", observation=observation, action=action, actor=actor, interval=5))
     with torch.no_grad():
@@ -296,12 +298,26 @@ def test_a_policy_that_observes_a_validation_loss_asks_for_it(tmp_path: Path) ->
     Policy(PolicyCard(name="some", observation=("progress", "log-val-loss"), interval=2)).save(tmp_path / "some")
     loop = Loop(tmp_path / "some")
     loop.update(0)
-    with pytest.raises(ConfigError, match=r"observes a validation loss: step\(loss, val_loss\)"):
-        loop.update(1)
     seen = shown(loop.scheduler)
-    loop.scheduler.step(1.0)
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=r"observes a validation loss: step\(loss, val_loss\)"):
+            loop.scheduler.step(1.0)
+        assert loop.scheduler.n_updates == 1  # nothing is lost
     loop.scheduler.step(1.0, val_loss=torch.tensor(0.5, requires_grad=True))
+    assert loop.scheduler.n_updates == 2
     assert [float(signals.val_loss) for signals in seen] == [0.5]
+
+
+def test_a_learning_rate_that_is_a_tensor_stays_that_tensor(folder: Path) -> None:
+    """Captured and compiled optimizers have read where it is."""
+    numbers, tensors = Loop(folder), Loop(folder)
+    rates = [torch.tensor(0.1, dtype=torch.float64) for _ in tensors.optimizer.param_groups]
+    for group, rate in zip(tensors.optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
+    tensors.scheduler = GannoScheduler(tensors.optimizer, 23, folder)
+    assert [tensors.update(index) for index in range(23)] == [numbers.update(index) for index in range(23)]
+    for group, rate in zip(tensors.optimizer.param_groups, rates, strict=True):
+        assert group["lr"] is rate
 
 
 @pytest.mark.parametrize("folder", ["absolute", "light"], indirect=True)

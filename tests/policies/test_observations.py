@@ -14,7 +14,18 @@ from torch import Tensor
 from ganno_bench.core.errors import UnknownNameError
 from ganno_bench.policies.actions import ActionSpec
 from ganno_bench.policies.controller import Controller
-from ganno_bench.policies.observations import LIMIT, OBSERVATIONS, Memory, View, load_features, observe
+from ganno_bench.policies.observations import (
+    LIMIT,
+    OBSERVATIONS,
+    Loss,
+    Memory,
+    NumberView,
+    View,
+    load_feature,
+    load_features,
+    observe,
+    observe_numbers,
+)
 from ganno_bench.testing.synthetic import SyntheticRuns, synthetic_runs
 from ganno_bench.training.signals import LAYER_SIGNALS, OPTIONAL_SIGNALS, RunInfo, Signals
 
@@ -112,6 +123,20 @@ def test_extreme_values_stay_within_the_limits(before: float, now: float) -> Non
     # Some signals very large while others are very small.
     mixed = make_signals(run, now, param_norm=[[before] * 3] * 2, train_loss=[before] * 2)
     assert is_within_the_limits(look(NAMES, run, mixed, memory))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if load_feature(name).of_run is not None])
+def test_plain_numbers_show_what_tensors_do(name: str) -> None:
+    values = (*EXTREMES, 1e-13, 0.02, 1.0, 40.0, math.nan)
+    (feature,) = load_features([name])
+    for before, now in product(values, values):
+        run = make_run([0.3], 3)
+        memory = Memory.blank(run).updated(make_signals(run, before))
+        losses: dict[Loss, float] = {"train": now, "val": now, "first": before, "last": before, "best": before}
+        losses |= {"last_val": before, "best_val": before}
+        assert feature.of_run is not None
+        (number,) = observe_numbers([feature.of_run], NumberView(run, 15 / 60, now, 0.0, losses))
+        assert number == pytest.approx(look([name], run, make_signals(run, now), memory)[0, 0].item(), abs=1e-14)
 
 
 def test_values_are_cut_off_at_the_limit() -> None:

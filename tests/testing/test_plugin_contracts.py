@@ -46,7 +46,7 @@ def mine():
 '''
 OBSERVATION = """
 import torch
-from ganno_bench.policies.observations import feature
+from ganno_bench.policies.observations import feature, run_feature
 
 @feature("grad_norm")
 def mine(view):
@@ -215,6 +215,21 @@ CASES: list[Case] = [
         "independent_runs",
         {GRAD: GRAD + ' - view.layer("grad_norm").nan_to_num(0.0).mean().tanh()'},
         r"expected the same for runs \[1\] as among \[0, 1, 2\]",
+    ),
+    (
+        "observation",
+        "numbers",
+        {'@feature("grad_norm")': "@run_feature()", GRAD: 'return view.log_loss("last").tanh()'},
+        "after 0 updates, of numbers: raised AttributeError: 'float' object has no attribute 'tanh'",
+    ),
+    (
+        "observation",
+        "numbers",
+        {
+            '@feature("grad_norm")': "@run_feature()",
+            GRAD: 'return view.log_loss("train") + view.everywhere(float(isinstance(view.lr, float)))',
+        },
+        r"after 10 updates, of numbers: expected 0\.\d+, got 1\.\d+",
     ),
     ("reward", "loads", {'@reward("grad_norm")\n': ""}, "is no Reward but of type function"),
     ("reward", "loads", {'@reward("grad_norm")': '@reward("grads")'}, "needs the unknown signal 'grads'"),
