@@ -60,7 +60,8 @@ class GannoScheduler:
     scaler skipped counts as an update of the horizon; its gradients, which are not finite, are not measured.
 
     Any `torch.optim` optimizer will do. The policy was trained with SGD with momentum and AdamW; an optimizer with
-    `betas` is taken for an Adam, any other for SGD.
+    `betas` is taken for an Adam, any other for SGD. Learning rates that are tensors, for a compiled or captured
+    optimizer, are written into, as by torch's own schedulers; groups that share one get one each.
 
     Attributes:
         n_updates: Calls of `step` so far.
@@ -134,8 +135,9 @@ class GannoScheduler:
             total_updates=total_updates,
             optimizer=kind,
         )
-        self._one = OneRun(self.policy, self._run) if OneRun.fits(self.policy) else None
-        self._control = controller.init(self._run)
+        self._one_run = OneRun(self.policy, self._run) if OneRun.fits(self.policy) else None
+        self._control = controller.init(self._run)  # of no use to one_run, which has a state of its own
+        self._part_rates()
         self.n_updates = 0
         self._lr_block, self._block_begin = self._decide(math.nan, math.nan), 0
         self._apply()
@@ -160,9 +162,12 @@ class GannoScheduler:
             self._check_gradients()
         n_updates = self.n_updates + 1
         decides = n_updates % self._interval == 0 and n_updates < self._run.total_updates
-        if decides and val_loss is None and "val_loss" in self._needs:
-            name = self.policy.card.name
-            raise ConfigError(f"the policy {name!r} observes a validation loss: step(loss, val_loss)")
+        seen_val_loss = math.nan
+        if decides and "val_loss" in self._needs:
+            if val_loss is None:
+                name = self.policy.card.name
+                raise ConfigError(f"the policy {name!r} observes a validation loss: step(loss, val_loss)")
+            seen_val_loss = _number(val_loss)
         self.n_updates = n_updates
         if n_updates >= self._run.total_updates:
             return
@@ -173,8 +178,7 @@ class GannoScheduler:
         if self._sees_gradients:
             self._record()
         if decides:
-            rates = self._decide(self._mean_loss(), math.nan if val_loss is None else _number(val_loss))
-            self._lr_block, self._block_begin = rates, n_updates
+            self._lr_block, self._block_begin = self._decide(self._mean_loss(), seen_val_loss), n_updates
         self._apply()
         self._prepare()
 
@@ -182,7 +186,7 @@ class GannoScheduler:
         """Return the state, of tensors, numbers and lists: enough to go on exactly."""
         return {
             "n_updates": self.n_updates,
-            "control": copy.deepcopy((self._control if self._one is None else self._one.state).state_dict()),
+            "control": copy.deepcopy((self._control if self._one_run is None else self._one_run.state).state_dict()),
             "lr_block": copy.deepcopy(self._lr_block),
             "block_begin": self._block_begin,
             "losses": [*self._losses, *(loss.item() for loss in self._waiting)],
@@ -201,9 +205,12 @@ class GannoScheduler:
             raise ConfigError(
                 f"the state is of {control.log_factor.shape[1]} layers, this scheduler has {self._run.n_layers}"
             )
-        self.n_updates, self._control = state["n_updates"], control
-        if self._one is not None:
-            self._one.state = control
+        self.n_updates = state["n_updates"]
+        if self._one_run is None:
+            self._control = control
+        else:
+            self._one_run.state = control
+        self._part_rates()
         self._lr_block, self._block_begin = copy.deepcopy(state["lr_block"]), state["block_begin"]
         self._losses, self._waiting = list(state["losses"]), []
         sample = state["sample"]
@@ -217,12 +224,13 @@ class GannoScheduler:
 
         Args:
             train_loss: Mean over the interval that has ended; NaN before the first update.
-            val_loss: Validation loss now; NaN if it is not known.
+            val_loss: Validation loss now; NaN if it is not known, or not observed.
         """
         first = not self.n_updates
-        if self._one is not None:
-            lr = float(self.optimizer.param_groups[0]["lr"])
-            return [[lr] * len(self._groups) for lr in self._one.decide(self.n_updates, lr, train_loss, val_loss)]
+        if self._one_run is not None:
+            before = float(self.optimizer.param_groups[0]["lr"])
+            lr = self._one_run.decide(self.n_updates, before, train_loss, val_loss)
+            return [[rate] * len(self._groups) for rate in lr]
         rates = [math.nan] * len(self._groups) if first else self.get_last_lr()
         used = torch.tensor([rates if self._n_layers is None else rates[:1] * self._n_layers], dtype=torch.float64)
         fields: dict[str, Any] = {}
@@ -259,10 +267,18 @@ class GannoScheduler:
         """Set the learning rates of the next update."""
         rates = self._lr_block[min(self.n_updates - self._block_begin, len(self._lr_block) - 1)]
         for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
-            if isinstance(group["lr"], Tensor):  # of a compiled or captured optimizer
-                group["lr"].fill_(rate)
+            if isinstance(group["lr"], Tensor):
+                group["lr"].detach().fill_(rate)
             else:
                 group["lr"] = rate
+
+    def _part_rates(self) -> None:
+        """Give each group a tensor of its own, where learning rates are tensors: an optimizer gives all of them one."""
+        seen: set[int] = set()
+        for group in self.optimizer.param_groups:
+            if isinstance(group["lr"], Tensor) and id(group["lr"]) in seen:
+                group["lr"] = group["lr"].clone()
+            seen.add(id(group["lr"]))
 
     def _prepare(self) -> None:
         """Keep what the last update of an interval is going to change."""

@@ -22,7 +22,7 @@ from torch import Tensor
 from ganno_bench.core.errors import PluginError
 from ganno_bench.core.registry import Registry
 from ganno_bench.training.optimizers import OPTIMIZERS
-from ganno_bench.training.signals import RunInfo, Signals
+from ganno_bench.training.signals import LAYER_SIGNALS, RunInfo, Signals
 
 __all__ = [
     "LIMIT",
@@ -235,7 +235,18 @@ class _OfRun(Protocol):
 
 
 def run_feature(*needs: str) -> Callable[[_OfRun], Feature]:
-    """Make a feature of a function of a `RunView`; see `feature`. It names no signal of layers."""
+    """Make a feature of a function of a `RunView`; see `feature`.
+
+    What divides by something that can be 0 shows 0 then, where it is computed of numbers.
+
+    Args:
+        needs: Optional signals that it reads: `val_loss`, or none.
+
+    Raises:
+        PluginError: It names a signal of layers.
+    """
+    if of_layers := sorted(set(needs) & set(LAYER_SIGNALS)):
+        raise PluginError(f"a run_feature sees no layers, but needs {of_layers[0]!r}; make it a feature")
 
     def wrap(compute: _OfRun) -> Feature:
         return replace(feature(*needs)(compute), of_run=compute)
@@ -293,7 +304,8 @@ def load_feature(ref: str, *, files: bool = False) -> Feature:
     found = OBSERVATIONS.load(ref, files=files)
     if not isinstance(found, Feature):
         raise PluginError(
-            f"observation {ref!r} is no Feature but of type {type(found).__name__}; put @feature() above it"
+            f"observation {ref!r} is no Feature but of type {type(found).__name__}; "
+            "put @feature() or @run_feature() above it"
         )
     return found
 
@@ -314,8 +326,14 @@ def observe(features: Sequence[Feature], view: View) -> Tensor:
 
 def observe_numbers(features: Sequence[Callable[[NumberView], float]], view: NumberView) -> list[float]:
     """Return what the agent of one run sees, as `observe` does, by features' `of_run`."""
-    seen = [feature(view) for feature in features]
-    return [min(max(value, -LIMIT), LIMIT) if value == value else 0.0 for value in seen]
+    seen = []
+    for feature in features:
+        try:
+            value = feature(view)
+        except ArithmeticError:  # of tensors it would be no number, or an infinite one
+            value = math.nan
+        seen.append(0.0 if math.isnan(value) else min(max(value, -LIMIT), LIMIT))
+    return seen
 
 
 @run_feature()

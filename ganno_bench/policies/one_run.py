@@ -55,7 +55,7 @@ class OneRun:
         """Whether a policy can be followed in plain numbers."""
         card = policy.card
         return (
-            card.action.scope == "network"
+            not policy.controller.needs_layers
             and card.action.decay_multipliers is None
             and card.actor.memory == 0
             and all(feature.of_run is not None for feature in policy.controller.features)
@@ -82,8 +82,9 @@ class OneRun:
         step = self._steps[outputs.argmax()] if spec.max_step is None else math.tanh(outputs[0]) * spec.max_step
         self.log_factor = max(-spec.bound, min(self.log_factor + step, spec.bound))
         self._remember()
-        lr = self._base_lr * math.exp(self.log_factor)
-        return [value * lr for value in spec.curve(total, n_updates, max(1, min(self._interval, total - n_updates)))]
+        curve = spec.curve(total, n_updates, max(1, min(self._interval, total - n_updates)))
+        factor = self._base_lr * math.exp(self.log_factor)
+        return [multiple * factor for multiple in curve]
 
     def _remember(self) -> None:
         """See `Memory.updated`."""

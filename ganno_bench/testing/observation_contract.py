@@ -120,15 +120,15 @@ def check_numbers(feature: Feature) -> None:
     """Of one run whose layers are alike it shows the same in plain numbers, if it says that it does."""
     if feature.of_run is None:
         return
-    for view in views(synthetic_runs(60).select([1])):
+    for view in (*views(synthetic_runs(60).select([1])), _of_ones()):
         lr, log_factor = view.lr[:, :1].expand_as(view.lr), view.log_factor[:, :1].expand_as(view.lr)
         alike = replace(view, lr=lr, log_factor=log_factor)
         losses = {"train": view.signals.train_loss, "val": view.signals.val_loss, **vars(view.memory)}
         numbers: dict[Any, float] = {name: float(loss) for name, loss in losses.items()}
-        of_run = NumberView(view.run, view.progress, float(lr[0, 0]), float(log_factor[0, 0]), numbers)
+        one = NumberView(view.run, view.progress, float(lr[0, 0]), float(log_factor[0, 0]), numbers)
         expected = feature.compute(alike)[0, 0]
         try:
-            got = torch.tensor(feature.of_run(of_run), dtype=expected.dtype)
+            got = torch.tensor(feature.of_run(one), dtype=expected.dtype)
         except Exception as error:
             raise ContractError(f"{_when(view)}, of numbers: raised {type(error).__name__}: {error}") from error
         if not torch.allclose(got, expected, rtol=1e-12, atol=1e-12, equal_nan=True):
@@ -176,6 +176,13 @@ def views(runs: SyntheticRuns, needs: Collection[str] = OPTIONAL_SIGNALS) -> Ite
         log_factor = (lr / run.base_lr[:, None]).log()
         yield View(signals, run, memory, lr, log_factor, log_factor.mean(1))
         memory, since = memory.updated(signals), done
+
+
+def _of_ones() -> View:
+    """All losses are 1, whose logarithm is 0."""
+    *_, view = views(synthetic_runs(60).select([1]))
+    one = torch.ones_like(view.signals.train_loss)
+    return replace(view, signals=replace(view.signals, train_loss=one, val_loss=one), memory=Memory(*[one] * 5))
 
 
 def _when(view: View) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from workload_cases import ADAMW, NESTEROV, SGD, make_engine, make_workload
 
 from ganno_bench import GannoScheduler, layer_groups
 from ganno_bench.core.errors import ConfigError
+from ganno_bench.integrations import torch_loop
 from ganno_bench.marl.env import DEFAULT_OBSERVATION
 from ganno_bench.policies.actions import ActionSpec
 from ganno_bench.policies.actor import ActorSpec
@@ -303,6 +305,9 @@ def test_a_policy_that_observes_a_validation_loss_asks_for_it(tmp_path: Path) ->
         with pytest.raises(ConfigError, match=r"observes a validation loss: step\(loss, val_loss\)"):
             loop.scheduler.step(1.0)
         assert loop.scheduler.n_updates == 1  # nothing is lost
+    with pytest.raises(RuntimeError):
+        loop.scheduler.step(1.0, val_loss=torch.zeros(2))
+    assert loop.scheduler.n_updates == 1
     loop.scheduler.step(1.0, val_loss=torch.tensor(0.5, requires_grad=True))
     assert loop.scheduler.n_updates == 2
     assert [float(signals.val_loss) for signals in seen] == [0.5]
@@ -311,13 +316,29 @@ def test_a_policy_that_observes_a_validation_loss_asks_for_it(tmp_path: Path) ->
 def test_a_learning_rate_that_is_a_tensor_stays_that_tensor(folder: Path) -> None:
     """Captured and compiled optimizers have read where it is."""
     numbers, tensors = Loop(folder), Loop(folder)
-    rates = [torch.tensor(0.1, dtype=torch.float64) for _ in tensors.optimizer.param_groups]
-    for group, rate in zip(tensors.optimizer.param_groups, rates, strict=True):
-        group["lr"] = rate
+    shared = torch.tensor(0.1, dtype=torch.float64)
+    for group in tensors.optimizer.param_groups:
+        group["lr"] = shared  # as an optimizer does that is given a tensor
     tensors.scheduler = GannoScheduler(tensors.optimizer, 23, folder)
+    rates = [group["lr"] for group in tensors.optimizer.param_groups]
+    assert len({id(rate) for rate in rates}) == 3
     assert [tensors.update(index) for index in range(23)] == [numbers.update(index) for index in range(23)]
     for group, rate in zip(tensors.optimizer.param_groups, rates, strict=True):
         assert group["lr"] is rate
+    assert rates[0] is shared
+
+
+def test_losses_of_another_device_are_not_waited_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = Loop(folder)
+    rates = [plain.update(index) for index in range(23)]
+    elsewhere, resumed = Loop(folder), Loop(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch_loop, "_kept", lambda loss: loss.detach().reshape(()).clone())
+        assert [elsewhere.update(index) for index in range(13)] == rates[:13]
+        for name in ("net", "optimizer", "scheduler"):
+            getattr(resumed, name).load_state_dict(copy.deepcopy(getattr(elsewhere, name).state_dict()))
+        assert [elsewhere.update(index) for index in range(13, 23)] == rates[13:]
+    assert [resumed.update(index) for index in range(13, 23)] == rates[13:]
 
 
 @pytest.mark.parametrize("folder", ["absolute", "light"], indirect=True)

@@ -26,7 +26,7 @@ BROKEN = {
     "scheduler": "scheduler 'unwell' (other-things 0.3) cannot be imported: ModuleNotFoundError: No module",
     "model": "has no 'Narow'; did you mean 'Narrow'?",
     "dataset": "dataset 'unwell' is no function, but of type str",
-    "observation": "observation 'unwell' is no Feature but of type function; put @feature() above it",
+    "observation": "observation 'unwell' is no Feature but of type function; put @feature() or @run_feature() above it",
     "reward": "reward 'unwell' is no Reward but of type function; put @reward() above it",
 }
 

@@ -12,7 +12,7 @@ from policy_cases import make_policy, make_run
 
 from ganno_bench.policies.actions import ActionSpec
 from ganno_bench.policies.actor import ActorSpec
-from ganno_bench.policies.observations import OBSERVATIONS, load_feature
+from ganno_bench.policies.observations import OBSERVATIONS, NumberView, load_feature, observe_numbers
 from ganno_bench.policies.one_run import OneRun
 from ganno_bench.policies.policy import Policy
 from ganno_bench.training.signals import RunInfo, Signals
@@ -22,8 +22,8 @@ ACTIONS = {
     "multipliers": ActionSpec(scope="network", bound=2.0, reference="wsd"),
     "log-scale": ActionSpec(scope="network", bound=1.0, max_step=0.7, reference="warmup-cosine"),
 }
-LOSSES = (math.nan, 2.5, 1.7, math.nan, 1.9, 1e30, 1.1, 0.0, 0.4)
-"""NaN where no loss of an interval was finite."""
+LOSSES = (math.nan, 2.5, 1.7, math.nan, 1.9, math.inf, 1.1, 0.0, 0.4)
+"""NaN where no loss of an interval was finite, infinite where their sum was not."""
 
 
 def episode(policy: Policy, run: RunInfo, val_losses: tuple[float, ...]) -> Iterator[tuple[OneRun, list[float]]]:
@@ -57,6 +57,19 @@ def test_decisions_are_those_of_tensors(seed: int, action: ActionSpec, optimizer
     rates = [rate for _, several in episode(policy, run, tuple(1.1 * loss for loss in LOSSES)) for rate in several]
     assert len(rates) == 60
     assert len(set(rates)) > 8
+
+
+@pytest.mark.parametrize("total", [1, 6])
+def test_a_horizon_may_be_shorter_than_an_interval(total: int) -> None:
+    policy = make_policy(observation=SEEN, interval=7, action=ACTIONS["multipliers"])
+    _, rates = next(episode(policy, make_run([0.03], 3, total), LOSSES))
+    assert len(rates) == total
+
+
+def test_what_cannot_be_computed_shows_nothing() -> None:
+    view = NumberView(make_run([0.03], 3), 0.5, 0.1, 0.0, dict.fromkeys(("train", "first"), 1.0))
+    features = [lambda view: view.log_loss("train") / view.log_loss("first"), lambda view: 1.0, lambda view: 10.0**400]
+    assert observe_numbers(features, view) == [0.0, 1.0, 0.0]
 
 
 def test_a_run_goes_on_from_the_state_of_tensors() -> None:

@@ -231,6 +231,18 @@ CASES: list[Case] = [
         },
         r"after 10 updates, of numbers: expected 0\.\d+, got 1\.\d+",
     ),
+    (
+        "observation",
+        "numbers",
+        {'@feature("grad_norm")': "@run_feature()", GRAD: 'return view.log_loss("train") / view.log_loss("first")'},
+        "after 60 updates, of numbers: raised ZeroDivisionError",
+    ),
+    (
+        "observation",
+        "loads",
+        {'@feature("grad_norm")': '@run_feature("grad_norm")'},
+        "a run_feature sees no layers, but needs 'grad_norm'; make it a feature",
+    ),
     ("reward", "loads", {'@reward("grad_norm")\n': ""}, "is no Reward but of type function"),
     ("reward", "loads", {'@reward("grad_norm")': '@reward("grads")'}, "needs the unknown signal 'grads'"),
     (
