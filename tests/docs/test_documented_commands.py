@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import socket
@@ -17,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from PIL import Image
+from warm import run
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = (
@@ -77,18 +77,14 @@ def commands() -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900)
-
-
 @pytest.fixture(scope="session")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that looks like a checkout in which `make quickstart` has run, with a tiny budget."""
     folder = tmp_path_factory.mktemp("checkout")
     for name in ("examples", "Makefile", "pyproject.toml", "baselines", "benchmarks", "policies"):
         (folder / name).symlink_to(ROOT / name)
-    done = run(["ganno-bench", "run", "quickstart", "--out", "runs/quickstart", "--scheduler", "cosine", *TINY], folder)
+    command = ["ganno-bench", "run", "quickstart", "--out", "runs/quickstart", "--scheduler", "cosine", *TINY]
+    done = run([f"{Path(sys.executable).parent}/{command[0]}", *command[1:]], folder)  # the installed one itself
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -207,7 +203,7 @@ def test_samplers_are_compared(checkout: Path) -> None:
 
 
 def test_the_tables_of_the_results_are_those_of_the_committed_baselines() -> None:
-    done = run([sys.executable, "benchmarks/results.py", "--check"], ROOT)
+    done = run(["python", "benchmarks/results.py", "--check"], ROOT)
     assert (done.returncode, done.stdout) == (0, "up to date\n"), done.stderr
 
 
@@ -242,7 +238,7 @@ def test_documented_benchmarks_work(command: str, checkout: Path) -> None:
     ],
 )
 def test_documented_python_runs(page: str, block: str, checkout: Path) -> None:
-    done = run([sys.executable, "-c", block], checkout)
+    done = run(["python", "-c", block], checkout)
     assert done.returncode == 0, f"{page}: {done.stderr}"
     assert done.stdout.strip()
 
