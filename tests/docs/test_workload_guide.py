@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from warm import run
 
 from ganno_bench.core.errors import UserError
 from ganno_bench.core.records import read_records
@@ -28,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the guide was followed up to its suite."""
     path = tmp_path_factory.mktemp("guide")
     (making,) = blocks("python")
-    subprocess.run([sys.executable, "-c", making], cwd=path, check=True, stdout=subprocess.DEVNULL)
+    assert run(["python", "-c", making], path).returncode == 0
     (suite,) = blocks("toml")
     name, _, _ = suite.partition("\n")
     (path / name.removeprefix("# ")).write_text(suite, encoding="utf-8")
@@ -47,10 +46,10 @@ def test_the_data_are_what_the_guide_says(folder: Path) -> None:
 
 def test_its_commands_work(folder: Path) -> None:
     (block,) = blocks("bash")
-    show, run = block.splitlines()
-    shown = ganno_bench(show, folder)
+    showing, running = block.splitlines()
+    shown = ganno_bench(showing, folder)
     assert load_suite(str(folder / "mine.toml")).hash in shown
-    ganno_bench(shlex.join([*shlex.split(run), *TINY]), folder)
+    ganno_bench(shlex.join([*shlex.split(running), *TINY]), folder)
     records = read_records([folder / "runs/mine"])
     assert {record.workload for record in records} == {"shapes-mlp-4", "shapes-cnn-2", "moods-transformer-1"}
     reports = [record for record in records if record.role == "report"]
@@ -73,6 +72,6 @@ def test_what_is_misspelt_is_said_before_anything_is_trained(folder: Path, tmp_p
 def ganno_bench(command: str, folder: Path) -> str:
     words = shlex.split(command)
     assert words[0] == "ganno-bench"
-    done = subprocess.run([sys.executable, "-m", "ganno_bench", *words[1:]], cwd=folder, capture_output=True, text=True)
+    done = run(words, folder)
     assert done.returncode == 0, done.stderr
     return done.stdout
