@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +26,23 @@ from ganno_bench.leaderboard.validate import check_leaderboard
 def test_what_is_wrong_is_said(copy: World, break_it: Callable[[World], Any], expected: list[Any]) -> None:
     hidden = _varying(copy)
     break_it(copy)
-    start = time.process_time()
-    found = [_without(fault, hidden) for fault in copy.faults()]
-    assert time.process_time() - start < 3
+    with _within_three_seconds():
+        found = [_without(fault, hidden) for fault in copy.faults()]
     wanted = [item for item in expected if item is not ...]
     assert [fault for fault in found if fault in wanted or ... not in expected] == wanted
     assert all(fault.isprintable() for fault in found)
+
+
+@contextmanager
+def _within_three_seconds() -> Iterator[None]:
+    """Of this process, not counting that the garbage collector looks at what other tests have left there."""
+    gc.freeze()
+    start = time.process_time()
+    try:
+        yield
+        assert time.process_time() - start < 3
+    finally:
+        gc.unfreeze()
 
 
 def _varying(world: World) -> dict[str, str]:
@@ -110,13 +123,12 @@ def test_what_is_shown_is_on_one_line_and_harmless() -> None:
 
 def test_dotted_keys_take_no_time() -> None:
     line = ".".join("a" * 16) + " = 1\n"
-    start = time.process_time()
-    with pytest.raises(SubmissionError):
-        parse_toml("".join(f"[t{index}]\n{line}" for index in range(1800)))
-    inline = "x{} = {{ " + ".".join("a" * 2000) + " = 1 }}\n"
-    with pytest.raises(SubmissionError, match="is nested too deeply"):
-        parse_toml("".join(inline.format(index) for index in range(16)))
-    assert time.process_time() - start < 3
+    with _within_three_seconds():
+        with pytest.raises(SubmissionError):
+            parse_toml("".join(f"[t{index}]\n{line}" for index in range(1800)))
+        inline = "x{} = {{ " + ".".join("a" * 2000) + " = 1 }}\n"
+        with pytest.raises(SubmissionError, match="is nested too deeply"):
+            parse_toml("".join(inline.format(index) for index in range(16)))
 
 
 def test_the_command_lists_faults_and_fails(call: Call, copy: World) -> None:
