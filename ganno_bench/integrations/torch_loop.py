@@ -136,7 +136,7 @@ class GannoScheduler:
             optimizer=kind,
         )
         self._one_run = OneRun(self.policy, self._run) if OneRun.fits(self.policy) else None
-        self._control = controller.init(self._run)  # of no use to one_run, which has a state of its own
+        self._control = controller.init(self._run)  # of no use where there is a OneRun, which has its own
         self._part_rates()
         self.n_updates = 0
         self._lr_block, self._block_begin = self._decide(math.nan, math.nan), 0

@@ -159,8 +159,8 @@ class View:
         return self._log_loss("train")
 
     def _log_loss(self, which: Loss) -> Tensor:
-        holder = self.signals if which in ("train", "val") else self.memory
-        loss: Tensor = getattr(holder, f"{which}_loss" if holder is self.signals else which)
+        is_new = which in ("train", "val")
+        loss: Tensor = getattr(self.signals, f"{which}_loss") if is_new else getattr(self.memory, which)
         return loss.clamp(min=_TINY).log()[:, None]
 
     @property

@@ -40,9 +40,9 @@ class OneRun:
             run: A single run.
         """
         self._run, self._base_lr = run, float(run.base_lr)
-        self._action, self._interval = policy.card.action, policy.card.interval
+        self._card = policy.card
         self._features = [feature.of_run for feature in policy.controller.features if feature.of_run is not None]
-        self._steps = [math.log(multiplier) for multiplier in self._action.multipliers]
+        self._steps = [math.log(multiplier) for multiplier in self._card.action.multipliers]
         linear = [part for part in chain(policy.actor.body, [policy.actor.head]) if isinstance(part, nn.Linear)]
         # Every layer has an input more, which is 1, and whose weight is the bias.
         *self._body, self._head = (np.column_stack((_doubles(part.weight), _doubles(part.bias))) for part in linear)
@@ -78,11 +78,11 @@ class OneRun:
             np.tanh(weights.dot(inputs), out=hidden[:-1])
             inputs = hidden
         outputs = self._head.dot(inputs)
-        spec = self._action
+        spec = self._card.action
         step = self._steps[outputs.argmax()] if spec.max_step is None else math.tanh(outputs[0]) * spec.max_step
         self.log_factor = max(-spec.bound, min(self.log_factor + step, spec.bound))
         self._remember()
-        curve = spec.curve(total, n_updates, max(1, min(self._interval, total - n_updates)))
+        curve = spec.curve(total, n_updates, self._card.decided_updates(n_updates, total))
         factor = self._base_lr * math.exp(self.log_factor)
         return [multiple * factor for multiple in curve]
 

@@ -96,6 +96,10 @@ class PolicySpec(Config):
     layerwise_observation: bool = True
     """False: but for their places, all agents see the mean over the layers."""
 
+    def decided_updates(self, n_updates: int, total_updates: int) -> int:
+        """Return how many updates a decision is for, after `n_updates` of `total_updates`: at least one."""
+        return max(1, min(self.interval, total_updates - n_updates))
+
     def controller(self) -> Controller:
         """Return the part of the policy that is not learned.
 
@@ -176,7 +180,7 @@ class Policy:
 
     def act(self, state: ControlState, run: RunInfo, signals: Signals, action: Tensor) -> tuple[Controls, ControlState]:
         """Return the controls of the next interval under given actions, shape (P, agents), and the next state."""
-        n_updates = max(1, min(self.card.interval, signals.total_updates - signals.n_updates))
+        n_updates = self.card.decided_updates(signals.n_updates, signals.total_updates)
         return self.controller.act(state, run, action, signals.n_updates, n_updates)
 
     @property

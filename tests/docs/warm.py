@@ -28,7 +28,7 @@ def run(command: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str
         folder: Where.
     """
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = os.environ | {"PATH": path, "PYTHONUNBUFFERED": "1"}
+    environment = os.environ | {"PATH": path}
     if command[0] not in {"ganno-bench", "python"}:
         return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=_TIMEOUT)
     server = multiprocessing.get_context("forkserver")
