@@ -43,7 +43,7 @@ from ganno_bench.schedulers.base import Scheduler, State
 from ganno_bench.schedulers.closed_form import Cosine
 from ganno_bench.schedulers.drive import Contestant, drive
 from ganno_bench.schedulers.policy import find_policy, policy_scheduler
-from ganno_bench.training.layout import sample_stride
+from ganno_bench.training.layout import Blocks
 from ganno_bench.training.population import Engine
 from ganno_bench.training.signals import Controls, RunInfo, Signals
 from ganno_bench.workloads.datasets import load_dataset
@@ -181,14 +181,14 @@ def floor(network: nn.Module) -> float:
 
     No step can take less, since the gradients are gone after it.
     """
-    sizes = [parameter.numel() for parameter in network.parameters()]
-    sample = [torch.randn(size)[:: sample_stride(size)] for size in sizes]
-    kept = [torch.empty_like(part) for part in sample]
+    parameters = [torch.randn_like(parameter) for parameter in network.parameters()]
+    sample = [Blocks.of(parameter.numel()).view(parameter) for parameter in parameters]
+    kept = [part.clone() for part in sample]
     times = []
     for _ in range(300):
-        start = time.process_time()
+        start = time.perf_counter()
         torch._foreach_copy_(kept, sample)
-        times.append(time.process_time() - start)
+        times.append(time.perf_counter() - start)
     return 1e6 * statistics.median(times)
 
 

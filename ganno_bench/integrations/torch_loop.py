@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ganno_bench.core.errors import ConfigError
+from ganno_bench.integrations.layer_signals import LayerSignals
 from ganno_bench.policies.controller import ControlState
+from ganno_bench.policies.observations import Array
 from ganno_bench.policies.one_run import OneRun
 from ganno_bench.policies.policy import load_policy
 from ganno_bench.schedulers.shipped import locate_policy
-from ganno_bench.training.layout import sample_stride
-from ganno_bench.training.signals import RunInfo, Signals
+from ganno_bench.training.signals import LAYER_SIGNALS, RunInfo, Signals
 from ganno_bench.workloads.layers import partition
 
 __all__ = ["GannoScheduler", "layer_groups"]
-
-_TINY = 1e-30
-_COPIES = ("before", "momentum")
 
 
 def layer_groups(model: nn.Module) -> list[dict[str, Any]]:
@@ -100,33 +100,22 @@ class GannoScheduler:
             )
         self.optimizer = optimizer
         self._n_layers = n_layers
-        self._groups: list[list[Tensor]] = [
+        groups = [
             [parameter for parameter in group["params"] if parameter.requires_grad] for group in optimizer.param_groups
         ]
-        self._parameters = [parameter for group in self._groups for parameter in group]
-        self._strides = [sample_stride(parameter.numel()) for parameter in self._parameters]
-        owners = [index for index, group in enumerate(self._groups) for _ in group]
-        self._owners = torch.tensor(owners)
         self._interval = self.policy.card.interval
         self._needs = controller.needs
-        self._sees_gradients = not self._needs.isdisjoint(("grad_norm", "grad_cosine", "grad_snr"))
-        self._shapes: list[torch.Size] = []
-        self._n_sampled = [0 for _ in self._groups]
-        if "grad_snr" in self._needs:
-            self._shapes = [_every(p.detach(), n).shape for p, n in zip(self._parameters, self._strides, strict=True)]
-            for owner, shape in zip(owners, self._shapes, strict=True):
-                self._n_sampled[owner] += shape.numel()
+        self._layers: LayerSignals | None = None
+        if not self._needs.isdisjoint(LAYER_SIGNALS):
+            self._layers = LayerSignals(groups, optimizer, self._needs, self._interval)
         self._losses: list[float] = []  # of this interval
         self._waiting: list[Tensor] = []  # those that another device has not told yet
-        self._sample: _Sample | None = None  # kept from interval to interval, as are the copies: to allocate costs
-        self._before: list[Tensor] = []
-        self._momentum: list[Tensor] = []
         defaults = optimizer.param_groups[0]
         names = {torch.optim.SGD: "sgd", torch.optim.Adam: "adam", torch.optim.AdamW: "adamw"}
         kind = names.get(type(optimizer), "adamw" if "betas" in defaults else "sgd")
         # Of layers that are not groups nothing is known but their number.
         names_of_groups = tuple(str(group.get("name", i)) for i, group in enumerate(optimizer.param_groups))
-        sizes = tuple(sum(parameter.numel() for parameter in group) for group in self._groups)
+        sizes = tuple(sum(parameter.numel() for parameter in group) for group in groups)
         self._run = RunInfo(
             layer_names=names_of_groups if n_layers is None else ("",) * n_layers,
             layer_sizes=sizes if n_layers is None else (sum(sizes) // n_layers,) * n_layers,
@@ -158,8 +147,8 @@ class GannoScheduler:
             ConfigError: The policy observes gradients and there are none, or a validation loss and there is none.
         """
         kept = _kept(loss)
-        if self._sees_gradients:
-            self._check_gradients()
+        if self._layers is not None:
+            self._layers.record(self.n_updates)
         n_updates = self.n_updates + 1
         decides = n_updates % self._interval == 0 and n_updates < self._run.total_updates
         seen_val_loss = math.nan
@@ -175,8 +164,6 @@ class GannoScheduler:
             self._waiting.append(kept)
         else:
             self._losses.append(kept)
-        if self._sees_gradients:
-            self._record()
         if decides:
             self._lr_block, self._block_begin = self._decide(self._mean_loss(), seen_val_loss), n_updates
         self._apply()
@@ -190,21 +177,24 @@ class GannoScheduler:
             "lr_block": copy.deepcopy(self._lr_block),
             "block_begin": self._block_begin,
             "losses": [*self._losses, *(loss.item() for loss in self._waiting)],
-            "sample": None if self._sample is None else self._sample.state_dict(),
-            **{name: [tensor.clone() for tensor in getattr(self, f"_{name}")] for name in _COPIES},
+            "layers": None if self._layers is None else self._layers.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` returned; the optimizer's own state is the optimizer's to restore.
 
         Raises:
-            ConfigError: It is the state of a network with another number of layers.
+            ConfigError: It is the state of a network with layers of other sizes, or of another policy.
         """
         control = ControlState.from_state_dict(copy.deepcopy(state["control"]))
         if control.log_factor.shape[1] != self._run.n_layers:
             raise ConfigError(
                 f"the state is of {control.log_factor.shape[1]} layers, this scheduler has {self._run.n_layers}"
             )
+        if self._layers is not None:
+            if state.get("layers") is None:
+                raise ConfigError("the state has nothing of layers: it is of another policy, or of an earlier version")
+            self._layers.load_state_dict(state["layers"])
         self.n_updates = state["n_updates"]
         if self._one_run is None:
             self._control = control
@@ -213,10 +203,6 @@ class GannoScheduler:
         self._part_rates()
         self._lr_block, self._block_begin = copy.deepcopy(state["lr_block"]), state["block_begin"]
         self._losses, self._waiting = list(state["losses"]), []
-        sample = state["sample"]
-        self._sample = None if sample is None else _Sample.from_state_dict(sample, self._shapes)
-        for name in _COPIES:
-            setattr(self, f"_{name}", [tensor.clone() for tensor in state[name]])
         self._apply()
 
     def _decide(self, train_loss: float, val_loss: float) -> list[list[float]]:
@@ -226,20 +212,22 @@ class GannoScheduler:
             train_loss: Mean over the interval that has ended; NaN before the first update.
             val_loss: Validation loss now; NaN if it is not known, or not observed.
         """
-        first = not self.n_updates
+        rates = self.get_last_lr()
+        layers: dict[str, Array] = {}
+        if self._layers is not None:
+            layers = self._layers.measure(rates) if self.n_updates else self._layers.at_first()
         if self._one_run is not None:
-            before = float(self.optimizer.param_groups[0]["lr"])
-            lr = self._one_run.decide(self.n_updates, before, train_loss, val_loss)
-            return [[rate] * len(self._groups) for rate in lr]
-        rates = [math.nan] * len(self._groups) if first else self.get_last_lr()
+            each = self.policy.card.action.scope == "layer"
+            lr = np.array(rates) if each else rates[0]
+            decided = self._one_run.decide(self.n_updates, lr, train_loss, val_loss, layers)
+            return decided if each else [rate * len(rates) for rate in decided]
+        return self._decide_in_tensors(rates, train_loss, val_loss, layers)
+
+    def _decide_in_tensors(
+        self, rates: list[float], train_loss: float, val_loss: float, layers: Mapping[str, Array]
+    ) -> list[list[float]]:
         used = torch.tensor([rates if self._n_layers is None else rates[:1] * self._n_layers], dtype=torch.float64)
-        fields: dict[str, Any] = {}
-        if not first:
-            fields |= self._measure()
-        else:
-            fields |= {name: torch.full_like(used, torch.nan) for name in self._needs}
-            if "param_norm" in self._needs:
-                fields["param_norm"] = self._norms(self._parameters)[None]
+        fields = {name: torch.from_numpy(value)[None] for name, value in layers.items()}
         if "val_loss" in self._needs:
             fields["val_loss"] = torch.tensor([val_loss], dtype=torch.float64)
         controls, self._control = self.policy.control(
@@ -249,7 +237,7 @@ class GannoScheduler:
                 n_updates=self.n_updates,
                 total_updates=self._run.total_updates,
                 diverged=torch.zeros(1, dtype=torch.bool),
-                lr=used,
+                lr=used if self.n_updates else torch.full_like(used, torch.nan),
                 train_loss=torch.tensor([train_loss], dtype=torch.float64),
                 **fields,
             ),
@@ -259,7 +247,7 @@ class GannoScheduler:
                 group["weight_decay"] = float(controls.weight_decay)
         lr_of_layers = controls.lr[:, 0]
         if self._n_layers is not None:
-            lr_of_layers = lr_of_layers[:, :1].expand(-1, len(self._groups))
+            lr_of_layers = lr_of_layers[:, :1].expand(-1, len(rates))
         rates_of_updates: list[list[float]] = lr_of_layers.tolist()
         return rates_of_updates
 
@@ -282,38 +270,8 @@ class GannoScheduler:
 
     def _prepare(self) -> None:
         """Keep what the last update of an interval is going to change."""
-        if (self.n_updates + 1) % self._interval:
-            return
-        if "update_norm" in self._needs or "direction_norm" in self._needs:
-            self._before = _copied(self._before, self._parameters)
-        if "grad_cosine" in self._needs:
-            self._momentum = _copied(self._momentum, [self._momentum_of(parameter) for parameter in self._parameters])
-
-    def _gradients(self) -> list[Tensor]:
-        return [
-            torch.zeros_like(parameter) if (gradient := parameter.grad) is None else gradient
-            for parameter in self._parameters
-        ]
-
-    def _momentum_of(self, parameter: Tensor) -> Tensor:
-        state = self.optimizer.state.get(parameter, {})
-        kept = state.get("momentum_buffer", state.get("exp_avg"))
-        return kept if isinstance(kept, Tensor) else torch.zeros_like(parameter)
-
-    def _check_gradients(self) -> None:
-        """Complain if they are gone."""
-        if all(parameter.grad is None for parameter in self._parameters):
-            raise ConfigError("there are no gradients: call step() after optimizer.step() and before zero_grad()")
-        if not self.n_updates and not bool(self._norms(self._gradients()).any()):
-            raise ConfigError("all gradients are zero: call step() after optimizer.step() and before zero_grad()")
-
-    def _record(self) -> None:
-        """Keep what an update's gradients show, for `_measure` to look at: that is as little work as can be."""
-        if "grad_snr" in self._needs:
-            sample = [_every(gradient, n) for gradient, n in zip(self._gradients(), self._strides, strict=True)]
-            if self._sample is None:
-                self._sample = _Sample.blank(self._interval, sample)
-            self._sample.record(sample)
+        if self._layers is not None and (self.n_updates + 1) % self._interval == 0:
+            self._layers.prepare()
 
     def _mean_loss(self) -> float:
         """Return the mean of an interval's losses, but for those that are not finite; begin another interval."""
@@ -322,104 +280,6 @@ class GannoScheduler:
         finite = [loss for loss in self._losses if math.isfinite(loss)]
         self._losses, self._waiting = [], []
         return sum(finite) / len(finite) if finite else math.nan
-
-    @torch.no_grad()
-    def _measure(self) -> dict[str, Tensor]:
-        """Return the signals, each of shape (1, L), of an interval whose last update has just been made."""
-        found = {} if self._sample is None else {"grad_snr": self._sample.finish(self._n_sampled)}
-        tensors = {}
-        if self._needs & {"grad_norm", "grad_cosine"}:
-            tensors["grad_norm"] = self._gradients()
-        if "param_norm" in self._needs:
-            tensors["param_norm"] = self._parameters
-        if self._before:
-            torch._foreach_sub_(self._before, self._parameters)
-            tensors["update_norm"] = self._before
-        if self._momentum:
-            tensors["momentum"] = self._momentum
-        if tensors:
-            norms = self._norms([tensor for several in tensors.values() for tensor in several]).view(len(tensors), -1)
-            found |= zip(tensors, norms, strict=True)
-        if self._before:
-            found["direction_norm"] = found["update_norm"] / torch.tensor(self.get_last_lr()).double().clamp(min=_TINY)
-        if self._momentum:
-            pairs = zip(tensors["grad_norm"], self._momentum, strict=True)
-            dots = self._per_layer(torch.stack([torch.dot(g.flatten(), m.flatten()) for g, m in pairs]))
-            lengths = (found["grad_norm"] * found["momentum"]).clamp(min=_TINY)
-            found["grad_cosine"] = (dots / lengths).clamp(-1.0, 1.0)
-        if "grad_norm" in found and not bool(found["grad_norm"].isfinite().all()):  # a scaler skipped the update
-            of_one_update = {"grad_norm", "grad_cosine", "update_norm", "direction_norm"}
-            found |= {name: torch.full_like(found["grad_norm"], torch.nan) for name in of_one_update & found.keys()}
-        return {name: value[None] for name, value in found.items() if name in self._needs}
-
-    @torch.no_grad()
-    def _norms(self, tensors: list[Tensor]) -> Tensor:
-        """Return the Euclidean norm of each layer, float64, on the CPU.
-
-        Args:
-            tensors: A tensor for each parameter, or several times that many.
-
-        Returns:
-            Shape (L,), or several times that many.
-        """
-        return self._per_layer(torch.stack(torch._foreach_norm(tensors)).double().square()).sqrt()
-
-    def _per_layer(self, values: Tensor) -> Tensor:
-        """Add up a value for each parameter within layers, float64 on the CPU; see `_norms`."""
-        table = values.cpu().double().view(-1, len(self._owners))
-        return table.new_zeros(len(table), len(self._groups)).index_add_(1, self._owners, table).flatten()
-
-
-class _Sample:
-    """Samples of the gradients since the last decision. Gradients that are not finite do not count.
-
-    Attributes:
-        gradients: Of the first `n_updates` updates, shape (interval, sampled).
-        n_updates: Updates so far.
-    """
-
-    def __init__(self, gradients: Tensor, n_updates: int, shapes: list[torch.Size]) -> None:
-        """Prepare to copy samples of some shapes, one for each parameter, into rows."""
-        self.gradients, self.n_updates = gradients, n_updates
-        sizes = [shape.numel() for shape in shapes]
-        self._parts = [
-            [part.view(shape) for part, shape in zip(row.split(sizes), shapes, strict=True)] for row in gradients
-        ]
-
-    @classmethod
-    def blank(cls, n_updates: int, sample: list[Tensor]) -> Self:
-        """Make room for so many updates like the first one."""
-        like = torch.cat([part.detach().flatten() for part in sample])
-        return cls(like.new_empty(n_updates, len(like)), 0, [part.shape for part in sample])
-
-    @torch.no_grad()
-    def record(self, sample: list[Tensor]) -> None:
-        """Take in an update's gradients: they may change afterwards."""
-        torch._foreach_copy_(self._parts[self.n_updates], sample)
-        self.n_updates += 1
-
-    def finish(self, sizes: list[int]) -> Tensor:
-        """Begin another interval; return the gradients' signal-to-noise ratio, float64, shape (L,).
-
-        Args:
-            sizes: Sampled entries of each layer.
-        """
-        gradients = self.gradients[: self.n_updates]
-        self.n_updates = 0
-        norms, total = _norms_of_parts(gradients, sizes)
-        measured = norms.isfinite().all(dim=1)
-        if not measured.all():
-            norms, total = _norms_of_parts(gradients[measured.to(gradients.device)], sizes)
-        return (total / norms.sum(dim=0).clamp(min=_TINY)).clamp(max=1.0)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state: a tensor and a number."""
-        return {"gradients": self.gradients.clone(), "n_updates": self.n_updates}
-
-    @classmethod
-    def from_state_dict(cls, state: dict[str, Any], shapes: list[torch.Size]) -> Self:
-        """Go on from what `state_dict` returned."""
-        return cls(state["gradients"].clone(), state["n_updates"], shapes)
 
 
 def _number(value: Tensor | float) -> float:
@@ -431,31 +291,3 @@ def _kept(loss: Tensor | float) -> Tensor | float:
     if not isinstance(loss, Tensor):
         return float(loss)
     return float(loss.item()) if loss.is_cpu else loss.detach().reshape(()).clone()
-
-
-def _every(tensor: Tensor, n: int) -> Tensor:
-    """Return every n-th entry of a tensor, flattened, as a view where that can be; for n = 1 the tensor as it is."""
-    if n == 1:
-        return tensor
-    if not tensor.is_contiguous():
-        return tensor.flatten()[::n]
-    return tensor.as_strided((math.ceil(tensor.numel() / n),), (n,))
-
-
-def _norms_of_parts(rows: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
-    """Return the Euclidean norms of the parts of each row, (rows, parts), and of the rows' sum, (parts,), float64."""
-    dtype = torch.promote_types(rows.dtype, torch.float32)
-    norms, totals = [], []
-    for part in torch.split(rows, sizes, dim=1):  # one after the other, so that the sum finds a part in the cache
-        norms.append(torch.linalg.vector_norm(part, dim=1, dtype=dtype))
-        totals.append(torch.linalg.vector_norm(part.sum(dim=0, dtype=dtype)))
-    return torch.stack(norms, dim=1).cpu().double(), torch.stack(totals).cpu().double()
-
-
-@torch.no_grad()
-def _copied(copies: list[Tensor], tensors: list[Tensor]) -> list[Tensor]:
-    """Copy tensors into earlier copies of theirs, or into new ones if there are none."""
-    if not copies:
-        return [tensor.detach().clone() for tensor in tensors]
-    torch._foreach_copy_(copies, tensors)
-    return copies

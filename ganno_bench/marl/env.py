@@ -25,7 +25,7 @@ from ganno_bench.policies.controller import Controller
 from ganno_bench.policies.observations import LIMIT
 from ganno_bench.training.optimizers import OPTIMIZERS
 from ganno_bench.training.population import Engine, Population
-from ganno_bench.training.signals import Controls
+from ganno_bench.training.signals import SAMPLED, Controls
 from ganno_bench.workloads.workload import load_workload
 
 __all__ = ["DEFAULT_OBSERVATION", "LayerwiseLREnv", "make_env"]
@@ -123,7 +123,7 @@ class LayerwiseLREnv(EnvBase):  # type: ignore[misc]
         ]
         self.per_agent = any(kind.per_agent for kind, _ in self.rewards)
         self._reruns = any(kind.reruns for kind, _ in self.rewards)
-        self.needs = self.controller.needs.union(*(kind.needs for kind, _ in self.rewards))
+        self.needs = self.controller.needs.union({SAMPLED}, *(kind.needs for kind, _ in self.rewards))
         self.validation = engine.validation.head(validation_size)
         self._ceiling = CEILING * engine.workload.dataset.chance_loss
         self.defaults = OPTIMIZERS[engine.workload.spec.optimizer.name]

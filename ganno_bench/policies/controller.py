@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ganno_bench.policies.actions import ActionSpec
 from ganno_bench.policies.observations import Feature, Memory, View, load_features, observe
-from ganno_bench.training.signals import LAYER_SIGNALS, Controls, RunInfo, Signals
+from ganno_bench.training.signals import LAYER_SIGNALS, SAMPLED, Controls, RunInfo, Signals
 
 __all__ = ["ControlState", "Controller"]
 
@@ -49,7 +49,8 @@ class Controller:
         features: What an agent sees, in order.
         action: What it can do.
         layerwise: Whether an agent sees its own layer, or, but for its place, the mean of all layers.
-        needs: Optional signals that are read.
+        needs: Optional signals that are read; estimates will do.
+        places: Which features agents always see of their own layers, bool, shape (F,).
     """
 
     def __init__(
@@ -78,8 +79,9 @@ class Controller:
         self.action = action
         self.layerwise = layerwise
         self._n_hidden = n_hidden
-        self._places = torch.tensor([name == "relative-depth" for name in observation])
-        self.needs = frozenset().union(*(feature.needs for feature in self.features))
+        self.places = torch.tensor([name == "relative-depth" for name in observation])
+        needs = frozenset().union(*(feature.needs for feature in self.features))
+        self.needs = needs | {SAMPLED} if needs & set(LAYER_SIGNALS) else needs
 
     @property
     def needs_layers(self) -> bool:
@@ -103,7 +105,7 @@ class Controller:
         if self.action.scope == "network":
             seen = seen.mean(dim=1, keepdim=True)
         elif not self.layerwise:
-            seen = torch.where(self._places.to(seen.device), seen, seen.mean(dim=1, keepdim=True))
+            seen = torch.where(self.places.to(seen.device), seen, seen.mean(dim=1, keepdim=True))
         return seen, replace(state, memory=state.memory.updated(signals))
 
     def act(

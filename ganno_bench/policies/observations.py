@@ -4,25 +4,27 @@ Each layer of each run has an agent. A feature is a function of a `View` that re
 (P, L), or one for all agents of a run, shape (P, 1). What has not been measured yet, and whatever a diverged run shows,
 is 0. Nothing here comes from test data, which `Signals` doesn't have.
 
-One that all agents of a run see alike is better a function of a `RunView`: that has tensors, for P runs, or plain
-numbers, for a single run, for which small tensors' operations would take far more time than there is to compute.
+One that is arithmetic is better a function of a `RunView`: that has tensors, for P runs, or a single run's numbers and
+arrays of its layers' values, since operations on tensors so small take far more time than there is to compute.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
 from typing import Literal, Protocol, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from ganno_bench.core.errors import PluginError
 from ganno_bench.core.registry import Registry
 from ganno_bench.training.optimizers import OPTIMIZERS
-from ganno_bench.training.signals import LAYER_SIGNALS, RunInfo, Signals
+from ganno_bench.training.signals import RunInfo, Signals
 
 __all__ = [
     "LIMIT",
@@ -46,20 +48,24 @@ LIMIT = 3.0
 
 _TINY = 1e-12
 
-Value = TypeVar("Value", Tensor, float)
+Array = npt.NDArray[np.float64]
+Number = float | Array
+"""A number that all layers of a run have in common, or one for each, shape (L,)."""
+Value = TypeVar("Value", Tensor, Number)
 Loss = Literal["train", "first", "last", "best", "val", "last_val", "best_val"]
 """The training loss of the interval, the validation loss after it, and what `Memory` has."""
 
 
 class RunView(Protocol[Value]):
-    """What a feature may be computed from that all agents of a run see alike: tensors of P runs, or a run's numbers.
+    """What a feature may be computed from, in tensors of P runs or in one run's numbers.
 
     Attributes:
         run: What was known before the first update.
         progress: Share of the horizon that is done, in [0, 1].
-        lr: Learning rate of the last update; the base learning rate before the first. Shape (P, L), where the agents
-            have learning rates of their own.
+        lr: Learning rates of the last update, shape (P, L), the base learning rate before the first; of one run shape
+            (L,), or a number if all layers have the same.
         log_factor: ln of what the agents multiply the reference schedule by; likewise.
+        depth: Places of the layers, from -1 at the input to 1 at the output, shape (P, L) or (L,).
     """
 
     @property
@@ -70,9 +76,19 @@ class RunView(Protocol[Value]):
     def lr(self) -> Value: ...  # noqa: D102
     @property
     def log_factor(self) -> Value: ...  # noqa: D102
+    @property
+    def depth(self) -> Value: ...  # noqa: D102
+
+    def layer(self, name: str) -> Value:
+        """Return a signal per layer, shape (P, L) or (L,)."""
+        ...
 
     def everywhere(self, value: float) -> Value:
         """Return a number that all agents of all runs see, shape (P, 1)."""
+        ...
+
+    def at_least(self, value: Value, least: float) -> Value:
+        """Return the greater one; what is no number stays so."""
         ...
 
     def log10(self, value: Value) -> Value:
@@ -146,6 +162,16 @@ class View:
         """Return a number that all agents of all runs see, shape (P, 1)."""
         return self.lr.new_full((len(self.lr), 1), value)
 
+    @property
+    def depth(self) -> Tensor:
+        """Places of the layers, from -1 at the input to 1 at the output, shape (P, L)."""
+        places = torch.linspace(-1.0, 1.0, self.run.n_layers, dtype=torch.float64, device=self.lr.device)
+        return places.expand(self.lr.shape)
+
+    def at_least(self, value: Tensor, least: float) -> Tensor:
+        """Return the greater one; what is no number stays so."""
+        return value.clamp(min=least)
+
     def log10(self, value: Tensor) -> Tensor:
         """Return the decimal logarithm of something not negative, at least of 1e-12."""
         return value.clamp(min=_TINY).log10()
@@ -171,33 +197,57 @@ class View:
 
 @dataclass(slots=True)
 class NumberView:
-    """A `RunView` of one run, whose layers have the same learning rate.
+    """A `RunView` of one run.
 
     Attributes:
         run: What was known before the first update.
         progress: Share of the horizon that is done, in [0, 1].
-        lr: Learning rate of the last update; the base learning rate before the first.
-        log_factor: ln of what the agent multiplies the reference schedule by.
+        lr: Learning rate of the last update, or those of the layers, shape (L,); the base learning rate before it.
+        log_factor: ln of what the agents multiply the reference schedule by; likewise.
         losses: NaN where there was none yet.
+        layers: Signals of the layers, those that are needed, each of shape (L,).
     """
 
     run: RunInfo
     progress: float
-    lr: float
-    log_factor: float
+    lr: Number
+    log_factor: Number
     losses: Mapping[Loss, float]
+    layers: Mapping[str, Array] = field(default_factory=dict)
+
+    @property
+    def depth(self) -> Array:
+        """Places of the layers, from -1 at the input to 1 at the output."""
+        return _places(self.run.n_layers)
+
+    def layer(self, name: str) -> Array:
+        """Return a signal per layer."""
+        return self.layers[name]
 
     def everywhere(self, value: float) -> float:
         """Return the number."""
         return value
 
-    def log10(self, value: float) -> float:
+    def at_least(self, value: Number, least: float) -> Number:
+        """Return the greater one; what is no number stays so."""
+        return max(value, least) if isinstance(value, float) else np.maximum(value, least)
+
+    def log10(self, value: Number) -> Number:
         """Return the decimal logarithm of something not negative, at least of 1e-12."""
-        return math.log10(max(value, _TINY))  # NaN stays: it comes first
+        if isinstance(value, float):
+            return math.log10(max(value, _TINY))  # NaN stays: it comes first
+        return np.log10(np.maximum(value, _TINY))
 
     def log_loss(self, which: Loss) -> float:
         """Return the natural logarithm of a loss."""
         return math.log(max(self.losses[which], _TINY))
+
+
+@cache
+def _places(n_layers: int) -> Array:
+    places = np.linspace(-1.0, 1.0, n_layers)
+    places.flags.writeable = False
+    return places
 
 
 @dataclass(frozen=True)
@@ -214,7 +264,7 @@ class Feature:
     compute: Callable[[View], Tensor]
     needs: frozenset[str]
     summary: str
-    of_run: Callable[[NumberView], float] | None = None
+    of_run: Callable[[NumberView], Number] | None = None
 
 
 def feature(*needs: str) -> Callable[[Callable[[View], Tensor]], Feature]:
@@ -240,13 +290,8 @@ def run_feature(*needs: str) -> Callable[[_OfRun], Feature]:
     What divides by something that can be 0 shows 0 then, where it is computed of numbers.
 
     Args:
-        needs: Optional signals that it reads: `val_loss`, or none.
-
-    Raises:
-        PluginError: It names a signal of layers.
+        needs: Optional signals that it reads.
     """
-    if of_layers := sorted(set(needs) & set(LAYER_SIGNALS)):
-        raise PluginError(f"a run_feature sees no layers, but needs {of_layers[0]!r}; make it a feature")
 
     def wrap(compute: _OfRun) -> Feature:
         return replace(feature(*needs)(compute), of_run=compute)
@@ -324,16 +369,31 @@ def observe(features: Sequence[Feature], view: View) -> Tensor:
     return stacked.masked_fill(view.signals.diverged[:, None, None], 0.0)
 
 
-def observe_numbers(features: Sequence[Callable[[NumberView], float]], view: NumberView) -> list[float]:
-    """Return what the agent of one run sees, as `observe` does, by features' `of_run`."""
-    seen = []
+def observe_numbers(features: Sequence[Callable[[NumberView], Number]], view: NumberView) -> Array:
+    """Return what the agents of one run see, as `observe` does, by features' `of_run`.
+
+    Returns:
+        Shape (number of features,) where all layers look alike, or (L, number of features).
+    """
+    seen: list[Number] = []
+    alike = True
     for feature in features:
         try:
             value = feature(view)
         except ArithmeticError:  # of tensors it would be no number, or an infinite one
             value = math.nan
-        seen.append(0.0 if math.isnan(value) else min(max(value, -LIMIT), LIMIT))
-    return seen
+        if isinstance(value, float):
+            value = 0.0 if math.isnan(value) else min(max(value, -LIMIT), LIMIT)
+        else:
+            alike = False
+        seen.append(value)
+    if alike:
+        return np.array(seen)
+    table = np.empty((view.run.n_layers, len(seen)))
+    for index, value in enumerate(seen):
+        table[:, index] = value
+    table[np.isnan(table)] = 0.0
+    return np.minimum(np.maximum(table, -LIMIT, out=table), LIMIT, out=table)
 
 
 @run_feature()
@@ -360,47 +420,46 @@ def log_decay_factor(view: View) -> Tensor:
     return view.log_decay[:, None] / 2.0
 
 
-@feature("grad_norm")
-def log_grad_norm(view: View) -> Tensor:
+@run_feature("grad_norm")
+def log_grad_norm(view: RunView[Value]) -> Value:
     """Decimal logarithm of the layer's gradient norm, 1 for two decades."""
     return view.log10(view.layer("grad_norm")) / 2.0
 
 
-@feature("param_norm")
-def log_param_norm(view: View) -> Tensor:
+@run_feature("param_norm")
+def log_param_norm(view: RunView[Value]) -> Value:
     """Decimal logarithm of the layer's parameter norm, 1 for two decades."""
     return view.log10(view.layer("param_norm")) / 2.0
 
 
-@feature("update_norm", "param_norm")
-def log_update_ratio(view: View) -> Tensor:
+@run_feature("update_norm", "param_norm")
+def log_update_ratio(view: RunView[Value]) -> Value:
     """Decimal logarithm of update norm over parameter norm, 0 at 0.001, 1 for two decades."""
-    return (view.log10(view.layer("update_norm") / view.layer("param_norm").clamp(min=_TINY)) + 3.0) / 2.0
+    return (view.log10(view.layer("update_norm") / view.at_least(view.layer("param_norm"), _TINY)) + 3.0) / 2.0
 
 
-@feature("grad_norm", "param_norm")
-def log_grad_ratio(view: View) -> Tensor:
+@run_feature("grad_norm", "param_norm")
+def log_grad_ratio(view: RunView[Value]) -> Value:
     """Decimal logarithm of gradient norm over parameter norm, 0 at 0.01, 1 for two decades."""
-    return (view.log10(view.layer("grad_norm") / view.layer("param_norm").clamp(min=_TINY)) + 2.0) / 2.0
+    return (view.log10(view.layer("grad_norm") / view.at_least(view.layer("param_norm"), _TINY)) + 2.0) / 2.0
 
 
-@feature("grad_cosine")
-def grad_cosine(view: View) -> Tensor:
+@run_feature("grad_cosine")
+def grad_cosine(view: RunView[Value]) -> Value:
     """Cosine between the layer's gradient and its momentum."""
     return view.layer("grad_cosine")
 
 
-@feature("grad_snr")
-def grad_snr(view: View) -> Tensor:
+@run_feature("grad_snr")
+def grad_snr(view: RunView[Value]) -> Value:
     """Norm of the mean gradient over the mean norm, in the interval: 1 where all gradients agree."""
     return view.layer("grad_snr")
 
 
-@feature()
-def relative_depth(view: View) -> Tensor:
+@run_feature()
+def relative_depth(view: RunView[Value]) -> Value:
     """Place of the layer, from -1 at the input to 1 at the output."""
-    n_layers = view.run.n_layers
-    return torch.linspace(-1.0, 1.0, n_layers, dtype=torch.float64, device=view.lr.device).expand(view.lr.shape)
+    return view.depth
 
 
 @run_feature()

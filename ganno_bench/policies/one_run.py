@@ -1,21 +1,21 @@
-"""A policy's decisions for one run whose layers all have the same agent, in plain numbers.
+"""A policy's decisions for one run, in plain numbers and arrays of its layers' values.
 
-They are those of `Policy.control`, which takes some sixty operations on tensors for them, however small those are: as
-long as several updates of a small network.
+They are those of `Policy.control`, which takes sixty operations on tensors for them or more, however small those are:
+as long as several updates of a small network.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from itertools import chain
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from ganno_bench.policies.controller import ControlState
-from ganno_bench.policies.observations import Loss, Memory, NumberView, observe_numbers
+from ganno_bench.policies.observations import Array, Loss, Memory, Number, NumberView, observe_numbers
 from ganno_bench.policies.policy import Policy
 from ganno_bench.training.signals import RunInfo
 
@@ -25,12 +25,14 @@ _REMEMBERED: tuple[Loss, ...] = ("first", "last", "best", "last_val", "best_val"
 
 
 class OneRun:
-    """A run under a policy with one agent, which sees what all layers have in common, and remembers nothing else.
+    """A run under a policy whose actor remembers nothing.
 
     Attributes:
-        log_factor: ln of the run's departure from the reference schedule.
+        log_factor: ln of the departure from the reference schedule, of each layer, shape (L,), or of all.
         losses: Those of `Memory`, and those last seen; NaN where there was none yet.
     """
+
+    log_factor: Number
 
     def __init__(self, policy: Policy, run: RunInfo) -> None:
         """Begin a run, with the weights that the policy has now.
@@ -42,12 +44,14 @@ class OneRun:
         self._run, self._base_lr = run, float(run.base_lr)
         self._card = policy.card
         self._features = [feature.of_run for feature in policy.controller.features if feature.of_run is not None]
-        self._steps = [math.log(multiplier) for multiplier in self._card.action.multipliers]
+        self._features.append(lambda view: 1.0)  # whose weight is the bias
+        self._each = self._card.action.scope == "layer"
+        self._own = None if self._card.layerwise_observation else np.array([*policy.controller.places.tolist(), True])
+        self._steps = np.log(self._card.action.multipliers)
         linear = [part for part in chain(policy.actor.body, [policy.actor.head]) if isinstance(part, nn.Linear)]
-        # Every layer has an input more, which is 1, and whose weight is the bias.
-        *self._body, self._head = (np.column_stack((_doubles(part.weight), _doubles(part.bias))) for part in linear)
-        self._hidden = [np.ones(len(weights) + 1) for weights in self._body]
-        self.log_factor = 0.0
+        *self._body, self._head = (np.column_stack((_doubles(part.weight), _doubles(part.bias))).T for part in linear)
+        self._hidden: list[Array] = []
+        self.log_factor = np.zeros(run.n_layers) if self._each else 0.0
         self.losses: dict[Loss, float] = dict.fromkeys(_REMEMBERED, math.nan)
 
     @staticmethod
@@ -55,36 +59,64 @@ class OneRun:
         """Whether a policy can be followed in plain numbers."""
         card = policy.card
         return (
-            not policy.controller.needs_layers
-            and card.action.decay_multipliers is None
+            card.action.decay_multipliers is None
             and card.actor.memory == 0
             and all(feature.of_run is not None for feature in policy.controller.features)
         )
 
-    def decide(self, n_updates: int, lr: float, train_loss: float, val_loss: float = math.nan) -> list[float]:
+    def decide(
+        self,
+        n_updates: int,
+        lr: Number,
+        train_loss: float,
+        val_loss: float = math.nan,
+        layers: Mapping[str, Array] | None = None,
+    ) -> list[list[float]]:
         """See and act; return the learning rates of the updates until the next decision, at least one.
 
         Args:
             n_updates: Updates so far.
-            lr: Learning rate of the last update; the base learning rate before the first.
+            lr: Learning rate of the last update, or those of the layers, shape (L,), if they may differ; the base
+                learning rate before the first.
             train_loss: Mean over the interval that has ended.
             val_loss: Validation loss now.
+            layers: The signals of the layers that the policy needs, each of shape (L,).
+
+        Returns:
+            For each update the learning rates of the layers, or the one that all have.
         """
-        total = self._run.total_updates
+        total, spec = self._run.total_updates, self._card.action
         self.losses["train"], self.losses["val"] = train_loss, val_loss
-        view = NumberView(self._run, n_updates / total, lr, self.log_factor, self.losses)
-        inputs = np.array([*observe_numbers(self._features, view), 1.0])
-        for weights, hidden in zip(self._body, self._hidden, strict=True):
-            np.tanh(weights.dot(inputs), out=hidden[:-1])
-            inputs = hidden
-        outputs = self._head.dot(inputs)
-        spec = self._card.action
-        step = self._steps[outputs.argmax()] if spec.max_step is None else math.tanh(outputs[0]) * spec.max_step
-        self.log_factor = max(-spec.bound, min(self.log_factor + step, spec.bound))
+        view = NumberView(self._run, n_updates / total, lr, self.log_factor, self.losses, layers or {})
+        inputs = observe_numbers(self._features, view)
+        if inputs.ndim > 1 and not self._each:
+            inputs = inputs.mean(axis=0)
+        elif inputs.ndim > 1 and self._own is not None:
+            inputs = np.where(self._own, inputs, inputs.mean(axis=0))
+        outputs = self._outputs(inputs)
+        if spec.max_step is not None:
+            step = np.tanh(outputs[..., 0]) * spec.max_step
+        else:
+            step = self._steps[outputs.argmax(axis=-1)]
         self._remember()
         curve = spec.curve(total, n_updates, self._card.decided_updates(n_updates, total))
-        factor = self._base_lr * math.exp(self.log_factor)
-        return [multiple * factor for multiple in curve]
+        if isinstance(self.log_factor, float):
+            self.log_factor = max(-spec.bound, min(self.log_factor + float(step), spec.bound))
+            factor = self._base_lr * math.exp(self.log_factor)
+            return [[multiple * factor] for multiple in curve]
+        self.log_factor = np.minimum(np.maximum(self.log_factor + step, -spec.bound), spec.bound)
+        factors: list[float] = (self._base_lr * np.exp(self.log_factor)).tolist()
+        return [[multiple * factor for factor in factors] for multiple in curve]
+
+    def _outputs(self, inputs: Array) -> Array:
+        """Return what `Actor` does, shape (..., n_outputs), for inputs of shape (..., n_inputs) and a 1 at the end."""
+        if not self._hidden:
+            self._hidden = [np.ones((*inputs.shape[:-1], weights.shape[1] + 1)) for weights in self._body]
+        for weights, hidden in zip(self._body, self._hidden, strict=True):
+            np.tanh(inputs.dot(weights), out=hidden[..., :-1])
+            inputs = hidden
+        outputs: Array = inputs.dot(self._head)
+        return outputs
 
     def _remember(self) -> None:
         """See `Memory.updated`."""
@@ -98,18 +130,18 @@ class OneRun:
     @property
     def state(self) -> ControlState:
         """What `Policy.control` would go on from."""
-        like, losses = self._run.base_lr, self.losses
+        like, losses, n_layers = self._run.base_lr, self.losses, self._run.n_layers
         memory = Memory(*(torch.full_like(like, losses[name]) for name in _REMEMBERED))
-        log_factor = like.new_full((1, self._run.n_layers), self.log_factor)
-        return ControlState(log_factor, like.new_zeros(1), memory, like.new_zeros(1, 1, 0))
+        log_factor = torch.tensor(np.broadcast_to(self.log_factor, (1, n_layers)), dtype=torch.float64)
+        return ControlState(log_factor, like.new_zeros(1), memory, like.new_zeros(1, n_layers if self._each else 1, 0))
 
     @state.setter
     def state(self, state: ControlState) -> None:
-        self.log_factor = float(state.log_factor[0, 0])
+        self.log_factor = state.log_factor[0].cpu().numpy().copy() if self._each else float(state.log_factor[0, 0])
         self.losses = {name: float(getattr(state.memory, name)) for name in _REMEMBERED}
 
 
-def _doubles(parameter: Tensor) -> npt.NDArray[np.float64]:
+def _doubles(parameter: Tensor) -> Array:
     return parameter.detach().cpu().double().numpy()
 
 

@@ -34,7 +34,7 @@ class Scheduler(ABC):
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
-    """Optional fields of `Signals` that `step` reads; the others are None."""
+    """Optional fields of `Signals` that `step` reads; the others are None. With `sampled`, estimates will do."""
 
     interval: ClassVar[int | None] = 1
     """Updates per decision; the last one may cover fewer. None: one decision covers as many updates as the returned

@@ -37,7 +37,7 @@ from ganno_bench.schedulers.timm_schedule import timm_schedule
 from ganno_bench.schedulers.torch_adapter import torch_scheduler
 from ganno_bench.schedulers.transformers_schedule import transformers_schedule
 from ganno_bench.training.optimizers import OPTIMIZERS
-from ganno_bench.training.signals import OPTIONAL_SIGNALS
+from ganno_bench.training.signals import NEEDS
 
 __all__ = [
     "PREFIXES",
@@ -341,8 +341,8 @@ def _check_class(name: str, cls: Any) -> None:
         problem = f"has a field {reserved[0]!r}, which belongs to the harness; it comes in RunInfo"
     elif not isinstance(needs, Set):
         problem = f"has needs = {needs!r}; it must be a frozenset of names of signals"
-    elif unknown := sorted(needs - set(OPTIONAL_SIGNALS)):
-        problem = f"needs the unknown signal {unknown[0]!r}{did_you_mean(unknown[0], OPTIONAL_SIGNALS)}"
+    elif unknown := sorted(needs - set(NEEDS)):
+        problem = f"needs the unknown signal {unknown[0]!r}{did_you_mean(unknown[0], NEEDS)}"
     elif cls.interval is not None and not (type(cls.interval) is int and cls.interval >= 1):
         problem = f"has interval = {cls.interval!r}; it must be a number of updates, at least 1, or None"
     if problem is not None:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,7 +20,7 @@ from ganno_bench.policies.observations import LIMIT, Feature, Memory, NumberView
 from ganno_bench.testing.contract import Check, CheckResult, Contract, check_all, unchanged
 from ganno_bench.testing.playing import ContractError
 from ganno_bench.testing.synthetic import SyntheticRuns, synthetic_runs
-from ganno_bench.training.signals import OPTIONAL_SIGNALS
+from ganno_bench.training.signals import LAYER_SIGNALS, OPTIONAL_SIGNALS
 
 __all__ = ["CHECKS", "ObservationContract", "check_observation", "load_entry"]
 
@@ -117,22 +118,40 @@ def check_independent_runs(feature: Feature) -> None:
 
 
 def check_numbers(feature: Feature) -> None:
-    """Of one run whose layers are alike it shows the same in plain numbers, if it says that it does."""
+    """Of one run it shows the same in plain numbers and arrays of its layers' values, if it says that it does."""
     if feature.of_run is None:
         return
     for view in (*views(synthetic_runs(60).select([1])), _of_ones()):
-        lr, log_factor = view.lr[:, :1].expand_as(view.lr), view.log_factor[:, :1].expand_as(view.lr)
-        alike = replace(view, lr=lr, log_factor=log_factor)
-        losses = {"train": view.signals.train_loss, "val": view.signals.val_loss, **vars(view.memory)}
-        numbers: dict[Any, float] = {name: float(loss) for name, loss in losses.items()}
-        one = NumberView(view.run, view.progress, float(lr[0, 0]), float(log_factor[0, 0]), numbers)
-        expected = feature.compute(alike)[0, 0]
-        try:
-            got = torch.tensor(feature.of_run(one), dtype=expected.dtype)
-        except Exception as error:
-            raise ContractError(f"{_when(view)}, of numbers: raised {type(error).__name__}: {error}") from error
-        if not torch.allclose(got, expected, rtol=1e-12, atol=1e-12, equal_nan=True):
-            raise ContractError(f"{_when(view)}, of numbers: expected {float(expected)}, got {float(got)}")
+        alike = replace(view, **{name: getattr(view, name)[:, :1].expand_as(view.lr) for name in ("lr", "log_factor")})
+        for seen, one in ((view, _of_arrays(view)), (alike, _of_numbers(alike))):
+            try:
+                with np.errstate(all="ignore"):
+                    got = np.asarray(feature.of_run(one), dtype=np.float64)
+            except Exception as error:
+                raise ContractError(f"{_when(view)}, of numbers: raised {type(error).__name__}: {error}") from error
+            if got.shape not in ((view.run.n_layers,), ()):
+                raise ContractError(
+                    f"{_when(view)}, of numbers: expected shape {(view.run.n_layers,)} or a number, got {got.shape}"
+                )
+            expected = feature.compute(seen)[0].expand(view.run.n_layers).double().numpy()
+            same = np.isclose(np.broadcast_to(got, expected.shape), expected, rtol=1e-12, atol=1e-12, equal_nan=True)
+            if not same.all():
+                wanted, found = (np.broadcast_to(values, same.shape)[~same][0] for values in (expected, got))
+                raise ContractError(f"{_when(view)}, of numbers: expected {wanted}, got {found}")
+
+
+def _of_arrays(view: View) -> NumberView:
+    """Return a view of one run as arrays of the layers' values."""
+    losses = {"train": view.signals.train_loss, "val": view.signals.val_loss, **vars(view.memory)}
+    numbers: dict[Any, float] = {name: float(loss) for name, loss in losses.items()}
+    layers = {name: view.layer(name)[0].numpy() for name in LAYER_SIGNALS}
+    return NumberView(view.run, view.progress, view.lr[0].numpy(), view.log_factor[0].numpy(), numbers, layers)
+
+
+def _of_numbers(view: View) -> NumberView:
+    """Return a view of one run whose layers have the same learning rate."""
+    one = _of_arrays(view)
+    return replace(one, lr=float(view.lr[0, 0]), log_factor=float(view.log_factor[0, 0]))
 
 
 _GATES = (check_shape,)

@@ -112,7 +112,7 @@ class Chunk:
 
     def param_norm(self) -> Tensor:
         """Return the norm of each layer's parameters, shape (P, L)."""
-        return self.engine.layout.norms(self.parameters)[: self.n_runs]
+        return self.measurement.param_norm(self.parameters)[: self.n_runs]
 
     def clear(self, runs: Tensor) -> None:
         """Set the parameters and all state of some runs to 0; `runs` is a mask of shape (P,)."""

@@ -4,26 +4,78 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 from ganno_bench.workloads.layers import Layer
 
-__all__ = ["GradientSample", "Layout", "sample_stride"]
+__all__ = ["Blocks", "Layout", "Sample"]
 
 # Every parameter starts at a multiple of this many scalars (128 bytes in float32), so that memory alignment, on which
 # the kernels of a matrix library may depend, is the same for each run, wherever in a population it stands.
 _ALIGN = 32
 
-# At most so many entries of a parameter are in the sample on which the signal-to-noise ratio of gradients is measured:
-# it is the one signal that needs every update's gradient, and to read them all costs as much as a sixth of an update.
-_SAMPLE = 16_384
+# Parameters of up to so many entries are in a sample whole, of larger ones at most so many entries are, in blocks as
+# long as a cache line, which is read whole anyway. The norm of normal deviates is known to one or two in a hundred.
+_WHOLE = 16_384
+_SAMPLE = 2_048
+_BLOCK = 16
 
 
-def sample_stride(size: int) -> int:
-    """Return n, where every n-th entry of a parameter, flattened, is in the sample; 1 up to 16,384 entries."""
-    return math.ceil(size / _SAMPLE)
+@dataclass(frozen=True)
+class Blocks:
+    """Which entries of a parameter, flattened, are in its sample.
+
+    Attributes:
+        n_blocks: Blocks of entries side by side.
+        length: Entries of each.
+        distance: From the beginning of one to that of the next.
+        weight: What the sample's norm is multiplied by, so that it estimates the parameter's.
+    """
+
+    n_blocks: int
+    length: int
+    distance: int
+    weight: float
+
+    @classmethod
+    def of(cls, size: int) -> Self:
+        """Return the sample of a parameter: all of it up to 16,384 entries, or blocks evenly spread over it.
+
+        In a matrix whose columns are a multiple of the distance all blocks would come from a few columns. So that
+        every column gets its turn, the distance in blocks has no factor in common with the size.
+        """
+        if size <= _WHOLE:
+            return cls(1, size, size, 1.0)
+        distance = math.ceil(size / _SAMPLE)
+        while math.gcd(distance, size) > 1:
+            distance += 1
+        distance *= _BLOCK
+        n_blocks = 1 + (size - _BLOCK) // distance
+        return cls(n_blocks, _BLOCK, distance, math.sqrt(size / (n_blocks * _BLOCK)))
+
+    @property
+    def size(self) -> int:
+        """Entries of the sample."""
+        return self.n_blocks * self.length
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is left out."""
+        return self.length == self.distance
+
+    @property
+    def entries(self) -> list[int]:
+        """Their places in the parameter, in order."""
+        return [block * self.distance + place for block in range(self.n_blocks) for place in range(self.length)]
+
+    def view(self, tensor: Tensor) -> Tensor:
+        """Return the sample of a tensor, shape (n_blocks, length); a view of it, if it is contiguous."""
+        whole = tensor if tensor.is_contiguous() else tensor.contiguous()
+        return whole.as_strided((self.n_blocks, self.length), (self.distance, 1))
 
 
 class Layout:
@@ -74,49 +126,63 @@ class Layout:
         for name, (columns, _) in zip(self.names, self._columns, strict=True):
             matrix[run, columns] = parameters[name].detach().flatten().to(matrix)
 
+    def take(self, matrix: Tensor) -> Tensor:
+        """Return a matrix as it is: where nothing is sampled, see `Sample`, all of it is looked at."""
+        return matrix
+
     def norms(self, matrix: Tensor) -> Tensor:
         """Return the Euclidean norm of each layer, shape (P, L), of a matrix, shape (P, N)."""
         return _norms(matrix, self.layer_slices)
 
     def dots(self, a: Tensor, b: Tensor) -> Tensor:
         """Return the inner product of each layer, shape (P, L), of two matrices, shape (P, N)."""
-        return torch.stack([(a[:, part] * b[:, part]).sum(1) for part in self.layer_slices], dim=1)
+        return _dots(a, b, self.layer_slices)
 
 
-class GradientSample:
-    """Evenly spaced entries of each large parameter, and all of each small one, of all runs.
+class Sample:
+    """Entries of each parameter, see `Blocks`, of all runs, from which norms and inner products are estimated.
 
-    The sample's columns are aligned as the layout's are, with zeros in the gaps.
+    The sample's columns are aligned as the layout's are, with zeros in the gaps. Entries are scaled by the weights of
+    their parameters. While nothing is left out, all is as the layout has it, to the bit.
     """
 
     def __init__(self, layout: Layout, device: torch.device) -> None:
         columns: list[int] = []
-        kept: list[bool] = []
+        weights: list[float] = []
         self._layer_slices: list[slice] = []
         parts = iter(layout.parameter_slices)
         for layer in layout.layers:
             first = len(columns)
             for _ in layer.parameters:
                 part = next(parts)
-                chosen = range(part.start, part.stop, sample_stride(part.stop - part.start))
-                gap = -len(chosen) % _ALIGN
-                columns += [*chosen, *[part.start] * gap]
-                kept += [True] * len(chosen) + [False] * gap
+                blocks = Blocks.of(part.stop - part.start)
+                gap = -blocks.size % _ALIGN
+                columns += [*(part.start + entry for entry in blocks.entries), *[part.start] * gap]
+                weights += [*[blocks.weight] * blocks.size, *[0.0] * gap]
             self._layer_slices.append(slice(first, len(columns)))
         self.is_whole = len(columns) == layout.n_columns
         self._columns = torch.tensor(columns, device=device)
-        self._kept = torch.tensor(kept, device=device)
+        self._weights = torch.tensor(weights, device=device, dtype=torch.float64)
 
     def take(self, matrix: Tensor) -> Tensor:
         """Return the sample, shape (P, M), of a matrix, shape (P, N): the matrix itself if nothing is left out."""
         if self.is_whole:
             return matrix
-        return torch.where(self._kept, matrix.index_select(1, self._columns), 0.0)
+        weights = self._weights.to(matrix.dtype)
+        return torch.where(weights > 0.0, matrix.index_select(1, self._columns) * weights, 0.0)
 
     def norms(self, sample: Tensor) -> Tensor:
         """Return the Euclidean norm of each layer, shape (P, L), of a sample, shape (P, M)."""
         return _norms(sample, self._layer_slices)
 
+    def dots(self, a: Tensor, b: Tensor) -> Tensor:
+        """Return the inner product of each layer, shape (P, L), of two samples, shape (P, M)."""
+        return _dots(a, b, self._layer_slices)
+
 
 def _norms(matrix: Tensor, parts: Sequence[slice]) -> Tensor:
     return torch.stack([torch.linalg.vector_norm(matrix[:, part], dim=1) for part in parts], dim=1)
+
+
+def _dots(a: Tensor, b: Tensor, parts: Sequence[slice]) -> Tensor:
+    return torch.stack([(a[:, part] * b[:, part]).sum(1) for part in parts], dim=1)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ganno_bench.training.layout import GradientSample, Layout
+from ganno_bench.training.layout import Layout, Sample
+from ganno_bench.training.signals import SAMPLED
 
 __all__ = ["Measurement"]
 
@@ -19,10 +20,11 @@ class Measurement:
     """
 
     def __init__(self, layout: Layout, needs: frozenset[str], like: Tensor) -> None:
-        self._layout = layout
         self._needs = needs
+        # The noise of gradients needs every update's, and to read them all costs as much as a sixth of an update.
+        self._sample: Layout | Sample = Sample(layout, like.device) if needs & {"grad_snr", SAMPLED} else layout
+        self._part = self._sample if SAMPLED in needs else layout
         if "grad_snr" in needs:
-            self._sample = GradientSample(layout, like.device)
             self._gradient_sum = self._sample.take(torch.empty_like(like))
         self.begin()
 
@@ -33,7 +35,6 @@ class Measurement:
 
     def gradient(self, gradients: Tensor, momentum: Tensor, last: bool) -> None:
         """Take in a gradient, before the optimizer does."""
-        norms = None
         if "grad_snr" in self._needs:
             sample = self._sample.take(gradients)
             lengths = self._sample.norms(sample)
@@ -43,28 +44,31 @@ class Measurement:
             else:
                 self._gradient_sum += sample
                 self._norm_sum += lengths
-            if self._sample.is_whole:
-                norms = lengths
         if not (last and self._needs & {"grad_norm", "grad_cosine"}):
             return
-        if norms is None:
-            norms = self._layout.norms(gradients)
+        part = self._part.take(gradients)
+        norms = self._part.norms(part)
         if "grad_norm" in self._needs:
             self._values["grad_norm"] = norms
         if "grad_cosine" in self._needs:
-            lengths = (norms * self._layout.norms(momentum)).clamp(min=_TINY)
-            self._values["grad_cosine"] = (self._layout.dots(gradients, momentum) / lengths).clamp(-1, 1)
+            before = self._part.take(momentum)
+            lengths = (norms * self._part.norms(before)).clamp(min=_TINY)
+            self._values["grad_cosine"] = (self._part.dots(part, before) / lengths).clamp(-1, 1)
 
     def direction(self, direction: Tensor, lr: Tensor) -> None:
         """Take in the last update's direction and its learning rates, shape (P, L)."""
         if self._needs & {"direction_norm", "update_norm"}:
-            norms = self._layout.norms(direction)
+            norms = self._part.norms(self._part.take(direction))
             self._values |= {"direction_norm": norms, "update_norm": norms * lr}
+
+    def param_norm(self, parameters: Tensor) -> Tensor:
+        """Return the norm of each layer's parameters, shape (P, L)."""
+        return self._part.norms(self._part.take(parameters))
 
     def finish(self, parameters: Tensor) -> dict[str, Tensor]:
         """Return what was measured, each of shape (P, L), after the last update."""
         if "param_norm" in self._needs:
-            self._values["param_norm"] = self._layout.norms(parameters)
+            self._values["param_norm"] = self.param_norm(parameters)
         if self._norm_sum is not None:
             snr = self._sample.norms(self._gradient_sum) / self._norm_sum.clamp(min=_TINY)
             self._values["grad_snr"] = snr.clamp(max=1)

@@ -20,7 +20,7 @@ from ganno_bench.training.chunk import Chunk
 from ganno_bench.training.evaluate import Evaluation, evaluate
 from ganno_bench.training.layout import Layout
 from ganno_bench.training.open_optimizer import MakeOptimizer
-from ganno_bench.training.signals import OPTIONAL_SIGNALS, Controls, RunInfo, Signals
+from ganno_bench.training.signals import LAYER_SIGNALS, NEEDS, Controls, RunInfo, Signals
 from ganno_bench.workloads.data import Split
 from ganno_bench.workloads.suite import WorkloadSpec
 from ganno_bench.workloads.workload import Workload
@@ -137,7 +137,7 @@ class Population:
             engine: The workload, ready to be trained.
             seeds: One for each run.
             weight_decay: Of all runs, or of each, shape (P,).
-            needs: Optional fields of `Signals` that are wanted.
+            needs: Optional fields of `Signals` that are wanted, and `SAMPLED`.
             optimizers: What makes the optimizer of each run that replaces the workload's, or None to keep that. Then
                 all layers have one learning rate, and only the validation loss can be wanted.
 
@@ -149,9 +149,9 @@ class Population:
         self.needs = frozenset(needs)
         if not self.seeds:
             raise ConfigError("a population has at least one run, no seed was given")
-        for name in sorted(self.needs - set(OPTIONAL_SIGNALS)):
-            raise ConfigError(f"unknown signal {name!r}{did_you_mean(name, OPTIONAL_SIGNALS)}")
-        if optimizers is not None and (layers := sorted(self.needs - {"val_loss"})):
+        for name in sorted(self.needs - set(NEEDS)):
+            raise ConfigError(f"unknown signal {name!r}{did_you_mean(name, NEEDS)}")
+        if optimizers is not None and (layers := sorted(self.needs & set(LAYER_SIGNALS))):
             raise ConfigError(f"signal {layers[0]!r} is not measured under an open optimizer")
         self.n_updates = 0
         device = engine.device
@@ -185,7 +185,7 @@ class Population:
     def observe(self) -> Signals:
         """Return the signals before the first update; only parameter norms and the validation loss are known yet."""
         blank = torch.full_like(self._last_lr, torch.nan)
-        layers = dict.fromkeys(self.needs - {"val_loss"}, blank)
+        layers = dict.fromkeys(self.needs & set(LAYER_SIGNALS), blank)
         if "param_norm" in self.needs:
             layers["param_norm"] = torch.cat([chunk.param_norm() for chunk in self._chunks])
         return self._signals(blank[:, 0], layers)

@@ -12,7 +12,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-__all__ = ["LAYER_SIGNALS", "OPTIONAL_SIGNALS", "Controls", "RunInfo", "Signals"]
+__all__ = ["LAYER_SIGNALS", "NEEDS", "OPTIONAL_SIGNALS", "SAMPLED", "Controls", "RunInfo", "Signals"]
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,7 @@ class Signals:
         grad_cosine: Cosine between the last update's gradient and the momentum (Adam: first moment) before that
             update, shape (P, L); 0 where there was no momentum yet. Optional.
         grad_snr: Norm of the mean gradient over the mean norm of the gradient, over the interval; in [0, 1], 1 where
-            all gradients point the same way, shape (P, L). Of a parameter with more than 16,384 entries, that many
-            at most, evenly spaced, are looked at. Optional.
+            all gradients point the same way, shape (P, L). Estimated, see `SAMPLED`. Optional.
     """
 
     n_updates: int
@@ -121,4 +120,11 @@ class Signals:
 LAYER_SIGNALS = ("grad_norm", "param_norm", "direction_norm", "update_norm", "grad_cosine", "grad_snr")
 """Those with a value for each layer, shape (P, L)."""
 OPTIONAL_SIGNALS = ("val_loss", *LAYER_SIGNALS)
+"""Optional fields of `Signals`."""
+SAMPLED = "sampled"
+"""Among `needs`: estimates of the layers' signals will do, which take the same time and memory however large a network
+is. Of a parameter with more than 16,384 entries at most 2,048 are looked at, in blocks of 16 spread over all of it;
+norms and inner products are scaled up. An estimate is off by a few in a hundred, or more where a few entries stand
+out, as in the gradient of an embedding. Otherwise all entries are looked at, but for `grad_snr`."""
+NEEDS = (*OPTIONAL_SIGNALS, SAMPLED)
 """What a scheduler may name in `needs`."""

@@ -6,8 +6,10 @@ import copy
 import io
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -20,13 +22,11 @@ from ganno_bench.integrations import torch_loop
 from ganno_bench.marl.env import DEFAULT_OBSERVATION
 from ganno_bench.policies.actions import ActionSpec
 from ganno_bench.policies.actor import ActorSpec
-from ganno_bench.policies.controller import ControlState
-from ganno_bench.policies.observations import load_feature
+from ganno_bench.policies.observations import Array, load_feature
 from ganno_bench.policies.policy import Policy, PolicyCard, load_policy
 from ganno_bench.schedulers.drive import Contestant, drive
 from ganno_bench.schedulers.policy import policy_scheduler
 from ganno_bench.training import layout
-from ganno_bench.training.signals import LAYER_SIGNALS, Controls, RunInfo, Signals
 from ganno_bench.workloads.suite import OptimizerSpec
 
 N_UPDATES = 32
@@ -88,7 +88,8 @@ def test_the_decisions_are_those_of_the_harness(
 
 
 def test_so_are_they_where_gradients_are_sampled(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layout, "_SAMPLE", 30)
+    for name, value in (("_WHOLE", 60), ("_SAMPLE", 60), ("_BLOCK", 4)):
+        monkeypatch.setattr(layout, name, value)
     test_the_decisions_are_those_of_the_harness(folder, "mlp", SGD, 0.02)
 
 
@@ -164,16 +165,17 @@ def test_a_skipped_update_is_counted_and_not_measured(folder: Path) -> None:
         assert all(0 < rate < 100 for rate in loop.update(index))
 
 
-def shown(scheduler: GannoScheduler) -> list[Signals]:
-    """Return a list of what the policy is going to be shown."""
-    signals: list[Signals] = []
-    control = scheduler.policy.control
+def shown(scheduler: GannoScheduler) -> list[Mapping[str, Array]]:
+    """Return a list of what the policy is going to be shown of the layers."""
+    signals: list[Mapping[str, Array]] = []
+    assert scheduler._layers is not None
+    measure = scheduler._layers.measure
 
-    def listen(state: ControlState, run: RunInfo, seen: Signals) -> tuple[Controls, ControlState]:
-        signals.append(seen)
-        return control(state, run, seen)
+    def listen(lr: Sequence[float]) -> dict[str, Array]:
+        signals.append(measure(lr))
+        return signals[-1]
 
-    scheduler.policy.control = listen  # type: ignore[method-assign]
+    scheduler._layers.measure = listen  # type: ignore[method-assign]
     return signals
 
 
@@ -181,7 +183,9 @@ def shown(scheduler: GannoScheduler) -> list[Signals]:
 @pytest.mark.parametrize("skipped", [3, 4])
 def test_what_a_skipped_update_leaves_of_an_interval(folder: Path, skipped: int) -> None:
     loop, samples = Loop(folder), []
-    signals = shown(loop.scheduler)
+    signals, losses = shown(loop.scheduler), []
+    decide = loop.scheduler._decide
+    loop.scheduler._decide = lambda loss, val_loss: (losses.append(loss), decide(loss, val_loss))[1]  # type: ignore
     for index in range(5):
         if index != skipped:
             loop.update(index)
@@ -191,13 +195,13 @@ def test_what_a_skipped_update_leaves_of_an_interval(folder: Path, skipped: int)
                 parameter.grad = torch.full_like(parameter, torch.inf)
             loop.scheduler.step(torch.tensor(1.5))
     (seen,) = signals
-    assert seen.train_loss.isfinite().all()
+    assert np.isfinite(losses).all()
     first = torch.stack([torch.cat([part.flatten() for part in sample[:2]]) for sample in samples])
     expected = first.sum(0).norm() / first.norm(dim=1).sum()
-    torch.testing.assert_close(float(seen.grad_snr[0, 0]), float(expected), rtol=1e-5, atol=0.0)
-    for value in (seen.grad_norm, seen.grad_cosine, seen.update_norm):
-        assert bool(value.isnan().all() if skipped == 4 else value.isfinite().all())
-    assert seen.param_norm.isfinite().all()
+    assert float(seen["grad_snr"][0]) == pytest.approx(float(expected), rel=1e-5)
+    for name in ("grad_norm", "grad_cosine", "update_norm"):
+        assert (np.isnan if skipped == 4 else np.isfinite)(seen[name]).all()
+    assert np.isfinite(seen["param_norm"]).all()
 
 
 @pytest.mark.parametrize("feature", [name for name in DEFAULT_OBSERVATION if load_feature(name).needs])
@@ -213,10 +217,9 @@ def test_what_is_measured_does_not_depend_on_what_else_is(tmp_path: Path, featur
     assert len(of_one) == len(of_all) == 3
     for a, b in zip(of_one, of_all, strict=True):
         for need in load_feature(feature).needs:
-            value = getattr(a, need)
-            assert value.isfinite().all()
-            torch.testing.assert_close(value, getattr(b, need), rtol=1e-6, atol=0.0)
-        assert all(getattr(a, need) is None for need in LAYER_SIGNALS if need not in load_feature(feature).needs)
+            assert np.isfinite(a[need]).all()
+            np.testing.assert_allclose(a[need], b[need], rtol=1e-6)
+        assert a.keys() == load_feature(feature).needs
 
 
 def test_a_loss_that_is_overwritten_later_was_taken_in(folder: Path) -> None:
@@ -262,8 +265,40 @@ def test_what_a_policy_does_not_observe_is_not_looked_at(folder: Path) -> None:
     rates = [plain.update(index) for index in range(23)]
     assert [scrambled.update(index) for index in range(23)] == rates
     assert len({tuple(several) for several in rates}) > 2
-    state = scrambled.scheduler.state_dict()
-    assert (state["before"], state["momentum"], state["sample"]) == ([], [], None)
+    assert scrambled.scheduler.state_dict()["layers"] is None
+
+
+@pytest.mark.parametrize("folder", ["absolute", "global", "recurrent"], indirect=True)
+def test_a_state_of_another_network_or_policy_is_refused(folder: Path) -> None:
+    loop = Loop(folder)
+    state = loop.scheduler.state_dict()
+    with pytest.raises(ConfigError, match="nothing of layers: it is of another policy, or of an earlier version"):
+        loop.scheduler.load_state_dict({name: value for name, value in state.items() if name != "layers"})
+    loop.update(0)
+    state = loop.scheduler.state_dict()
+    wide = torch.optim.SGD(layer_groups(nn.Sequential(*[nn.Linear(9, 9) for _ in range(3)])), lr=0.1)
+    scheduler = GannoScheduler(wide, 23, folder)
+    with pytest.raises(
+        ConfigError, match=r"samples of shape \(\d+, 435\), this scheduler's have \(\d+, 270\): it is of"
+    ):
+        scheduler.load_state_dict(state)
+    assert scheduler.n_updates == 0
+
+
+@pytest.mark.parametrize("folder", ["absolute"], indirect=True)
+def test_what_is_kept_of_a_large_network_is_small(folder: Path) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(300, 400), nn.Linear(400, 300), nn.Linear(300, 2))
+    optimizer = torch.optim.SGD(layer_groups(net), lr=0.1, momentum=0.9)
+    scheduler = GannoScheduler(optimizer, 23, folder)
+    for _ in range(6):
+        optimizer.zero_grad()
+        loss = net(torch.randn(8, 300)).square().mean()
+        loss.backward()
+        optimizer.step()
+        scheduler.step(loss)
+    assert scheduler._layers is not None
+    assert scheduler._layers._table.shape[1] < 0.03 * sum(parameter.numel() for parameter in net.parameters())
 
 
 @pytest.mark.parametrize("folder", ["absolute", "global", "recurrent"], indirect=True)
@@ -300,7 +335,9 @@ def test_a_policy_that_observes_a_validation_loss_asks_for_it(tmp_path: Path) ->
     Policy(PolicyCard(name="some", observation=("progress", "log-val-loss"), interval=2)).save(tmp_path / "some")
     loop = Loop(tmp_path / "some")
     loop.update(0)
-    seen = shown(loop.scheduler)
+    seen = []
+    decide = loop.scheduler._decide
+    loop.scheduler._decide = lambda loss, val_loss: (seen.append(val_loss), decide(loss, val_loss))[1]  # type: ignore
     for _ in range(2):
         with pytest.raises(ConfigError, match=r"observes a validation loss: step\(loss, val_loss\)"):
             loop.scheduler.step(1.0)
@@ -310,7 +347,7 @@ def test_a_policy_that_observes_a_validation_loss_asks_for_it(tmp_path: Path) ->
     assert loop.scheduler.n_updates == 1
     loop.scheduler.step(1.0, val_loss=torch.tensor(0.5, requires_grad=True))
     assert loop.scheduler.n_updates == 2
-    assert [float(signals.val_loss) for signals in seen] == [0.5]
+    assert seen == [0.5]
 
 
 def test_a_learning_rate_that_is_a_tensor_stays_that_tensor(folder: Path) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import product
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from policy_cases import make_run
@@ -27,7 +28,7 @@ from ganno_bench.policies.observations import (
     observe_numbers,
 )
 from ganno_bench.testing.synthetic import SyntheticRuns, synthetic_runs
-from ganno_bench.training.signals import LAYER_SIGNALS, OPTIONAL_SIGNALS, RunInfo, Signals
+from ganno_bench.training.signals import LAYER_SIGNALS, OPTIONAL_SIGNALS, SAMPLED, RunInfo, Signals
 
 NAMES = list(OBSERVATIONS.entries())
 EVERY = pytest.mark.parametrize("name", NAMES)
@@ -135,8 +136,13 @@ def test_plain_numbers_show_what_tensors_do(name: str) -> None:
         losses: dict[Loss, float] = {"train": now, "val": now, "first": before, "last": before, "best": before}
         losses |= {"last_val": before, "best_val": before}
         assert feature.of_run is not None
-        (number,) = observe_numbers([feature.of_run], NumberView(run, 15 / 60, now, 0.0, losses))
-        assert number == pytest.approx(look([name], run, make_signals(run, now), memory)[0, 0].item(), abs=1e-14)
+        signals, zeros = make_signals(run, now), np.zeros(3)
+        layers = {signal: getattr(signals, signal)[0].numpy() for signal in LAYER_SIGNALS}
+        expected = look([name], run, signals, memory)[0]
+        for lr, factor in ((now, 0.0), (zeros + now, zeros)):
+            with np.errstate(all="ignore"):
+                seen = observe_numbers([feature.of_run], NumberView(run, 15 / 60, lr, factor, losses, layers))
+            np.testing.assert_allclose(np.broadcast_to(seen, (3, 1)), expected, rtol=0.0, atol=1e-14)
 
 
 def test_values_are_cut_off_at_the_limit() -> None:
@@ -175,7 +181,7 @@ def test_a_diverged_run_shows_zeros_whatever_its_signals_are() -> None:
 def test_needs_suffice(name: str) -> None:
     (feature,) = load_features([name])
     assert feature.needs <= set(OPTIONAL_SIGNALS)
-    assert Controller([name], ActionSpec()).needs == feature.needs
+    assert Controller([name], ActionSpec()).needs - {SAMPLED} == feature.needs
     assert torch.equal(watch([name], synthetic_runs(60), feature.needs), watch([name], synthetic_runs(60)))
 
 
@@ -204,7 +210,7 @@ def test_nothing_is_needed_that_is_not_read(name: str) -> None:
 def test_a_controller_needs_what_any_of_its_features_needs() -> None:
     assert Controller(["log-lr", "progress"], ActionSpec()).needs == frozenset()
     needs = Controller(["log-update-ratio", "progress", "val-gap"], ActionSpec()).needs
-    assert needs == {"update_norm", "param_norm", "val_loss"}
+    assert needs == {"update_norm", "param_norm", "val_loss", SAMPLED}
 
 
 @pytest.mark.parametrize("others", [[2, 0, 1], [0], [1], [2]])

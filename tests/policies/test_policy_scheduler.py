@@ -117,7 +117,7 @@ def test_the_entry_of_a_policy(refs: dict[str, str]) -> None:
     assert (entry.name, entry.ref, entry.zero_shot) == ("policy:network", refs["network"], True)
     assert (entry.pinned, entry.search_space, entry.defaults()) == ({}, {}, {})
     assert issubclass(entry.cls, PolicyScheduler)
-    assert entry.cls.needs == {"grad_cosine", "grad_norm"}
+    assert entry.cls.needs == {"grad_cosine", "grad_norm", "sampled"}
     assert re.fullmatch("[0-9a-f]{16}", entry.code_hash)
 
 

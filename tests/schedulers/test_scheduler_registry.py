@@ -11,7 +11,7 @@ import pytest
 from ganno_bench.core import registry as core_registry
 from ganno_bench.core.errors import ConfigError, PluginError, UnknownNameError, UserError
 from ganno_bench.schedulers.registry import SCHEDULERS, Reference, list_schedulers, load_scheduler, parse_reference
-from ganno_bench.training.signals import OPTIONAL_SIGNALS
+from ganno_bench.training.signals import NEEDS
 
 PLUGIN = """
 from dataclasses import dataclass
@@ -215,7 +215,7 @@ def test_the_list_describes_every_scheduler() -> None:
     for row in rows.values():
         assert row.error is None
         assert row.summary.endswith((".", "`."))
-        assert set(row.needs) <= set(OPTIONAL_SIGNALS)
+        assert set(row.needs) <= set(NEEDS)
         assert len(row.tuned) <= 3
 
 

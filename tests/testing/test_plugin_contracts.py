@@ -239,9 +239,18 @@ CASES: list[Case] = [
     ),
     (
         "observation",
-        "loads",
-        {'@feature("grad_norm")': '@run_feature("grad_norm")'},
-        "a run_feature sees no layers, but needs 'grad_norm'; make it a feature",
+        "numbers",
+        {'@feature("grad_norm")': '@run_feature("grad_norm")', GRAD: 'return view.layer("grad_norm").tanh()'},
+        "after 0 updates, of numbers: raised AttributeError: 'numpy.ndarray' object has no attribute 'tanh'",
+    ),
+    (
+        "observation",
+        "numbers",
+        {
+            '@feature("grad_norm")': '@run_feature("grad_norm")',
+            GRAD: 'return view.log10(view.layer("grad_norm")[..., :1])',
+        },
+        r"after 0 updates, of numbers: expected shape \(4,\) or a number, got \(1,\)",
     ),
     ("reward", "loads", {'@reward("grad_norm")\n': ""}, "is no Reward but of type function"),
     ("reward", "loads", {'@reward("grad_norm")': '@reward("grads")'}, "needs the unknown signal 'grads'"),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch_loop import TorchRun, layer_vectors, parameters
 from workload_cases import MODELS, SGD, make_engine, make_workload
 
-from ganno_bench.training.layout import Layout
+from ganno_bench.training.layout import Blocks, Layout
 from ganno_bench.training.signals import Controls
 
 every_model = pytest.mark.parametrize("model", MODELS)
@@ -71,3 +73,38 @@ def test_norms_and_inner_products_are_taken_layer_by_layer() -> None:
     for layer, part in enumerate(layout.layer_slices):
         torch.testing.assert_close(layout.norms(a)[:, layer], a[:, part].square().sum(1).sqrt())
         torch.testing.assert_close(layout.dots(a, b)[:, layer], torch.einsum("pn,pn->p", a[:, part], b[:, part]))
+
+
+@pytest.mark.parametrize("size", [1, 10, 16_384])
+def test_of_a_small_parameter_all_entries_are_looked_at(size: int) -> None:
+    blocks = Blocks.of(size)
+    assert blocks.is_whole
+    assert blocks.entries == list(range(size))
+    assert blocks.weight == 1.0
+
+
+@pytest.mark.parametrize(
+    "shape", [(16_385,), (128, 144), (512, 784), (1024, 784), (512, 512), (128, 64, 3, 3), (7, 30_030)], ids=str
+)
+def test_of_a_large_parameter_blocks_are_looked_at_spread_over_all_rows_and_columns(shape: tuple[int, ...]) -> None:
+    tensor = torch.arange(math.prod(shape), dtype=torch.float64).view(shape)
+    blocks = Blocks.of(tensor.numel())
+    sample = blocks.view(tensor)
+    assert sample.flatten().tolist() == blocks.entries
+    assert sample.data_ptr() == tensor.data_ptr()
+    assert 512 <= blocks.size <= 2_048
+    assert blocks.weight**2 * blocks.size == pytest.approx(tensor.numel())
+    if tensor.dim() > 1:
+        n_columns = math.prod(shape[1:])
+        rows, columns = sample.long() // n_columns, sample.long() % n_columns
+        assert len(rows.unique()) > 0.7 * min(shape[0], blocks.n_blocks)
+        counts = torch.bincount(columns.flatten(), minlength=n_columns)
+        assert counts.max() <= 2 + 1.5 * counts.double().mean()
+    norm = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert float(blocks.view(norm).norm()) * blocks.weight == pytest.approx(float(norm.norm()), rel=0.06)
+
+
+def test_a_sample_of_a_tensor_that_is_not_contiguous_is_that_of_its_logical_order() -> None:
+    tensor = torch.randn(150, 130).t()
+    blocks = Blocks.of(tensor.numel())
+    assert torch.equal(blocks.view(tensor), blocks.view(tensor.clone(memory_format=torch.contiguous_format)))

@@ -14,7 +14,7 @@ from workload_cases import ADAM, ADAMW, MODELS, NESTEROV, SGD, make_engine, make
 
 from ganno_bench.training import layout
 from ganno_bench.training.population import Engine, Population
-from ganno_bench.training.signals import LAYER_SIGNALS, OPTIONAL_SIGNALS, Controls, Signals
+from ganno_bench.training.signals import LAYER_SIGNALS, NEEDS, OPTIONAL_SIGNALS, Controls, Signals
 from ganno_bench.workloads.data import Examples
 from ganno_bench.workloads.suite import OptimizerSpec
 from ganno_bench.workloads.workload import Workload
@@ -80,27 +80,56 @@ def test_each_signal_equals_its_definition(optimizer: OptimizerSpec, backend: st
 
 
 @both
-@pytest.mark.parametrize("most", [7, 100])
-def test_noise_is_measured_on_evenly_spaced_entries_of_each_parameter(
+@pytest.mark.parametrize("most", [20, 100])
+def test_estimates_are_made_of_blocks_of_entries_of_each_parameter(
     monkeypatch: pytest.MonkeyPatch, backend: str, most: int
 ) -> None:
-    monkeypatch.setattr(layout, "_SAMPLE", most)
+    for name, value in (("_WHOLE", most), ("_SAMPLE", most), ("_BLOCK", 4)):
+        monkeypatch.setattr(layout, name, value)
     workload = make_workload("mlp", SGD)
-    population = make_engine(workload, backend, torch.float64).population(SEEDS, DECAY, OPTIONAL_SIGNALS)
-    run = TorchRun(workload, SEEDS[0], float(DECAY[0]), torch.float64)
+    engine = make_engine(workload, backend, torch.float64)
     lr = layerwise_lr(workload, 4)
-    signals = population.advance(Controls(lr), 4)
+    estimated, whole = (
+        engine.population(SEEDS, DECAY, needs).advance(Controls(lr), 4) for needs in (NEEDS, OPTIONAL_SIGNALS)
+    )
+    run = TorchRun(workload, SEEDS[0], float(DECAY[0]), torch.float64)
     interval = [run.recorded_update(row[0]) for row in lr]
-    assert signals.grad_snr is not None
-    assert signals.grad_norm is not None
     for index, layer in enumerate(run.layers):
-        kept = torch.cat([torch.arange(p.numel()) % math.ceil(p.numel() / most) == 0 for p in layer])
-        assert int(kept.sum()) <= most * len(layer)
-        gradients = torch.stack([update.gradient[index][kept] for update in interval])
-        expected = float(gradients.mean(0).norm() / gradients.norm(dim=1).mean())
-        assert float(signals.grad_snr[0, index]) == pytest.approx(expected, rel=1e-8)
-        whole = float(interval[-1].gradient[index].norm())
-        assert float(signals.grad_norm[0, index]) == pytest.approx(whole, rel=1e-8)
+        weights = torch.cat([sampled(p.numel(), most) for p in layer])
+        assert int((weights > 0.0).sum()) <= most * len(layer)
+        expected = definitions([update.scaled(weights, index) for update in interval], lr[-1, 0], index)
+        exact = definitions(interval, lr[-1, 0], index)
+        for name in LAYER_SIGNALS:
+            assert float(getattr(estimated, name)[0, index]) == pytest.approx(expected[name], rel=1e-8)
+            if name != "grad_snr":
+                assert float(getattr(whole, name)[0, index]) == pytest.approx(exact[name], rel=1e-8)
+    assert whole.grad_snr is not None
+    assert torch.equal(whole.grad_snr, estimated.grad_snr)
+    assert not torch.equal(whole.grad_norm, estimated.grad_norm)
+    assert torch.equal(engine.population(SEEDS, DECAY, NEEDS).observe().param_norm > 0, whole.param_norm > 0)
+
+
+def sampled(size: int, most: int) -> Tensor:
+    """Return the weight of each entry of a parameter in an estimate, in blocks of 4; 0 for what is not looked at."""
+    if size <= most:
+        return torch.ones(size, dtype=torch.float64)
+    distance = next(n for n in range(math.ceil(size / most), size) if math.gcd(n, size) == 1)
+    blocks = [range(4 * distance * n, 4 * distance * n + 4) for n in range(size)]
+    kept = torch.tensor([any(entry in block for block in blocks) for entry in range(size)])
+    last = max(block.start for block in blocks if block.stop <= size)
+    kept[last + 4 :] = False  # a block that would end beyond the parameter
+    return kept.double() * math.sqrt(size / int(kept.sum()))
+
+
+@both
+def test_estimates_of_small_parameters_are_exact(backend: str) -> None:
+    workload = make_workload("mlp", SGD)
+    engine = make_engine(workload, backend)
+    lr = layerwise_lr(workload, 3)
+    estimated, whole = (
+        engine.population(SEEDS, DECAY, needs).advance(Controls(lr), 3) for needs in (NEEDS, OPTIONAL_SIGNALS)
+    )
+    assert same(estimated, whole)
 
 
 @both

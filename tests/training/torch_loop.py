@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,13 @@ class Update:
     moment: list[Tensor]  # momentum or first moment, before the update
     before: list[Tensor]
     after: list[Tensor]
+
+    def scaled(self, weights: Tensor, layer: int) -> Update:
+        """Return the update with a layer's entries multiplied by weights."""
+        lists = {field.name: list(getattr(self, field.name)) for field in fields(self) if field.name != "loss"}
+        for vectors in lists.values():
+            vectors[layer] = vectors[layer] * weights
+        return Update(self.loss, **lists)
 
 
 class TorchRun:

@@ -1,0 +1,227 @@
+"""Signals of the layers of one network in a user's own loop, measured as the engine does, see `Signals`: estimates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ganno_bench.core.errors import ConfigError
+from ganno_bench.training.layout import Blocks
+from ganno_bench.training.signals import LAYER_SIGNALS
+
+__all__ = ["LayerSignals"]
+
+Array = npt.NDArray[np.float64]
+_TINY = 1e-30
+_NORMS = {"param_norm": "parameters", "update_norm": "update"}
+_OF_GRADIENTS = ("grad_norm", "grad_cosine", "grad_snr")
+_OF_ONE_UPDATE = ("grad_norm", "grad_cosine", "update_norm", "direction_norm")
+
+
+class LayerSignals:
+    """Measures one interval at a time, on samples: time and memory are bounded, however large the network is.
+
+    All that is kept lies in one matrix, with a row for the sample of each update's gradients and one each for what else
+    is looked at, so that what a decision needs takes few operations. An ordinary update takes one: it copies the
+    gradients' sample, which are going to change.
+
+    Attributes:
+        needs: The signals that are measured.
+    """
+
+    def __init__(
+        self, groups: Sequence[Sequence[Tensor]], optimizer: torch.optim.Optimizer, needs: frozenset[str], interval: int
+    ) -> None:
+        """Prepare to measure.
+
+        Args:
+            groups: The parameters of each layer.
+            optimizer: It has their momentum, or first moments.
+            needs: Optional signals; others than those of layers are left to others.
+            interval: Updates between decisions.
+        """
+        self.needs = needs & frozenset(LAYER_SIGNALS)
+        self._parameters = [parameter for group in groups for parameter in group]
+        self._optimizer = optimizer
+        self._n_layers = len(groups)
+        samples = [Blocks.of(parameter.numel()) for parameter in self._parameters]
+        self._blocks = [None if blocks.is_whole else blocks for blocks in samples]
+        self._sizes = [blocks.size for blocks in samples]
+        # Samples of a layer that lie side by side and have the same weight are added up as one piece.
+        owners = [index for index, group in enumerate(groups) for _ in group]
+        self._pieces: list[slice] = []
+        shares: list[Array] = []
+        for (owner, weight), piece in groupby(zip(owners, samples, strict=True), lambda of: (of[0], of[1].weight)):
+            first = self._pieces[-1].stop if self._pieces else 0
+            self._pieces.append(slice(first, first + sum(blocks.size for _, blocks in piece)))
+            shares.append(np.where(np.arange(self._n_layers) == owner, weight**2, 0.0))
+        self._shares = np.array(shares)  # (pieces, L): what a piece's products add to a layer's
+        self._interval = interval
+        self._n_gradients = 0 if self.needs.isdisjoint(_OF_GRADIENTS) else interval if "grad_snr" in self.needs else 1
+        rows = [f"gradient {index}" for index in range(self._n_gradients)]
+        rows += ["momentum"] if "grad_cosine" in self.needs else []
+        rows += ["update"] if self.needs & {"update_norm", "direction_norm"} else []
+        rows += ["parameters"] if self.needs & {"param_norm", "update_norm", "direction_norm"} else []
+        self._rows = {name: index for index, name in enumerate(rows)}
+        self._table = torch.empty(0)  # (rows, M), from the first copy on
+        self._array: npt.NDArray[Any] | None = None
+        self._parts: list[list[Tensor]] = []  # for each row a view for each parameter
+
+    def record(self, update: int) -> None:
+        """Take in the gradients of an update that was just made; to do so twice does no harm.
+
+        Args:
+            update: Its index.
+
+        Raises:
+            ConfigError: Something is observed of them and they are gone.
+        """
+        if not self._n_gradients:
+            return
+        found = [parameter.grad for parameter in self._parameters]
+        gradients = [gradient for gradient in found if gradient is not None]
+        if not gradients:
+            raise ConfigError("there are no gradients: call step() after optimizer.step() and before zero_grad()")
+        if len(gradients) < len(found):
+            pairs = zip(self._parameters, found, strict=True)
+            gradients = [torch.zeros_like(parameter) if grad is None else grad for parameter, grad in pairs]
+        if not update and not any(bool(gradient.any()) for gradient in gradients):
+            raise ConfigError("all gradients are zero: call step() after optimizer.step() and before zero_grad()")
+        if self._n_gradients == self._interval or (update + 1) % self._interval == 0:
+            self._copy(f"gradient {update % self._n_gradients}", gradients)
+
+    @torch.no_grad()
+    def prepare(self) -> None:
+        """Keep what an update, the last one of an interval, is going to change."""
+        if "update" in self._rows:
+            self._copy("update", self._parameters)
+        if "momentum" in self._rows:
+            self._copy("momentum", [self._momentum_of(parameter) for parameter in self._parameters])
+
+    @torch.no_grad()
+    def at_first(self) -> dict[str, Array]:
+        """Return the signals before the first update, each of shape (L,): norms of parameters, and NaN."""
+        signals = {name: np.full(self._n_layers, np.nan) for name in self.needs}
+        if "param_norm" in self.needs:
+            self._copy("parameters", self._parameters)
+            row = self._samples()[self._rows["parameters"]]
+            squares = [np.dot(row[piece], row[piece]) for piece in self._pieces]
+            signals["param_norm"] = np.sqrt(squares @ self._shares)
+        return signals
+
+    @np.errstate(all="ignore")
+    @torch.no_grad()
+    def measure(self, lr: Sequence[float]) -> dict[str, Array]:
+        """Return the signals, each of shape (L,), of an interval whose last update has just been made; begin another.
+
+        Args:
+            lr: Its learning rates.
+        """
+        rows, n_gradients = self._rows, self._n_gradients
+        if "parameters" in rows:
+            self._copy("parameters", self._parameters)
+        samples = self._samples()
+        if "update" in rows:
+            samples[rows["update"]] -= samples[rows["parameters"]]
+        # The rows' squared norms, that of the gradients' sum, and the inner product of the last one and the momentum.
+        # Piece by piece, so that each is read from memory once.
+        products = np.zeros((len(rows) + 2, len(self._pieces)))
+        for index, piece in enumerate(self._pieces):
+            part = samples[:, piece]
+            products[:-2, index] = np.vecdot(part, part)
+            if "grad_snr" in self.needs:
+                total = part[:n_gradients].sum(axis=0)
+                products[-2, index] = np.dot(total, total)
+            if "momentum" in rows:
+                products[-1, index] = np.dot(part[n_gradients - 1], part[rows["momentum"]])
+        of_layers: Array = products @ self._shares
+        norms, dots = np.sqrt(of_layers[:-1]), of_layers[-1]
+        found = {name: norms[rows[row]] for name, row in _NORMS.items() if row in rows}
+        if n_gradients:
+            found["grad_norm"] = norms[n_gradients - 1]
+        if "grad_snr" in self.needs:
+            found["grad_snr"] = self._snr(samples[:n_gradients], norms[:n_gradients], norms[-1])
+        if "momentum" in rows:
+            lengths = np.maximum(found["grad_norm"] * norms[rows["momentum"]], _TINY)
+            found["grad_cosine"] = np.minimum(np.maximum(dots / lengths, -1.0), 1.0)
+        if "direction_norm" in self.needs:
+            found["direction_norm"] = found["update_norm"] / np.maximum(lr, _TINY)
+        if n_gradients and not np.isfinite(found["grad_norm"]).all():  # a scaler skipped the update
+            found |= {name: np.full(self._n_layers, np.nan) for name in _OF_ONE_UPDATE}
+        return {name: found[name] for name in self.needs}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state: samples."""
+        return {"samples": self._table.clone() if self._parts else None}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` returned.
+
+        Raises:
+            ConfigError: It is the state of a network with parameters of other sizes, or of another policy.
+        """
+        samples: Tensor | None = state["samples"]
+        if samples is None:
+            return
+        shape = (len(self._rows), sum(self._sizes))
+        if samples.shape != shape:
+            raise ConfigError(
+                f"the state has samples of shape {tuple(samples.shape)}, this scheduler's have {shape}: "
+                "it is of another network or policy"
+            )
+        self._allocate()
+        self._table.copy_(samples)
+
+    def _allocate(self) -> None:
+        """Make room for the samples, at least in float32, where the parameters are now."""
+        like = self._parameters[0]
+        dtype = torch.promote_types(like.dtype, torch.float32)
+        self._table = torch.zeros(len(self._rows), sum(self._sizes), dtype=dtype, device=like.device)
+        self._array = self._table.numpy() if self._table.is_cpu else None  # the same memory
+        shapes = [
+            parameter.shape if blocks is None else (blocks.n_blocks, blocks.length)
+            for parameter, blocks in zip(self._parameters, self._blocks, strict=True)
+        ]
+        self._parts = [
+            [part.view(shape) for part, shape in zip(torch.split(row, self._sizes), shapes, strict=True)]
+            for row in self._table
+        ]
+
+    def _copy(self, row: str, tensors: Sequence[Tensor]) -> None:
+        """Copy the samples of tensors, one for each parameter, into a row."""
+        if not self._parts:
+            self._allocate()
+        pairs = zip(tensors, self._blocks, strict=True)
+        sample = [tensor if blocks is None else blocks.view(tensor) for tensor, blocks in pairs]
+        torch._foreach_copy_(self._parts[self._rows[row]], sample)
+
+    def _momentum_of(self, parameter: Tensor) -> Tensor:
+        state = self._optimizer.state.get(parameter, {})
+        kept = state.get("momentum_buffer", state.get("exp_avg"))
+        return kept if isinstance(kept, Tensor) else torch.zeros_like(parameter)
+
+    def _samples(self) -> npt.NDArray[Any]:
+        """Return the table, on the CPU."""
+        return self._table.cpu().numpy() if self._array is None else self._array
+
+    def _snr(self, gradients: npt.NDArray[Any], norms: Array, norm_of_sum: Array) -> Array:
+        """Return the signal-to-noise ratio, shape (L,); gradients that are not finite do not count.
+
+        Args:
+            gradients: Samples, shape (updates, M).
+            norms: Theirs, shape (updates, L).
+            norm_of_sum: Shape (L,).
+        """
+        sum_of_norms = norms.sum(axis=0)
+        if not np.isfinite(sum_of_norms).all():
+            finite = np.isfinite(norms).all(axis=1)
+            total, sum_of_norms = gradients[finite].sum(axis=0), norms[finite].sum(axis=0)
+            norm_of_sum = np.sqrt([np.dot(total[piece], total[piece]) for piece in self._pieces] @ self._shares)
+        ratio: Array = norm_of_sum / np.maximum(sum_of_norms, _TINY)
+        return np.minimum(ratio, 1.0)
