@@ -88,7 +88,11 @@ class OneRun:
         total, spec = self._run.total_updates, self._card.action
         self.losses["train"], self.losses["val"] = train_loss, val_loss
         view = NumberView(self._run, n_updates / total, lr, self.log_factor, self.losses, layers or {})
-        inputs = observe_numbers(self._features, view)
+        if layers or self._each:
+            with np.errstate(all="ignore"):  # to be quiet takes longer than what a single agent computes
+                inputs = observe_numbers(self._features, view)
+        else:
+            inputs = observe_numbers(self._features, view)
         if inputs.ndim > 1 and not self._each:
             inputs = inputs.mean(axis=0)
         elif inputs.ndim > 1 and self._own is not None:
@@ -110,7 +114,7 @@ class OneRun:
 
     def _outputs(self, inputs: Array) -> Array:
         """Return what `Actor` does, shape (..., n_outputs), for inputs of shape (..., n_inputs) and a 1 at the end."""
-        if not self._hidden:
+        if not self._hidden or self._hidden[0].ndim != inputs.ndim:
             self._hidden = [np.ones((*inputs.shape[:-1], weights.shape[1] + 1)) for weights in self._body]
         for weights, hidden in zip(self._body, self._hidden, strict=True):
             np.tanh(inputs.dot(weights), out=hidden[..., :-1])

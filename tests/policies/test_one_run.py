@@ -46,8 +46,7 @@ def episode(policy: Policy, run: RunInfo, val_losses: tuple[float, ...]) -> Iter
             **{name: torch.from_numpy(values)[None] for name, values in layers.items()},
         )
         controls, state = policy.control(state, run, signals)
-        with np.errstate(all="ignore"):
-            rates = one.decide(7 * index, lr if each else float(lr[0]), train_loss, val_loss, layers)
+        rates = one.decide(7 * index, lr if each else float(lr[0]), train_loss, val_loss, layers)
         expected = torch.tensor(rates, dtype=torch.float64)[:, None].expand(-1, 1, run.n_layers)
         torch.testing.assert_close(controls.lr, expected, rtol=1e-12, atol=0.0)
         for name, value in one.state.state_dict().items():
@@ -111,8 +110,7 @@ def test_a_run_goes_on_from_the_state_of_tensors(scope: str) -> None:
     for index, (one, rates) in enumerate(episode(policy, run, LOSSES)):
         resumed = OneRun(policy, run)
         resumed.state = states[-1]
-        with np.errstate(all="ignore"):
-            again = resumed.decide(7 * index, lr, LOSSES[index], LOSSES[index], layer_signals(run, index))
+        again = resumed.decide(7 * index, lr, LOSSES[index], LOSSES[index], layer_signals(run, index))
         assert again == rates
         states.append(one.state)
         lr = np.array(rates[-1]) if scope == "layer" else rates[-1][0]
@@ -133,3 +131,16 @@ def test_what_numbers_cannot_follow(card: dict[str, Any]) -> None:
 
 def test_what_is_told_in_numbers() -> None:
     assert set(OBSERVATIONS.entries()) - set(SEEN) == {"log-decay-factor"}
+
+
+def test_layers_may_look_alike_at_one_decision_and_differ_at_the_next() -> None:
+    policy, run = make_policy(observation=("progress",), action=ActionSpec(max_step=0.1)), make_run([0.03], 3)
+    with torch.no_grad():
+        policy.actor.head.weight *= 0.1  # the step is no limit
+    one = OneRun(policy, run)
+    seen: list[Number] = [0.5, np.array([0.5, -0.5, 0.5]), 0.5]
+    rates = []
+    for index, value in enumerate(seen):
+        one._features[0] = lambda view, value=value: value
+        rates.append(one.decide(7 * index, np.full(3, 0.03), 1.0)[0])
+    assert [len(set(several)) for several in rates] == [1, 2, 2]
