@@ -18,11 +18,12 @@ __all__ = ["Blocks", "Layout", "Sample"]
 # the kernels of a matrix library may depend, is the same for each run, wherever in a population it stands.
 _ALIGN = 32
 
-# Parameters of up to so many entries are in a sample whole, of larger ones at most so many entries are, in blocks as
-# long as a cache line, which is read whole anyway. The norm of normal deviates is known to one or two in a hundred.
+# Parameters of up to so many entries are in a sample whole, of larger ones at most so many entries are, in blocks of
+# neighbours. A block costs a cache line, however short it is, but neighbours in a gradient are much alike: of as many
+# entries longer blocks are faster to read, and shorter ones tell more.
 _WHOLE = 16_384
 _SAMPLE = 2_048
-_BLOCK = 16
+_BLOCK = 4
 
 
 @dataclass(frozen=True)
