@@ -182,7 +182,7 @@ def floor(network: nn.Module) -> float:
     No step can take less, since the gradients are gone after it.
     """
     parameters = [torch.randn_like(parameter) for parameter in network.parameters()]
-    sample = [Blocks.of(parameter.numel()).view(parameter) for parameter in parameters]
+    sample = [Blocks.of(parameter.numel()).take(parameter) for parameter in parameters]
     kept = [part.clone() for part in sample]
     times = []
     for _ in range(300):

@@ -25,11 +25,11 @@ _OF_ONE_UPDATE = ("grad_norm", "grad_cosine", "update_norm", "direction_norm")
 
 
 class LayerSignals:
-    """Measures one interval at a time, on samples: time and memory are bounded, however large the network is.
+    """Measures one interval at a time, on samples: it takes no longer for larger parameters.
 
     All that is kept lies in one matrix, with a row for the sample of each update's gradients and one each for what else
     is looked at, so that what a decision needs takes few operations. An ordinary update takes one: it copies the
-    gradients' sample, which are going to change.
+    gradients' sample, since gradients are going to change.
 
     Attributes:
         needs: The signals that are measured.
@@ -45,9 +45,14 @@ class LayerSignals:
             optimizer: It has their momentum, or first moments.
             needs: Optional signals; others than those of layers are left to others.
             interval: Updates between decisions.
+
+        Raises:
+            ConfigError: There is no parameter.
         """
         self.needs = needs & frozenset(LAYER_SIGNALS)
         self._parameters = [parameter for group in groups for parameter in group]
+        if not self._parameters:
+            raise ConfigError("the optimizer has no parameters that require gradients")
         self._optimizer = optimizer
         self._n_layers = len(groups)
         samples = [Blocks.of(parameter.numel()) for parameter in self._parameters]
@@ -56,12 +61,14 @@ class LayerSignals:
         # Samples of a layer that lie side by side and have the same weight are added up as one piece.
         owners = [index for index, group in enumerate(groups) for _ in group]
         self._pieces: list[slice] = []
-        shares: list[Array] = []
+        self._weights: list[float] = []
+        pieces_of: list[int] = []  # the layer of each piece
         for (owner, weight), piece in groupby(zip(owners, samples, strict=True), lambda of: (of[0], of[1].weight)):
             first = self._pieces[-1].stop if self._pieces else 0
             self._pieces.append(slice(first, first + sum(blocks.size for _, blocks in piece)))
-            shares.append(np.where(np.arange(self._n_layers) == owner, weight**2, 0.0))
-        self._shares = np.array(shares)  # (pieces, L): what a piece's products add to a layer's
+            self._weights.append(weight**2)
+            pieces_of.append(owner)
+        self._present, self._first_pieces = np.unique(pieces_of, return_index=True)  # layers that have parameters
         self._interval = interval
         self._n_gradients = 0 if self.needs.isdisjoint(_OF_GRADIENTS) else interval if "grad_snr" in self.needs else 1
         rows = [f"gradient {index}" for index in range(self._n_gradients)]
@@ -70,9 +77,9 @@ class LayerSignals:
         rows += ["parameters"] if self.needs & {"param_norm", "update_norm", "direction_norm"} else []
         self._rows = {name: index for index, name in enumerate(rows)}
         self._table = torch.empty(0)  # (rows, M), from the first copy on
-        self._array: npt.NDArray[Any] | None = None
         self._parts: list[list[Tensor]] = []  # for each row a view for each parameter
 
+    @torch.no_grad()
     def record(self, update: int) -> None:
         """Take in the gradients of an update that was just made; to do so twice does no harm.
 
@@ -80,19 +87,15 @@ class LayerSignals:
             update: Its index.
 
         Raises:
-            ConfigError: Something is observed of them and they are gone.
+            ConfigError: Something is observed of them and they are gone, or sparse.
         """
         if not self._n_gradients:
             return
-        found = [parameter.grad for parameter in self._parameters]
-        gradients = [gradient for gradient in found if gradient is not None]
-        if not gradients:
+        gradients = [parameter.grad for parameter in self._parameters]
+        if gradients[0] is None and all(gradient is None for gradient in gradients):
             raise ConfigError("there are no gradients: call step() after optimizer.step() and before zero_grad()")
-        if len(gradients) < len(found):
-            pairs = zip(self._parameters, found, strict=True)
-            gradients = [torch.zeros_like(parameter) if grad is None else grad for parameter, grad in pairs]
-        if not update and not any(bool(gradient.any()) for gradient in gradients):
-            raise ConfigError("all gradients are zero: call step() after optimizer.step() and before zero_grad()")
+        if not update:
+            _check([gradient for gradient in gradients if gradient is not None])
         if self._n_gradients == self._interval or (update + 1) % self._interval == 0:
             self._copy(f"gradient {update % self._n_gradients}", gradients)
 
@@ -104,6 +107,7 @@ class LayerSignals:
         if "momentum" in self._rows:
             self._copy("momentum", [self._momentum_of(parameter) for parameter in self._parameters])
 
+    @np.errstate(all="ignore")
     @torch.no_grad()
     def at_first(self) -> dict[str, Array]:
         """Return the signals before the first update, each of shape (L,): norms of parameters, and NaN."""
@@ -111,8 +115,7 @@ class LayerSignals:
         if "param_norm" in self.needs:
             self._copy("parameters", self._parameters)
             row = self._samples()[self._rows["parameters"]]
-            squares = [np.dot(row[piece], row[piece]) for piece in self._pieces]
-            signals["param_norm"] = np.sqrt(squares @ self._shares)
+            signals["param_norm"] = np.sqrt(self._squares(row))
         return signals
 
     @np.errstate(all="ignore")
@@ -140,7 +143,7 @@ class LayerSignals:
                 products[-2, index] = np.dot(total, total)
             if "momentum" in rows:
                 products[-1, index] = np.dot(part[n_gradients - 1], part[rows["momentum"]])
-        of_layers: Array = products @ self._shares
+        of_layers = self._per_layer(products)
         norms, dots = np.sqrt(of_layers[:-1]), of_layers[-1]
         found = {name: norms[rows[row]] for name, row in _NORMS.items() if row in rows}
         if n_gradients:
@@ -152,13 +155,17 @@ class LayerSignals:
             found["grad_cosine"] = np.minimum(np.maximum(dots / lengths, -1.0), 1.0)
         if "direction_norm" in self.needs:
             found["direction_norm"] = found["update_norm"] / np.maximum(lr, _TINY)
-        if n_gradients and not np.isfinite(found["grad_norm"]).all():  # a scaler skipped the update
+        # A scaler skipped the update.
+        moved = "update" not in rows or max(lr) == 0.0 or found["update_norm"].any()
+        still = not moved and (not n_gradients or found["grad_norm"].any())
+        if still or (n_gradients and not np.isfinite(found["grad_norm"]).all()):
             found |= {name: np.full(self._n_layers, np.nan) for name in _OF_ONE_UPDATE}
         return {name: found[name] for name in self.needs}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state: samples."""
-        return {"samples": self._table.clone() if self._parts else None}
+        """Return the state: samples, and what they are of."""
+        samples = self._table.clone() if self._parts else None
+        return {"rows": list(self._rows), "sizes": list(self._sizes), "samples": samples}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` returned.
@@ -166,24 +173,20 @@ class LayerSignals:
         Raises:
             ConfigError: It is the state of a network with parameters of other sizes, or of another policy.
         """
-        samples: Tensor | None = state["samples"]
-        if samples is None:
-            return
-        shape = (len(self._rows), sum(self._sizes))
-        if samples.shape != shape:
-            raise ConfigError(
-                f"the state has samples of shape {tuple(samples.shape)}, this scheduler's have {shape}: "
-                "it is of another network or policy"
-            )
-        self._allocate()
-        self._table.copy_(samples)
+        for name, own in (("rows", list(self._rows)), ("sizes", self._sizes)):
+            if state[name] != own:
+                raise ConfigError(f"the state is of samples of other {name}: it is of another network or policy")
+        if state["samples"] is not None:
+            self._allocate()
+            self._table.copy_(state["samples"])
 
     def _allocate(self) -> None:
         """Make room for the samples, at least in float32, where the parameters are now."""
-        like = self._parameters[0]
-        dtype = torch.promote_types(like.dtype, torch.float32)
-        self._table = torch.zeros(len(self._rows), sum(self._sizes), dtype=dtype, device=like.device)
-        self._array = self._table.numpy() if self._table.is_cpu else None  # the same memory
+        dtype = torch.float32
+        for parameter in self._parameters:
+            dtype = torch.promote_types(dtype, parameter.dtype)
+        shape, device = (len(self._rows), sum(self._sizes)), self._parameters[0].device
+        self._table = torch.zeros(shape, dtype=dtype, device=device)
         shapes = [
             parameter.shape if blocks is None else (blocks.n_blocks, blocks.length)
             for parameter, blocks in zip(self._parameters, self._blocks, strict=True)
@@ -193,22 +196,43 @@ class LayerSignals:
             for row in self._table
         ]
 
-    def _copy(self, row: str, tensors: Sequence[Tensor]) -> None:
-        """Copy the samples of tensors, one for each parameter, into a row."""
+    def _copy(self, row: str, tensors: Sequence[Tensor | None]) -> None:
+        """Copy the samples of tensors, one for each parameter, into a row; None is 0."""
         if not self._parts:
             self._allocate()
-        pairs = zip(tensors, self._blocks, strict=True)
-        sample = [tensor if blocks is None else blocks.view(tensor) for tensor, blocks in pairs]
-        torch._foreach_copy_(self._parts[self._rows[row]], sample)
+        parts, sample = [], []
+        for part, tensor, blocks in zip(self._parts[self._rows[row]], tensors, self._blocks, strict=True):
+            if tensor is None:
+                part.zero_()
+            else:
+                parts.append(part)
+                sample.append(tensor if blocks is None else blocks.take(tensor))
+        if parts:
+            torch._foreach_copy_(parts, sample)
 
-    def _momentum_of(self, parameter: Tensor) -> Tensor:
+    def _momentum_of(self, parameter: Tensor) -> Tensor | None:
         state = self._optimizer.state.get(parameter, {})
         kept = state.get("momentum_buffer", state.get("exp_avg"))
-        return kept if isinstance(kept, Tensor) else torch.zeros_like(parameter)
+        return kept if isinstance(kept, Tensor) else None
 
     def _samples(self) -> npt.NDArray[Any]:
         """Return the table, on the CPU."""
-        return self._table.cpu().numpy() if self._array is None else self._array
+        return (self._table if self._table.is_cpu else self._table.cpu()).numpy()
+
+    def _squares(self, row: npt.NDArray[Any]) -> Array:
+        """Estimate the squared norm of each layer, shape (L,), from samples, shape (M,)."""
+        squares = [float(np.dot(row[piece], row[piece])) for piece in self._pieces]
+        (of_layers,) = self._per_layer(np.array([squares]))
+        return np.asarray(of_layers)
+
+    def _per_layer(self, products: Array) -> Array:
+        """Add up what the pieces have, shape (n, pieces), scaled up, within layers, shape (n, L)."""
+        sums: Array = np.add.reduceat(products * self._weights, self._first_pieces, axis=1)
+        if sums.shape[1] == self._n_layers:
+            return sums
+        of_layers = np.zeros((len(sums), self._n_layers))
+        of_layers[:, self._present] = sums
+        return of_layers
 
     def _snr(self, gradients: npt.NDArray[Any], norms: Array, norm_of_sum: Array) -> Array:
         """Return the signal-to-noise ratio, shape (L,); gradients that are not finite do not count.
@@ -222,6 +246,18 @@ class LayerSignals:
         if not np.isfinite(sum_of_norms).all():
             finite = np.isfinite(norms).all(axis=1)
             total, sum_of_norms = gradients[finite].sum(axis=0), norms[finite].sum(axis=0)
-            norm_of_sum = np.sqrt([np.dot(total[piece], total[piece]) for piece in self._pieces] @ self._shares)
+            norm_of_sum = np.sqrt(self._squares(total))
         ratio: Array = norm_of_sum / np.maximum(sum_of_norms, _TINY)
         return np.minimum(ratio, 1.0)
+
+
+def _check(gradients: Sequence[Tensor]) -> None:
+    """Complain of the first update's gradients if they cannot be measured.
+
+    Raises:
+        ConfigError: All are zero, or one is sparse.
+    """
+    if any(gradient.layout != torch.strided for gradient in gradients):
+        raise ConfigError("sparse gradients are not measured; a policy that looks at no layer, ganno-light, will do")
+    if not any(bool(gradient.any()) for gradient in gradients):
+        raise ConfigError("all gradients are zero: call step() after optimizer.step() and before zero_grad()")

@@ -56,12 +56,15 @@ class GannoScheduler:
     Call `step` once for each `optimizer.step()`, after it and before the gradients are cleared: it reads the gradients
     that the update was made with (`.grad`, weight decay not included; after clipping and unscaling, if there was any).
     With accumulated gradients that is once for each accumulated batch, with the mean of its losses. Under a
-    `torch.amp.GradScaler` call it after `scaler.step(optimizer)`, which unscales the gradients; an update that the
-    scaler skipped counts as an update of the horizon; its gradients, which are not finite, are not measured.
+    `torch.amp.GradScaler` call it after `scaler.step(optimizer)`, which unscales the gradients (if the optimizer is
+    fused, `scaler.unscale_(optimizer)` must have done so). An update that the scaler skipped counts as an update of the
+    horizon; its gradients are not measured if one of those looked at is not finite, or if it was the last update
+    before a decision.
 
-    Any `torch.optim` optimizer will do. The policy was trained with SGD with momentum and AdamW; an optimizer with
-    `betas` is taken for an Adam, any other for SGD. Learning rates that are tensors, for a compiled or captured
-    optimizer, are written into, as by torch's own schedulers; groups that share one get one each.
+    Any `torch.optim` optimizer will do; sparse gradients will only for a policy that looks at none. The policy was
+    trained with SGD with momentum and AdamW; an optimizer with `betas` is taken for an Adam, any other for SGD. Learning
+    rates that are tensors, for a compiled or captured optimizer, are written into, as by torch's own schedulers; groups
+    that share one get one each.
 
     Attributes:
         n_updates: Calls of `step` so far.
@@ -147,9 +150,9 @@ class GannoScheduler:
             ConfigError: The policy observes gradients and there are none, or a validation loss and there is none.
         """
         kept = _kept(loss)
-        if self._layers is not None:
-            self._layers.record(self.n_updates)
         n_updates = self.n_updates + 1
+        if self._layers is not None and n_updates < self._run.total_updates:
+            self._layers.record(self.n_updates)
         decides = n_updates % self._interval == 0 and n_updates < self._run.total_updates
         seen_val_loss = math.nan
         if decides and "val_loss" in self._needs:
@@ -191,18 +194,20 @@ class GannoScheduler:
             raise ConfigError(
                 f"the state is of {control.log_factor.shape[1]} layers, this scheduler has {self._run.n_layers}"
             )
+        n_updates, losses = state["n_updates"], list(state["losses"])
+        lr_block, block_begin = copy.deepcopy(state["lr_block"]), state["block_begin"]
         if self._layers is not None:
             if state.get("layers") is None:
                 raise ConfigError("the state has nothing of layers: it is of another policy, or of an earlier version")
             self._layers.load_state_dict(state["layers"])
-        self.n_updates = state["n_updates"]
+        self.n_updates = n_updates
         if self._one_run is None:
             self._control = control
         else:
             self._one_run.state = control
         self._part_rates()
-        self._lr_block, self._block_begin = copy.deepcopy(state["lr_block"]), state["block_begin"]
-        self._losses, self._waiting = list(state["losses"]), []
+        self._lr_block, self._block_begin = lr_block, block_begin
+        self._losses, self._waiting = losses, []
         self._apply()
 
     def _decide(self, train_loss: float, val_loss: float) -> list[list[float]]:

@@ -287,7 +287,7 @@ class _OfRun(Protocol):
 def run_feature(*needs: str) -> Callable[[_OfRun], Feature]:
     """Make a feature of a function of a `RunView`; see `feature`.
 
-    What divides by something that can be 0 shows 0 then, where it is computed of numbers.
+    What divides one number by another that can be 0 shows 0 then; of tensors and arrays it would be infinite.
 
     Args:
         needs: Optional signals that it reads.

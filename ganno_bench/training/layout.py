@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Self
 
 import torch
@@ -73,10 +74,17 @@ class Blocks:
         """Their places in the parameter, in order."""
         return [block * self.distance + place for block in range(self.n_blocks) for place in range(self.length)]
 
-    def view(self, tensor: Tensor) -> Tensor:
+    def take(self, tensor: Tensor) -> Tensor:
         """Return the sample of a tensor, shape (n_blocks, length); a view of it, if it is contiguous."""
-        whole = tensor if tensor.is_contiguous() else tensor.contiguous()
-        return whole.as_strided((self.n_blocks, self.length), (self.distance, 1))
+        if tensor.is_contiguous():
+            return tensor.as_strided((self.n_blocks, self.length), (self.distance, 1), tensor.storage_offset())
+        return tensor[_places(self, tensor.shape, tensor.device)].view(self.n_blocks, self.length)
+
+
+@cache
+def _places(blocks: Blocks, shape: torch.Size, device: torch.device) -> tuple[Tensor, ...]:
+    """Return the indices of a sample's entries along each axis of a tensor: not all of it has to be copied."""
+    return torch.unravel_index(torch.tensor(blocks.entries, device=device), shape)
 
 
 class Layout:

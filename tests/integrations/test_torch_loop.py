@@ -278,11 +278,95 @@ def test_a_state_of_another_network_or_policy_is_refused(folder: Path) -> None:
     state = loop.scheduler.state_dict()
     wide = torch.optim.SGD(layer_groups(nn.Sequential(*[nn.Linear(9, 9) for _ in range(3)])), lr=0.1)
     scheduler = GannoScheduler(wide, 23, folder)
-    with pytest.raises(
-        ConfigError, match=r"samples of shape \(\d+, 435\), this scheduler's have \(\d+, 270\): it is of"
-    ):
+    with pytest.raises(ConfigError, match="samples of other sizes: it is of another network or policy"):
         scheduler.load_state_dict(state)
-    assert scheduler.n_updates == 0
+    with pytest.raises(ConfigError, match="samples of other rows"):
+        loop.scheduler.load_state_dict({**state, "layers": {**state["layers"], "rows": ["parameters"]}})
+    with pytest.raises(KeyError):
+        loop.scheduler.load_state_dict({name: value for name, value in state.items() if name != "n_updates"})
+    assert (scheduler.n_updates, loop.scheduler.n_updates) == (0, 1)
+
+
+def test_a_copy_of_a_loop_goes_on_by_itself(folder: Path) -> None:
+    whole, loop = Loop(folder), Loop(folder)
+    rates = [whole.update(index) for index in range(23)]
+    for index in range(7):
+        loop.update(index)
+    again = copy.deepcopy(loop)
+    assert [again.update(index) for index in range(7, 23)] == rates[7:]
+    assert [loop.update(index) for index in range(7, 23)] == rates[7:]
+
+
+@pytest.mark.filterwarnings("ignore:Using backward")
+@pytest.mark.parametrize("folder", ["absolute"], indirect=True)
+def test_gradients_may_be_differentiable_missing_or_of_another_order(folder: Path) -> None:
+    torch.manual_seed(0)
+    inputs, rates = torch.randn(13, 4, 70, 6, 6), []
+    for channels_last in (False, True):
+        torch.manual_seed(1)
+        net = nn.Sequential(nn.Conv2d(70, 40, 3), nn.Conv2d(40, 3, 3), nn.Flatten(), nn.Linear(12, 2), nn.Linear(9, 9))
+        if channels_last:
+            net = net.to(memory_format=torch.channels_last)
+        optimizer = torch.optim.SGD(layer_groups(net), lr=0.01)
+        scheduler = GannoScheduler(optimizer, 13, folder)
+        rates.append([])
+        for batch in inputs:
+            rates[-1] += scheduler.get_last_lr()
+            optimizer.zero_grad()
+            loss = net[:4](batch).square().mean()
+            loss.backward(create_graph=True)
+            optimizer.step()
+            scheduler.step(loss)
+            for parameter in net.parameters():
+                parameter.grad = None  # as torch asks for, who made it differentiable
+        assert net[0].weight.is_contiguous() != channels_last
+    np.testing.assert_allclose(rates[0], rates[1], rtol=1e-6)
+    assert len(set(rates[0])) > 3
+
+
+def test_what_cannot_be_measured_is_refused(tmp_path: Path) -> None:
+    Policy(PolicyCard(name="some", observation=("progress", "log-grad-norm"))).save(tmp_path / "some")
+    table = nn.Embedding(10, 3, sparse=True)
+    optimizer = torch.optim.SGD([table.weight], lr=0.1)
+    scheduler = GannoScheduler(optimizer, 13, tmp_path / "some")
+    loss = table(torch.tensor([1, 2])).sum()
+    loss.backward()
+    optimizer.step()
+    with pytest.raises(ConfigError, match="sparse gradients are not measured; a policy that looks at no layer"):
+        scheduler.step(loss)
+    table.weight.requires_grad_(False)
+    with pytest.raises(ConfigError, match="the optimizer has no parameters that require gradients"):
+        GannoScheduler(optimizer, 13, tmp_path / "some")
+
+
+@pytest.mark.parametrize("observation", [("progress", "log-update-ratio"), DEFAULT_OBSERVATION])
+def test_an_update_that_was_skipped_for_what_is_not_looked_at(tmp_path: Path, observation: tuple[str, ...]) -> None:
+    Policy(PolicyCard(name="some", observation=observation, interval=2)).save(tmp_path / "some")
+    net = nn.Sequential(nn.Linear(200, 200), nn.Linear(200, 2))
+    optimizer = torch.optim.SGD(layer_groups(net), lr=0.1)
+    scheduler = GannoScheduler(optimizer, 13, tmp_path / "some")
+    seen = shown(scheduler)
+    for index in range(4):
+        optimizer.zero_grad()
+        loss = net(torch.randn(8, 200)).square().mean()
+        loss.backward()
+        if index == 3:
+            net[0].weight.grad[0, 7] = torch.inf  # and the scaler lets the optimizer do nothing
+            assert layout.Blocks.of(40_000).take(net[0].weight.grad).isfinite().all()
+        else:
+            optimizer.step()
+        scheduler.step(loss)
+    for name in {"update_norm", "grad_norm"} & seen[0].keys():
+        assert [np.isfinite(signals[name]).all() for signals in seen] == [True, False]
+
+
+def test_one_layer_that_is_not_finite_leaves_the_others(tmp_path: Path) -> None:
+    Policy(PolicyCard(name="some", observation=("log-param-norm",), interval=2)).save(tmp_path / "some")
+    loop = Loop(tmp_path / "some")
+    with torch.no_grad():
+        loop.net.second.weight[0, 0] = torch.inf
+    assert loop.scheduler._layers is not None
+    assert np.isfinite(loop.scheduler._layers.at_first()["param_norm"]).tolist() == [True, False, True]
 
 
 @pytest.mark.parametrize("folder", ["absolute"], indirect=True)

@@ -89,7 +89,7 @@ def test_of_a_small_parameter_all_entries_are_looked_at(size: int) -> None:
 def test_of_a_large_parameter_blocks_are_looked_at_spread_over_all_rows_and_columns(shape: tuple[int, ...]) -> None:
     tensor = torch.arange(math.prod(shape), dtype=torch.float64).view(shape)
     blocks = Blocks.of(tensor.numel())
-    sample = blocks.view(tensor)
+    sample = blocks.take(tensor)
     assert sample.flatten().tolist() == blocks.entries
     assert sample.data_ptr() == tensor.data_ptr()
     assert 512 <= blocks.size <= 2_048
@@ -101,10 +101,10 @@ def test_of_a_large_parameter_blocks_are_looked_at_spread_over_all_rows_and_colu
         counts = torch.bincount(columns.flatten(), minlength=n_columns)
         assert counts.max() <= 2 + 1.5 * counts.double().mean()
     norm = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    assert float(blocks.view(norm).norm()) * blocks.weight == pytest.approx(float(norm.norm()), rel=0.06)
+    assert float(blocks.take(norm).norm()) * blocks.weight == pytest.approx(float(norm.norm()), rel=0.06)
 
 
 def test_a_sample_of_a_tensor_that_is_not_contiguous_is_that_of_its_logical_order() -> None:
     tensor = torch.randn(150, 130).t()
     blocks = Blocks.of(tensor.numel())
-    assert torch.equal(blocks.view(tensor), blocks.view(tensor.clone(memory_format=torch.contiguous_format)))
+    assert torch.equal(blocks.take(tensor), blocks.take(tensor.clone(memory_format=torch.contiguous_format)))
