@@ -62,9 +62,9 @@ class GannoScheduler:
     before a decision.
 
     Any `torch.optim` optimizer will do; sparse gradients will only for a policy that looks at none. The policy was
-    trained with SGD with momentum and AdamW; an optimizer with `betas` is taken for an Adam, any other for SGD. Learning
-    rates that are tensors, for a compiled or captured optimizer, are written into, as by torch's own schedulers; groups
-    that share one get one each.
+    trained with SGD with momentum and AdamW; an optimizer with `betas` is taken for an Adam, any other for SGD.
+    Learning rates that are tensors, for a compiled or captured optimizer, are written into, as by torch's own
+    schedulers; groups that share one get one each.
 
     Attributes:
         n_updates: Calls of `step` so far.
