@@ -79,12 +79,14 @@ class Case:
         inputs: A batch.
         targets: Its classes.
         adam: Whether the optimizer is AdamW rather than SGD with momentum.
+        n_rounds: How often it is measured.
     """
 
     build: Callable[[], nn.Module]
     inputs: Tensor
     targets: Tensor
     adam: bool = False
+    n_rounds: int = 100
 
     def optimizer(self, groups: Any) -> torch.optim.Optimizer:
         """Return the optimizer of some groups."""
@@ -133,8 +135,8 @@ def cases() -> dict[str, Case]:
     return {
         "MLP, 4 x 32, 8 x 8 images": Case(lambda: mlp(64, 32, 4), torch.randn(64, 1, 8, 8), classes),
         "MLP, 3 x 512, 28 x 28 images": Case(lambda: mlp(784, 512, 3), torch.randn(64, 1, 28, 28), classes),
-        "CNN, 32 and 64 channels, 28 x 28 images": Case(cnn, torch.randn(64, 1, 28, 28), classes),
-        "transformer, 4 x 128, 16 x 64 tokens": Case(transformer, tokens, tokens.roll(1, 1), adam=True),
+        "CNN, 32 and 64 channels, 28 x 28 images": Case(cnn, torch.randn(64, 1, 28, 28), classes, n_rounds=25),
+        "transformer, 4 x 128, 16 x 64 tokens": Case(transformer, tokens, tokens.roll(1, 1), adam=True, n_rounds=25),
     }
 
 
@@ -211,7 +213,7 @@ def own_loops(policies: Mapping[str, Path], *, quick: bool) -> None:
                 for kind, policy in policies.items()
             },
         }
-        taken = taking_turns(contenders, 3 if quick else 100)
+        taken = taking_turns(contenders, 3 if quick else case.n_rounds)
         network = case.build()
         update = statistics.median(taken["nothing"]) / INTERVAL
         more = [_more(taken[kind], taken["nothing"]) for kind in ("groups", "cosine", *policies)]

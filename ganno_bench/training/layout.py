@@ -20,11 +20,11 @@ __all__ = ["Blocks", "Layout", "Sample"]
 _ALIGN = 32
 
 # Parameters of up to so many entries are in a sample whole, of larger ones at most so many entries are, in blocks of
-# neighbours. A block costs a cache line, however short it is, but neighbours in a gradient are much alike: of as many
-# entries longer blocks are faster to read, and shorter ones tell more.
+# neighbours, as long as a cache line: a shorter one costs as much. Neighbours in a gradient are much alike, so as many
+# entries in blocks of 4 tell a norm to 3 % where these tell it to 4 %; but to take them lasts longer by a quarter.
 _WHOLE = 16_384
 _SAMPLE = 2_048
-_BLOCK = 4
+_BLOCK = 16
 
 
 @dataclass(frozen=True)

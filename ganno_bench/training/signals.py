@@ -123,9 +123,9 @@ OPTIONAL_SIGNALS = ("val_loss", *LAYER_SIGNALS)
 """Optional fields of `Signals`."""
 SAMPLED = "sampled"
 """Among `needs`: estimates of the layers' signals will do. Of a parameter with more than 16,384 entries at most 2,048
-are looked at, in blocks of 4 spread over all of it, the same ones throughout a run; norms and inner products are scaled
+are looked at, in blocks of 16 spread over all of it, the same ones throughout a run; norms and products are scaled
 up. That takes the same time and memory however large a parameter is. Norms of a perceptron's layers are typically off
-by 3 %; where few entries make a norm, as in the gradients of an embedding or of an output for many words, by tens of
+by 4 %; where few entries make a norm, as in the gradients of an embedding or of an output for many words, by tens of
 percent. Otherwise all entries are looked at, but for `grad_snr`."""
 NEEDS = (*OPTIONAL_SIGNALS, SAMPLED)
 """What a scheduler may name in `needs`."""
