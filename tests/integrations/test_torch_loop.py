@@ -351,7 +351,7 @@ def test_an_update_that_was_skipped_for_what_is_not_looked_at(tmp_path: Path, ob
         loss = net(torch.randn(8, 200)).square().mean()
         loss.backward()
         if index == 3:
-            net[0].weight.grad[0, 7] = torch.inf  # and the scaler lets the optimizer do nothing
+            net[0].weight.grad[0, 100] = torch.inf  # and the scaler lets the optimizer do nothing
             assert layout.Blocks.of(40_000).take(net[0].weight.grad).isfinite().all()
         else:
             optimizer.step()
