@@ -13,7 +13,7 @@ from ganno_bench.bench.progress import Progress
 from ganno_bench.bench.runner import Finished, RunResult, Settings, run_suite
 from ganno_bench.core.records import RunRecord
 from ganno_bench.workloads.data import Dataset
-from ganno_bench.workloads.datasets import load_dataset
+from ganno_bench.workloads.datasets import EMBEDDED, load_dataset
 from ganno_bench.workloads.suite import DatasetSpec
 
 SUITE = """
@@ -154,10 +154,10 @@ def forget_datasets() -> None:
 
 @contextmanager
 def datasets_read_once() -> Iterator[None]:
-    """Read a dataset that is declared in the same words only once."""
+    """Read a dataset that is declared in the same words only once; an embedded one wherever the suite's file lies."""
 
     def load_once(name: str, spec: DatasetSpec, *places: Any) -> Dataset:
-        key = f"{name} {spec.model_dump_json()} {places}"
+        key = f"{name} {spec.model_dump_json()} {None if spec.source in EMBEDDED.entries() else places}"
         if key not in _loaded:
             _loaded[key] = load_dataset(name, spec, *places)
         return _loaded[key]
