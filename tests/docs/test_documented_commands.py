@@ -61,7 +61,6 @@ SLOW = (
 LONG = (  # as documented, but among the slow tests
     "ganno-bench run quickstart --scheduler cosine --scheduler rex",
     "ganno-bench run runs/quickstart/suite.toml",
-    "ganno-bench leaderboard build --check",  # what it says is also tests/leaderboard/test_leaderboard_build.py's
 )
 TINY = ["--trials", "2", "--tuning-seeds", "1", "--report-seeds", "2", "--threads", "1"]
 

@@ -31,14 +31,6 @@ OPTIMIZERS = {"sgd": PLAIN_SGD, "momentum": SGD, "nesterov": NESTEROV, "adam": A
 BACKENDS = ["vmap", "loop"]
 SEEDS = [3, 8]
 DECAY = torch.tensor([0.0, 3e-2], dtype=torch.float64)
-# An optimizer's update is the same function for all networks: one of each kind meets every network, and all of them
-# meet one. The rest of the matrix is slow, most of it spent in torch's own loops.
-EVERYWHERE = ("nesterov", "adamw")
-MATRIX = [
-    pytest.param(model, optimizer, marks=[] if model == "mlp" or optimizer in EVERYWHERE else pytest.mark.slow)
-    for model in MODELS
-    for optimizer in OPTIMIZERS
-]
 
 
 def changing_lr(workload: Workload) -> Tensor:
@@ -72,9 +64,12 @@ def assert_equals_torch(workload: Workload, lr: Tensor, dtype: torch.dtype, tole
         torch.testing.assert_close(signals.train_loss, losses.mean(0).double(), rtol=1e-6, atol=0.0)
 
 
-@pytest.mark.parametrize(("model", "optimizer"), MATRIX)
-def test_in_float64_a_hundred_updates_with_changing_layerwise_rates_equal_torch(model: str, optimizer: str) -> None:
-    workload = make_workload(model, OPTIMIZERS[optimizer], n_updates=100)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
+@pytest.mark.parametrize("model", MODELS)
+def test_in_float64_a_hundred_updates_with_changing_layerwise_rates_equal_torch(
+    model: str, optimizer: OptimizerSpec
+) -> None:
+    workload = make_workload(model, optimizer, n_updates=100)
     assert_equals_torch(workload, changing_lr(workload), torch.float64, 1e-9)
 
 
