@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from itertools import groupby
+from itertools import accumulate, groupby
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ __all__ = ["LayerSignals"]
 
 Array = npt.NDArray[np.float64]
 _TINY = 1e-30
+_CELL = 512  # short enough for sums in float32, long enough that few are to be added up
 _NORMS = {"param_norm": "parameters", "update_norm": "update"}
 _OF_GRADIENTS = ("grad_norm", "grad_cosine", "grad_snr")
 _OF_ONE_UPDATE = ("grad_norm", "grad_cosine", "update_norm", "direction_norm")
@@ -27,8 +29,9 @@ _OF_ONE_UPDATE = ("grad_norm", "grad_cosine", "update_norm", "direction_norm")
 class LayerSignals:
     """Measures one interval at a time, on samples: it takes no longer for larger parameters.
 
-    All that is kept lies in one matrix, with a row for the sample of each update's gradients and one each for what else
-    is looked at, so that what a decision needs takes few operations. An ordinary update takes one: it copies the
+    All that is kept lies in one table, with a row for the sample of each update's gradients and one each for what else
+    is looked at, and a row is cut into cells of as many entries, none of which has entries of two layers: so what a
+    decision needs takes few operations, however many layers there are. An ordinary update takes one: it copies the
     gradients' sample, since gradients are going to change.
 
     Attributes:
@@ -55,20 +58,22 @@ class LayerSignals:
             raise ConfigError("the optimizer has no parameters that require gradients")
         self._optimizer = optimizer
         self._n_layers = len(groups)
-        samples = [Blocks.of(parameter.numel()) for parameter in self._parameters]
-        self._blocks = [None if blocks.is_whole else blocks for blocks in samples]
-        self._sizes = [blocks.size for blocks in samples]
-        # Samples of a layer that lie side by side and have the same weight are added up as one piece.
+        self._samples = [Blocks.of(parameter.numel()) for parameter in self._parameters]
+        self._partial = [(index, blocks) for index, blocks in enumerate(self._samples) if not blocks.is_whole]
+        # Samples of a layer that lie side by side and have the same weight share cells; zeros fill up the last one.
         owners = [index for index, group in enumerate(groups) for _ in group]
-        self._pieces: list[slice] = []
-        self._weights: list[float] = []
-        pieces_of: list[int] = []  # the layer of each piece
-        for (owner, weight), piece in groupby(zip(owners, samples, strict=True), lambda of: (of[0], of[1].weight)):
-            first = self._pieces[-1].stop if self._pieces else 0
-            self._pieces.append(slice(first, first + sum(blocks.size for _, blocks in piece)))
-            self._weights.append(weight**2)
-            pieces_of.append(owner)
-        self._present, self._first_pieces = np.unique(pieces_of, return_index=True)  # layers that have parameters
+        self._begins: list[int] = []  # where in a row each parameter's sample begins
+        weights: list[float] = []  # what the squares in each cell are multiplied by
+        layers: list[int] = []  # whose each cell is
+        alike = groupby(zip(owners, self._samples, strict=True), lambda of: (of[0], of[1].weight))
+        for (owner, weight), several in alike:
+            ends = list(accumulate((blocks.size for _, blocks in several), initial=len(layers) * _CELL))
+            self._begins += ends[:-1]
+            n_cells = math.ceil(ends[-1] / _CELL) - len(layers)
+            weights += [weight**2] * n_cells
+            layers += [owner] * n_cells
+        self._weights = np.array(weights)
+        self._present, self._first_cells = np.unique(layers, return_index=True)  # layers that have parameters
         self._interval = interval
         self._n_gradients = 0 if self.needs.isdisjoint(_OF_GRADIENTS) else interval if "grad_snr" in self.needs else 1
         rows = [f"gradient {index}" for index in range(self._n_gradients)]
@@ -76,10 +81,10 @@ class LayerSignals:
         rows += ["update"] if self.needs & {"update_norm", "direction_norm"} else []
         rows += ["parameters"] if self.needs & {"param_norm", "update_norm", "direction_norm"} else []
         self._rows = {name: index for index, name in enumerate(rows)}
-        self._table = torch.empty(0)  # (rows, M), from the first copy on
+        self._table = torch.empty(0)  # (rows, cells, entries of a cell), from the first copy on
         self._parts: list[list[Tensor]] = []  # for each row a view for each parameter
+        self._no_grad = torch.no_grad()  # to make one takes as long as to copy what is small
 
-    @torch.no_grad()
     def record(self, update: int) -> None:
         """Take in the gradients of an update that was just made; to do so twice does no harm.
 
@@ -97,29 +102,26 @@ class LayerSignals:
         if not update:
             _check([gradient for gradient in gradients if gradient is not None])
         if self._n_gradients == self._interval or (update + 1) % self._interval == 0:
-            self._copy(f"gradient {update % self._n_gradients}", gradients)
+            self._copy(update % self._n_gradients, gradients)
 
-    @torch.no_grad()
     def prepare(self) -> None:
         """Keep what an update, the last one of an interval, is going to change."""
         if "update" in self._rows:
-            self._copy("update", self._parameters)
+            self._copy(self._rows["update"], self._parameters)
         if "momentum" in self._rows:
-            self._copy("momentum", [self._momentum_of(parameter) for parameter in self._parameters])
+            self._copy(self._rows["momentum"], [self._momentum_of(parameter) for parameter in self._parameters])
 
     @np.errstate(all="ignore")
-    @torch.no_grad()
     def at_first(self) -> dict[str, Array]:
         """Return the signals before the first update, each of shape (L,): norms of parameters, and NaN."""
         signals = {name: np.full(self._n_layers, np.nan) for name in self.needs}
         if "param_norm" in self.needs:
-            self._copy("parameters", self._parameters)
-            row = self._samples()[self._rows["parameters"]]
-            signals["param_norm"] = np.sqrt(self._squares(row))
+            row = self._rows["parameters"]
+            self._copy(row, self._parameters)
+            signals["param_norm"] = self._norm(self._looked_at()[row])
         return signals
 
     @np.errstate(all="ignore")
-    @torch.no_grad()
     def measure(self, lr: Sequence[float]) -> dict[str, Array]:
         """Return the signals, each of shape (L,), of an interval whose last update has just been made; begin another.
 
@@ -128,28 +130,25 @@ class LayerSignals:
         """
         rows, n_gradients = self._rows, self._n_gradients
         if "parameters" in rows:
-            self._copy("parameters", self._parameters)
-        samples = self._samples()
+            self._copy(rows["parameters"], self._parameters)
+        table = self._looked_at()
         if "update" in rows:
-            samples[rows["update"]] -= samples[rows["parameters"]]
+            table[rows["update"]] -= table[rows["parameters"]]
         # The rows' squared norms, that of the gradients' sum, and the inner product of the last one and the momentum.
-        # Piece by piece, so that each is read from memory once.
-        products = np.zeros((len(rows) + 2, len(self._pieces)))
-        for index, piece in enumerate(self._pieces):
-            part = samples[:, piece]
-            products[:-2, index] = np.vecdot(part, part)
-            if "grad_snr" in self.needs:
-                total = part[:n_gradients].sum(axis=0)
-                products[-2, index] = np.dot(total, total)
-            if "momentum" in rows:
-                products[-1, index] = np.dot(part[n_gradients - 1], part[rows["momentum"]])
+        products = np.zeros((len(rows) + 2, len(self._weights)))
+        np.vecdot(table, table, out=products[:-2])
+        if "grad_snr" in self.needs:
+            total = table[:n_gradients].sum(axis=0)
+            np.vecdot(total, total, out=products[-2])
+        if "momentum" in rows:
+            np.vecdot(table[n_gradients - 1], table[rows["momentum"]], out=products[-1])
         of_layers = self._per_layer(products)
         norms, dots = np.sqrt(of_layers[:-1]), of_layers[-1]
         found = {name: norms[rows[row]] for name, row in _NORMS.items() if row in rows}
         if n_gradients:
             found["grad_norm"] = norms[n_gradients - 1]
         if "grad_snr" in self.needs:
-            found["grad_snr"] = self._snr(samples[:n_gradients], norms[:n_gradients], norms[-1])
+            found["grad_snr"] = self._snr(table[:n_gradients], norms[:n_gradients], norms[-1])
         if "momentum" in rows:
             lengths = np.maximum(found["grad_norm"] * norms[rows["momentum"]], _TINY)
             found["grad_cosine"] = np.minimum(np.maximum(dots / lengths, -1.0), 1.0)
@@ -165,7 +164,7 @@ class LayerSignals:
     def state_dict(self) -> dict[str, Any]:
         """Return the state: samples, and what they are of."""
         samples = self._table.clone() if self._parts else None
-        return {"rows": list(self._rows), "sizes": list(self._sizes), "samples": samples}
+        return {"rows": list(self._rows), "sizes": [blocks.size for blocks in self._samples], "samples": samples}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` returned.
@@ -173,11 +172,13 @@ class LayerSignals:
         Raises:
             ConfigError: It is the state of a network with parameters of other sizes, or of another policy.
         """
-        for name, own in (("rows", list(self._rows)), ("sizes", self._sizes)):
+        for name, own in (("rows", list(self._rows)), ("sizes", [blocks.size for blocks in self._samples])):
             if state[name] != own:
                 raise ConfigError(f"the state is of samples of other {name}: it is of another network or policy")
         if state["samples"] is not None:
             self._allocate()
+            if state["samples"].shape != self._table.shape:
+                raise ConfigError("the state's samples lie otherwise: it is of an earlier version")
             self._table.copy_(state["samples"])
 
     def _allocate(self) -> None:
@@ -185,49 +186,54 @@ class LayerSignals:
         dtype = torch.float32
         for parameter in self._parameters:
             dtype = torch.promote_types(dtype, parameter.dtype)
-        shape, device = (len(self._rows), sum(self._sizes)), self._parameters[0].device
+        shape, device = (len(self._rows), len(self._weights), _CELL), self._parameters[0].device
         self._table = torch.zeros(shape, dtype=dtype, device=device)
-        shapes = [
-            parameter.shape if blocks is None else (blocks.n_blocks, blocks.length)
-            for parameter, blocks in zip(self._parameters, self._blocks, strict=True)
-        ]
         self._parts = [
-            [part.view(shape) for part, shape in zip(torch.split(row, self._sizes), shapes, strict=True)]
-            for row in self._table
+            [
+                row[begin : begin + blocks.size].view(
+                    parameter.shape if blocks.is_whole else (blocks.n_blocks, blocks.length)
+                )
+                for parameter, blocks, begin in zip(self._parameters, self._samples, self._begins, strict=True)
+            ]
+            for row in self._table.flatten(1)
         ]
 
-    def _copy(self, row: str, tensors: Sequence[Tensor | None]) -> None:
+    def _copy(self, row: int, tensors: Sequence[Tensor | None]) -> None:
         """Copy the samples of tensors, one for each parameter, into a row; None is 0."""
         if not self._parts:
             self._allocate()
-        parts, sample = [], []
-        for part, tensor, blocks in zip(self._parts[self._rows[row]], tensors, self._blocks, strict=True):
-            if tensor is None:
-                part.zero_()
-            else:
-                parts.append(part)
-                sample.append(tensor if blocks is None else blocks.take(tensor))
-        if parts:
-            torch._foreach_copy_(parts, sample)
+        sample = list(tensors)
+        with self._no_grad:
+            for index, blocks in self._partial:
+                tensor = sample[index]
+                sample[index] = None if tensor is None else blocks.take(tensor)
+            parts, given = self._parts[row], [tensor for tensor in sample if tensor is not None]
+            if len(given) < len(sample):
+                for part, tensor in zip(parts, sample, strict=True):
+                    if tensor is None:
+                        part.zero_()
+                parts = [part for part, tensor in zip(parts, sample, strict=True) if tensor is not None]
+            if given:
+                torch._foreach_copy_(parts, given)
 
     def _momentum_of(self, parameter: Tensor) -> Tensor | None:
         state = self._optimizer.state.get(parameter, {})
         kept = state.get("momentum_buffer", state.get("exp_avg"))
         return kept if isinstance(kept, Tensor) else None
 
-    def _samples(self) -> npt.NDArray[Any]:
+    def _looked_at(self) -> npt.NDArray[Any]:
         """Return the table, on the CPU."""
         return (self._table if self._table.is_cpu else self._table.cpu()).numpy()
 
-    def _squares(self, row: npt.NDArray[Any]) -> Array:
-        """Estimate the squared norm of each layer, shape (L,), from samples, shape (M,)."""
-        squares = [float(np.dot(row[piece], row[piece])) for piece in self._pieces]
-        (of_layers,) = self._per_layer(np.array([squares]))
-        return np.asarray(of_layers)
+    def _norm(self, row: npt.NDArray[Any]) -> Array:
+        """Estimate the norm of each layer, shape (L,), from a row, shape (cells, entries of a cell)."""
+        (squares,) = self._per_layer(np.vecdot(row, row)[None])
+        norms: Array = np.sqrt(squares)
+        return norms
 
     def _per_layer(self, products: Array) -> Array:
-        """Add up what the pieces have, shape (n, pieces), scaled up, within layers, shape (n, L)."""
-        sums: Array = np.add.reduceat(products * self._weights, self._first_pieces, axis=1)
+        """Add up what the cells have, shape (n, cells), scaled up, within layers, shape (n, L)."""
+        sums: Array = np.add.reduceat(products * self._weights, self._first_cells, axis=1)
         if sums.shape[1] == self._n_layers:
             return sums
         of_layers = np.zeros((len(sums), self._n_layers))
@@ -238,7 +244,7 @@ class LayerSignals:
         """Return the signal-to-noise ratio, shape (L,); gradients that are not finite do not count.
 
         Args:
-            gradients: Samples, shape (updates, M).
+            gradients: Samples, shape (updates, cells, entries of a cell).
             norms: Theirs, shape (updates, L).
             norm_of_sum: Shape (L,).
         """
@@ -246,7 +252,7 @@ class LayerSignals:
         if not np.isfinite(sum_of_norms).all():
             finite = np.isfinite(norms).all(axis=1)
             total, sum_of_norms = gradients[finite].sum(axis=0), norms[finite].sum(axis=0)
-            norm_of_sum = np.sqrt(self._squares(total))
+            norm_of_sum = self._norm(total)
         ratio: Array = norm_of_sum / np.maximum(sum_of_norms, _TINY)
         return np.minimum(ratio, 1.0)
 

@@ -133,7 +133,8 @@ class GannoScheduler:
         self.n_updates = 0
         self._lr_block, self._block_begin = self._decide(math.nan, math.nan), 0
         self._apply()
-        self._prepare()
+        if self._layers is not None:
+            self._prepare(self._layers)
 
     def get_last_lr(self) -> list[float]:
         """Return the learning rate of each group, as torch's schedulers do."""
@@ -151,26 +152,28 @@ class GannoScheduler:
         """
         kept = _kept(loss)
         n_updates = self.n_updates + 1
-        if self._layers is not None and n_updates < self._run.total_updates:
-            self._layers.record(self.n_updates)
-        decides = n_updates % self._interval == 0 and n_updates < self._run.total_updates
+        goes_on = n_updates < self._run.total_updates
+        decides = goes_on and n_updates % self._interval == 0
         seen_val_loss = math.nan
+        if goes_on and self._layers is not None:
+            self._layers.record(self.n_updates)
         if decides and "val_loss" in self._needs:
             if val_loss is None:
                 name = self.policy.card.name
                 raise ConfigError(f"the policy {name!r} observes a validation loss: step(loss, val_loss)")
             seen_val_loss = _number(val_loss)
         self.n_updates = n_updates
-        if n_updates >= self._run.total_updates:
+        if not goes_on:
             return
-        if isinstance(kept, Tensor):
-            self._waiting.append(kept)
-        else:
+        if isinstance(kept, float):
             self._losses.append(kept)
+        else:
+            self._waiting.append(kept)
         if decides:
             self._lr_block, self._block_begin = self._decide(self._mean_loss(), seen_val_loss), n_updates
         self._apply()
-        self._prepare()
+        if self._layers is not None:
+            self._prepare(self._layers)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state, of tensors, numbers and lists: enough to go on exactly."""
@@ -258,7 +261,8 @@ class GannoScheduler:
 
     def _apply(self) -> None:
         """Set the learning rates of the next update."""
-        rates = self._lr_block[min(self.n_updates - self._block_begin, len(self._lr_block) - 1)]
+        block = self._lr_block
+        rates = block[min(self.n_updates - self._block_begin, len(block) - 1)]
         for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
             if isinstance(group["lr"], Tensor):
                 group["lr"].detach().fill_(rate)
@@ -273,10 +277,10 @@ class GannoScheduler:
                 group["lr"] = group["lr"].clone()
             seen.add(id(group["lr"]))
 
-    def _prepare(self) -> None:
+    def _prepare(self, layers: LayerSignals) -> None:
         """Keep what the last update of an interval is going to change."""
-        if self._layers is not None and (self.n_updates + 1) % self._interval == 0:
-            self._layers.prepare()
+        if (self.n_updates + 1) % self._interval == 0:
+            layers.prepare()
 
     def _mean_loss(self) -> float:
         """Return the mean of an interval's losses, but for those that are not finite; begin another interval."""

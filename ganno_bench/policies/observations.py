@@ -369,14 +369,22 @@ def observe(features: Sequence[Feature], view: View) -> Tensor:
     return stacked.masked_fill(view.signals.diverged[:, None, None], 0.0)
 
 
-def observe_numbers(features: Sequence[Callable[[NumberView], Number]], view: NumberView) -> Array:
-    """Return what the agents of one run see, as `observe` does, by features' `of_run`.
+def observe_numbers(
+    features: Sequence[Callable[[NumberView], Number]], view: NumberView, table: Array, alike: Array | None = None
+) -> Array:
+    """Write down what the agents of one run see, as `observe` returns it, by features' `of_run`.
+
+    Args:
+        features: F of them.
+        view: The run.
+        table: Shape (at least F, L), for what each layer's agent sees; further rows are left alone, but for NaN.
+        alike: Shape (at least F,), if that will do where all layers look alike.
 
     Returns:
-        Shape (number of features,) where all layers look alike, or (L, number of features).
+        The one that was written into. (To make another one each time would take longer than to fill it.)
     """
     seen: list[Number] = []
-    alike = True
+    same = True
     for feature in features:
         try:
             value = feature(view)
@@ -385,13 +393,14 @@ def observe_numbers(features: Sequence[Callable[[NumberView], Number]], view: Nu
         if isinstance(value, float):
             value = 0.0 if math.isnan(value) else min(max(value, -LIMIT), LIMIT)
         else:
-            alike = False
+            same = False
         seen.append(value)
-    if alike:
-        return np.array(seen)
-    table = np.empty((view.run.n_layers, len(seen)))
+    if same and alike is not None:
+        for index, value in enumerate(seen):
+            alike[index] = value
+        return alike
     for index, value in enumerate(seen):
-        table[:, index] = value
+        table[index] = value
     table[np.isnan(table)] = 0.0
     return np.minimum(np.maximum(table, -LIMIT, out=table), LIMIT, out=table)
 

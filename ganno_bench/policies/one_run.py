@@ -44,13 +44,19 @@ class OneRun:
         self._run, self._base_lr = run, float(run.base_lr)
         self._card = policy.card
         self._features = [feature.of_run for feature in policy.controller.features if feature.of_run is not None]
-        self._features.append(lambda view: 1.0)  # whose weight is the bias
         self._each = self._card.action.scope == "layer"
-        self._own = None if self._card.layerwise_observation else np.array([*policy.controller.places.tolist(), True])
+        shared = self._each and not self._card.layerwise_observation
+        self._own = policy.controller.places.numpy()[:, None] if shared else None
         self._steps = np.log(self._card.action.multipliers)
+        # All that is computed has its place: to find one takes as long as to compute it. What goes into a layer of the
+        # actor has 1 as its last row, whose weight is the bias.
+        agents = (run.n_layers,) if self._each else ()
         linear = [part for part in chain(policy.actor.body, [policy.actor.head]) if isinstance(part, nn.Linear)]
-        *self._body, self._head = (np.column_stack((_doubles(part.weight), _doubles(part.bias))).T for part in linear)
-        self._hidden: list[Array] = []
+        self._weights = [np.column_stack((_doubles(part.weight), _doubles(part.bias))) for part in linear]
+        self._table = np.ones((len(self._features) + 1, run.n_layers))
+        self._alike = None if self._each else np.ones(len(self._features) + 1)
+        self._hidden = [np.ones((len(weights) + 1, *agents)) for weights in self._weights[:-1]]
+        self._outputs = np.ones((len(self._weights[-1]), *agents))
         self.log_factor = np.zeros(run.n_layers) if self._each else 0.0
         self.losses: dict[Loss, float] = dict.fromkeys(_REMEMBERED, math.nan)
 
@@ -90,18 +96,15 @@ class OneRun:
         view = NumberView(self._run, n_updates / total, lr, self.log_factor, self.losses, layers or {})
         if layers or self._each:
             with np.errstate(all="ignore"):  # to be quiet takes longer than what a single agent computes
-                inputs = observe_numbers(self._features, view)
+                inputs = observe_numbers(self._features, view, self._table, self._alike)
         else:
-            inputs = observe_numbers(self._features, view)
-        if inputs.ndim > 1 and not self._each:
-            inputs = inputs.mean(axis=0)
-        elif inputs.ndim > 1 and self._own is not None:
-            inputs = np.where(self._own, inputs, inputs.mean(axis=0))
-        outputs = self._outputs(inputs)
-        if spec.max_step is not None:
-            step = np.tanh(outputs[..., 0]) * spec.max_step
-        else:
-            step = self._steps[outputs.argmax(axis=-1)]
+            inputs = observe_numbers(self._features, view, self._table, self._alike)
+        if inputs is self._table and not self._each:
+            inputs = inputs.mean(axis=1)
+        elif self._own is not None:
+            seen = inputs[:-1]
+            seen[...] = np.where(self._own, seen, seen.mean(axis=1, keepdims=True))
+        step = self._step(inputs)
         self._remember()
         curve = spec.curve(total, n_updates, self._card.decided_updates(n_updates, total))
         if isinstance(self.log_factor, float):
@@ -112,15 +115,25 @@ class OneRun:
         factors: list[float] = (self._base_lr * np.exp(self.log_factor)).tolist()
         return [[multiple * factor for factor in factors] for multiple in curve]
 
-    def _outputs(self, inputs: Array) -> Array:
-        """Return what `Actor` does, shape (..., n_outputs), for inputs of shape (..., n_inputs) and a 1 at the end."""
-        if not self._hidden or self._hidden[0].ndim != inputs.ndim:
-            self._hidden = [np.ones((*inputs.shape[:-1], weights.shape[1] + 1)) for weights in self._body]
-        for weights, hidden in zip(self._body, self._hidden, strict=True):
-            np.tanh(inputs.dot(weights), out=hidden[..., :-1])
+    def _step(self, inputs: Array) -> Number:
+        """Return by how much the actor changes `log_factor`.
+
+        Args:
+            inputs: What the agents see and a row of 1, shape (F + 1, L), or (F + 1,) of a single agent.
+        """
+        for weights, hidden in zip(self._weights, self._hidden, strict=False):  # but for the last weights
+            units = hidden[:-1]
+            np.tanh(weights.dot(inputs, units), units)
             inputs = hidden
-        outputs: Array = inputs.dot(self._head)
-        return outputs
+        outputs, max_step = self._weights[-1].dot(inputs, self._outputs), self._card.action.max_step
+        if max_step is not None:
+            steps: Array = np.tanh(outputs[0]) * max_step
+        elif self._each:
+            steps = self._steps[outputs.argmax(axis=0)]
+        else:
+            numbers = outputs.tolist()
+            steps = self._steps[numbers.index(max(numbers))]
+        return steps
 
     def _remember(self) -> None:
         """See `Memory.updated`."""

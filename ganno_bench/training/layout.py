@@ -77,7 +77,7 @@ class Blocks:
     def take(self, tensor: Tensor) -> Tensor:
         """Return the sample of a tensor, shape (n_blocks, length); a view of it, if it is contiguous."""
         if tensor.is_contiguous():
-            return tensor.as_strided((self.n_blocks, self.length), (self.distance, 1), tensor.storage_offset())
+            return tensor.as_strided((self.n_blocks, self.length), (self.distance, 1))
         return tensor[_places(self, tensor.shape, tensor.device)].view(self.n_blocks, self.length)
 
 

@@ -18,7 +18,7 @@ from workload_cases import ADAMW, NESTEROV, SGD, make_engine, make_workload
 
 from ganno_bench import GannoScheduler, layer_groups
 from ganno_bench.core.errors import ConfigError
-from ganno_bench.integrations import torch_loop
+from ganno_bench.integrations import layer_signals, torch_loop
 from ganno_bench.marl.env import DEFAULT_OBSERVATION
 from ganno_bench.policies.actions import ActionSpec
 from ganno_bench.policies.actor import ActorSpec
@@ -90,6 +90,7 @@ def test_the_decisions_are_those_of_the_harness(
 def test_so_are_they_where_gradients_are_sampled(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("_WHOLE", 60), ("_SAMPLE", 60), ("_BLOCK", 4)):
         monkeypatch.setattr(layout, name, value)
+    monkeypatch.setattr(layer_signals, "_CELL", 7)  # several for a layer, and some that are not full
     test_the_decisions_are_those_of_the_harness(folder, "mlp", SGD, 0.02)
 
 
@@ -282,6 +283,9 @@ def test_a_state_of_another_network_or_policy_is_refused(folder: Path) -> None:
         scheduler.load_state_dict(state)
     with pytest.raises(ConfigError, match="samples of other rows"):
         loop.scheduler.load_state_dict({**state, "layers": {**state["layers"], "rows": ["parameters"]}})
+    samples = state["layers"]["samples"].flatten(1)
+    with pytest.raises(ConfigError, match="samples lie otherwise: it is of an earlier version"):
+        loop.scheduler.load_state_dict({**state, "layers": {**state["layers"], "samples": samples}})
     with pytest.raises(KeyError):
         loop.scheduler.load_state_dict({name: value for name, value in state.items() if name != "n_updates"})
     assert (scheduler.n_updates, loop.scheduler.n_updates) == (0, 1)

@@ -141,8 +141,9 @@ def test_plain_numbers_show_what_tensors_do(name: str) -> None:
         expected = look([name], run, signals, memory)[0]
         for lr, factor in ((now, 0.0), (zeros + now, zeros)):
             with np.errstate(all="ignore"):
-                seen = observe_numbers([feature.of_run], NumberView(run, 15 / 60, lr, factor, losses, layers))
-            np.testing.assert_allclose(np.broadcast_to(seen, (3, 1)), expected, rtol=0.0, atol=1e-14)
+                view = NumberView(run, 15 / 60, lr, factor, losses, layers)
+                seen = observe_numbers([feature.of_run], view, np.ones((1, 3)), np.ones(1))
+            np.testing.assert_allclose(np.broadcast_to(seen.T, (3, 1)), expected, rtol=0.0, atol=1e-14)
 
 
 def test_values_are_cut_off_at_the_limit() -> None:

@@ -96,9 +96,12 @@ def test_a_horizon_may_be_shorter_than_an_interval(total: int, n_layers: int) ->
 def test_what_cannot_be_computed_shows_nothing() -> None:
     view = NumberView(make_run([0.03], 3), 0.5, 0.1, 0.0, dict.fromkeys(("train", "first"), 1.0))
     features = [lambda view: view.log_loss("train") / view.log_loss("first"), lambda view: 1.0, lambda view: 10.0**400]
-    assert observe_numbers(features, view).tolist() == [0.0, 1.0, 0.0]
+    table, alike = np.ones((5, 3)), np.ones(4)
+    assert observe_numbers(features, view, table, alike).tolist() == [0.0, 1.0, 0.0, 1.0]
+    assert observe_numbers(features, view, table).T.tolist() == [[0.0, 1.0, 0.0, 1.0, 1.0]] * 3
     features.append(lambda view: np.array([math.nan, 5.0, -math.inf]))
-    assert observe_numbers(features, view).tolist() == [[0.0, 1.0, 0.0, last] for last in (0.0, 3.0, -3.0)]
+    seen = observe_numbers(features, view, table, alike)
+    assert seen.T.tolist() == [[0.0, 1.0, 0.0, last, 1.0] for last in (0.0, 3.0, -3.0)]
 
 
 @pytest.mark.parametrize("scope", ["layer", "network"])
