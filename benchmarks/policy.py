@@ -10,9 +10,11 @@ of them alike.
 
 - In a PyTorch loop of one's own: `GannoScheduler` and `CosineAnnealingLR` against no scheduler at all, with the same
   network, data and optimizer. That has one parameter group, as it has under the cosine and a policy that looks at no
-  layer; or a group for each layer, without a scheduler and under any other policy. A round is ten updates of each. The
-  calls of the cosine and of the policies are timed by themselves, too (wall time: a call takes no longer than to read
-  the CPU's): their share of an update without a scheduler, and the update of which they would be 3 %.
+  layer; or a group for each layer, without a scheduler and under any other policy. What groups cost depends on which of
+  PyTorch's implementations makes the optimizer's updates: `for-loop`, the default on a CPU, `foreach` or `fused`; the
+  perceptrons take turns with all three. A round is ten updates of each. With the default one, the calls of the cosine
+  and of the policies are timed by themselves, too (wall time: a call takes no longer than to read the CPU's), and the
+  least that a call has to do: their share of an update without a scheduler, and the update of which they would be 3 %.
 - In the harness: 10 runs of a workload under a policy, under a cosine, under a cosine that decides every ten updates
   for each layer, and under one for which the engine measures, too, what the policy would see. A round is 100 updates.
 """
@@ -25,9 +27,10 @@ import random
 import statistics
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +57,8 @@ INTERVAL = 10
 HORIZON = 100_000  # out of sight
 BAR = 0.03
 Timed = Callable[[], float]
+Call = Callable[[Tensor], object]
+Make = Callable[[nn.Module, torch.optim.Optimizer], Call]
 
 
 def taking_turns(contenders: Mapping[str, Timed], n_rounds: int) -> dict[str, list[float]]:
@@ -75,24 +80,29 @@ class Case:
     """A network and a batch for it.
 
     Attributes:
+        name: What tables call it.
         build: Makes the network.
         inputs: A batch.
         targets: Its classes.
         adam: Whether the optimizer is AdamW rather than SGD with momentum.
+        implementation: Which of PyTorch's makes its updates.
         n_rounds: How often it is measured.
     """
 
+    name: str
     build: Callable[[], nn.Module]
     inputs: Tensor
     targets: Tensor
     adam: bool = False
+    implementation: str = "for-loop"
     n_rounds: int = 100
 
     def optimizer(self, groups: Any) -> torch.optim.Optimizer:
         """Return the optimizer of some groups."""
+        how = {name: self.implementation == name for name in ("foreach", "fused")}
         if self.adam:
-            return torch.optim.AdamW(groups, lr=1e-3, foreach=True)
-        return torch.optim.SGD(groups, lr=0.01, momentum=0.9, foreach=True)
+            return torch.optim.AdamW(groups, lr=1e-3, **how)
+        return torch.optim.SGD(groups, lr=0.01, momentum=0.9, **how)
 
 
 def mlp(n_inputs: int, width: int, depth: int) -> nn.Module:
@@ -128,70 +138,91 @@ def transformer() -> nn.Module:
     return nn.Sequential(Positions(100, 64, 128), *blocks, nn.Linear(128, 100))
 
 
-def cases() -> dict[str, Case]:
-    """Return the networks of the first table."""
+def cases() -> list[Case]:
+    """Return what stands in the first table."""
     classes = torch.randint(0, 10, (64,))
     tokens = torch.randint(0, 100, (16, 64))
-    return {
-        "MLP, 4 x 32, 8 x 8 images": Case(lambda: mlp(64, 32, 4), torch.randn(64, 1, 8, 8), classes),
-        "MLP, 3 x 512, 28 x 28 images": Case(lambda: mlp(784, 512, 3), torch.randn(64, 1, 28, 28), classes),
-        "CNN, 32 and 64 channels, 28 x 28 images": Case(cnn, torch.randn(64, 1, 28, 28), classes, n_rounds=25),
-        "transformer, 4 x 128, 16 x 64 tokens": Case(transformer, tokens, tokens.roll(1, 1), adam=True, n_rounds=25),
-    }
+    small, large = torch.randn(64, 1, 8, 8), torch.randn(64, 1, 28, 28)
+    perceptrons = [
+        Case("MLP, 4 x 32, 8 x 8 images", lambda: mlp(64, 32, 4), small, classes),
+        Case("MLP, 3 x 512, 28 x 28 images", lambda: mlp(784, 512, 3), large, classes),
+    ]
+    ways = ("for-loop", "foreach", "fused")
+    return [
+        *(replace(case, implementation=way) for case in perceptrons for way in ways),
+        Case("CNN, 32 and 64 channels, 28 x 28 images", cnn, large, classes, n_rounds=50),
+        Case("transformer, 4 x 128, 16 x 64 tokens", transformer, tokens, tokens.roll(1, 1), adam=True, n_rounds=50),
+    ]
 
 
-def loop(case: Case, steps: list[list[float]], policy: Path | None = None, *, groups: bool, cosine: bool) -> Timed:
+def loop(case: Case, after: Make | None, calls: list[list[float]], *, groups: bool = False) -> Timed:
     """Return what trains for another `INTERVAL` updates, at each call, and is timed.
 
     Args:
         case: The network.
-        steps: Where the seconds of the scheduler's calls go, a list for each round, whose last one decides.
-        policy: Decides the learning rates.
+        after: Makes what is called after each update.
+        calls: Where the seconds of those calls go, a list for each round, in whose last one a policy decides.
         groups: Whether there is a parameter group for each layer.
-        cosine: Whether PyTorch's cosine decides the learning rates.
     """
     torch.manual_seed(0)
     network = case.build()
     optimizer = case.optimizer(layer_groups(network) if groups else network.parameters())
-    n_layers = None if groups else len(layer_groups(network))
-    ganno = None if policy is None else GannoScheduler(optimizer, HORIZON, policy, n_layers=n_layers)
-    annealed = CosineAnnealingLR(optimizer, HORIZON) if cosine else None
+    call = None if after is None else after(network, optimizer)
 
     def run() -> float:
-        steps.append([])
+        calls.append([])
         began = time.process_time()
         for _ in range(INTERVAL):
             optimizer.zero_grad()
             loss = F.cross_entropy(network(case.inputs).flatten(0, -2), case.targets.flatten())
             loss.backward()
             optimizer.step()
-            if annealed is None and ganno is None:
-                continue
-            start = time.perf_counter()
-            if annealed is not None:
-                annealed.step()
-            if ganno is not None:
-                ganno.step(loss)
-            steps[-1].append(time.perf_counter() - start)
+            if call is not None:
+                start = time.perf_counter()
+                call(loss)
+                calls[-1].append(time.perf_counter() - start)
         return time.process_time() - began
 
     return run
 
 
-def floor(network: nn.Module) -> float:
-    """Return the microseconds that it takes to copy the sample of one update's gradients, in a single call.
+def cosine(network: nn.Module, optimizer: torch.optim.Optimizer) -> Call:
+    """Return PyTorch's cosine."""
+    annealed = CosineAnnealingLR(optimizer, HORIZON)
+    return lambda loss: annealed.step()
 
-    No step can take less, since the gradients are gone after it.
+
+def ganno(policy: Path, *, groups: bool) -> Make:
+    """Return what makes a `GannoScheduler`, for an optimizer with a group for each layer or with a single one."""
+
+    def make(network: nn.Module, optimizer: torch.optim.Optimizer) -> Call:
+        n_layers = None if groups else len(layer_groups(network))
+        return GannoScheduler(optimizer, HORIZON, policy, n_layers=n_layers).step
+
+    return make
+
+
+def least(*, sampled: bool) -> Make:
+    """Return what makes the floor of a call: it takes the loss and, if asked to, keeps the sample of the gradients.
+
+    Nothing else has to be done at once. Gradients are gone after the call, and are copied in a single operation.
     """
-    parameters = [torch.randn_like(parameter) for parameter in network.parameters()]
-    sample = [Blocks.of(parameter.numel()).take(parameter) for parameter in parameters]
-    kept = [part.clone() for part in sample]
-    times = []
-    for _ in range(300):
-        start = time.perf_counter()
-        torch._foreach_copy_(kept, sample)
-        times.append(time.perf_counter() - start)
-    return 1e6 * statistics.median(times)
+
+    def make(network: nn.Module, optimizer: torch.optim.Optimizer) -> Call:
+        parameters = list(network.parameters())
+        samples = [Blocks.of(parameter.numel()) for parameter in parameters]
+        kept = [blocks.take(torch.zeros_like(part)).clone() for blocks, part in zip(samples, parameters, strict=True)]
+
+        def call(loss: Tensor) -> None:
+            loss.item()
+            if sampled:
+                gradients = [parameter.grad for parameter in parameters]
+                pairs = zip(samples, gradients, strict=True)
+                torch._foreach_copy_(kept, [blocks.take(part) for blocks, part in pairs if part is not None])
+
+        return call
+
+    return make
 
 
 def own_loops(policies: Mapping[str, Path], *, quick: bool) -> None:
@@ -201,35 +232,41 @@ def own_loops(policies: Mapping[str, Path], *, quick: bool) -> None:
         policies: Name -> folder.
         quick: Whether to do with few repetitions.
     """
-    loops, calls = [], []
-    for name, case in cases().items():
-        steps: dict[str, list[list[float]]] = {kind: [] for kind in ("cosine", *policies)}
+    controllers = {kind: load_policy(policy).controller for kind, policy in policies.items()}
+    loops, of_calls = [], []
+    for case in cases():
+        calls: dict[str, list[list[float]]] = defaultdict(list)
         contenders = {
-            "nothing": loop(case, [], groups=False, cosine=False),
-            "groups": loop(case, [], groups=True, cosine=False),
-            "cosine": loop(case, steps["cosine"], groups=False, cosine=True),
-            **{
-                kind: loop(case, steps[kind], policy, groups=load_policy(policy).controller.needs_layers, cosine=False)
-                for kind, policy in policies.items()
-            },
+            "nothing": loop(case, None, []),
+            "groups": loop(case, None, [], groups=True),
+            "cosine": loop(case, cosine, calls["cosine"]),
         }
+        for kind, policy in policies.items():
+            groups, sampled = controllers[kind].needs_layers, "grad_snr" in controllers[kind].needs
+            contenders[kind] = loop(case, ganno(policy, groups=groups), calls[kind], groups=groups)
+            if case.implementation == "for-loop":
+                contenders[f"floor: {kind}"] = loop(case, least(sampled=sampled), calls[f"floor: {kind}"])
         taken = taking_turns(contenders, 3 if quick else case.n_rounds)
         network = case.build()
         update = statistics.median(taken["nothing"]) / INTERVAL
         more = [_more(taken[kind], taken["nothing"]) for kind in ("groups", "cosine", *policies)]
         size = sum(parameter.numel() for parameter in network.parameters())
-        loops.append([name, f"{len(layer_groups(network))}", f"{size:,}", f"{1e3 * update:.2f}", *more])
-        for kind, own in steps.items():
-            *ordinary, copying, deciding = (statistics.median(several) for several in zip(*own[1:], strict=True))
-            mean = statistics.median(sum(several) for several in own[1:]) / INTERVAL
-            sampled = kind in policies and "grad_snr" in load_policy(policies[kind]).controller.needs
-            least = floor(network) if sampled else 0.0
-            times = (least, 1e6 * statistics.median(ordinary), 1e6 * copying, 1e6 * deciding, 1e6 * mean)
-            row = [name, kind, *(f"{value:.0f}" for value in times)]
-            calls.append([*row, f"{mean / update:.1%}", f"{1e3 * mean / BAR:.1f}"])
-    _print_table(["network", "layers", "parameters", "update ms", "a group per layer", "cosine", *policies], loops)
+        about = [case.name, f"{len(layer_groups(network))}", f"{size:,}", case.implementation]
+        loops.append([*about, f"{1e3 * update:.2f}", *more])
+        if case.implementation != "for-loop":
+            continue
+        for kind in ("cosine", *policies):
+            rounds = calls[kind][1:]
+            *ordinary, copying, deciding = (statistics.median(several) for several in zip(*rounds, strict=True))
+            mean = statistics.median(sum(several) for several in rounds) / INTERVAL
+            of_call = statistics.median(chain(*calls[f"floor: {kind}"][1:])) if kind in policies else 0.0
+            times = (of_call, statistics.median(ordinary), copying, deciding, mean)
+            shares = (f"{of_call / update:.1%}", f"{mean / update:.1%}", f"{1e3 * mean / BAR:.1f}")
+            of_calls.append([case.name, kind, *(f"{1e6 * value:.0f}" for value in times), *shares])
+    header = ["network", "layers", "parameters", "optimizer", "update ms", "a group per layer", "cosine", *policies]
+    _print_table(header, loops)
     header = ["network", "scheduler", "floor of a call, us", "a call", "one that copies", "one that decides", "mean"]
-    _print_table([*header, "of an update", f"{BAR:.0%} of, ms"], calls)
+    _print_table([*header, "floor of an update", "mean of an update", f"{BAR:.0%} of, ms"], of_calls)
 
 
 def _more(times: list[float], reference: list[float]) -> str:

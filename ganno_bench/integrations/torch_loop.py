@@ -106,7 +106,7 @@ class GannoScheduler:
         groups = [
             [parameter for parameter in group["params"] if parameter.requires_grad] for group in optimizer.param_groups
         ]
-        self._interval = self.policy.card.interval
+        self._interval, self._each = self.policy.card.interval, self.policy.card.action.scope == "layer"
         self._needs = controller.needs
         self._layers: LayerSignals | None = None
         if not self._needs.isdisjoint(LAYER_SIGNALS):
@@ -225,10 +225,9 @@ class GannoScheduler:
         if self._layers is not None:
             layers = self._layers.measure(rates) if self.n_updates else self._layers.at_first()
         if self._one_run is not None:
-            each = self.policy.card.action.scope == "layer"
-            lr = np.array(rates) if each else rates[0]
+            lr = np.array(rates) if self._each else rates[0]
             decided = self._one_run.decide(self.n_updates, lr, train_loss, val_loss, layers)
-            return decided if each else [rate * len(rates) for rate in decided]
+            return decided if self._each else [rate * len(rates) for rate in decided]
         return self._decide_in_tensors(rates, train_loss, val_loss, layers)
 
     def _decide_in_tensors(

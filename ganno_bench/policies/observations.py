@@ -259,12 +259,14 @@ class Feature:
         needs: Optional signals that it reads.
         summary: What it is, in a line.
         of_run: The function once more, where it is one of a `RunView`.
+        constant: Whether it stays as it is throughout a run.
     """
 
     compute: Callable[[View], Tensor]
     needs: frozenset[str]
     summary: str
     of_run: Callable[[NumberView], Number] | None = None
+    constant: bool = False
 
 
 def feature(*needs: str) -> Callable[[Callable[[View], Tensor]], Feature]:
@@ -284,17 +286,18 @@ class _OfRun(Protocol):
     def __call__(self, view: RunView[Value]) -> Value: ...
 
 
-def run_feature(*needs: str) -> Callable[[_OfRun], Feature]:
+def run_feature(*needs: str, constant: bool = False) -> Callable[[_OfRun], Feature]:
     """Make a feature of a function of a `RunView`; see `feature`.
 
     What divides one number by another that can be 0 shows 0 then; of tensors and arrays it would be infinite.
 
     Args:
         needs: Optional signals that it reads.
+        constant: Whether it reads nothing but `view.run`, so that one look at it will do for a run.
     """
 
     def wrap(compute: _OfRun) -> Feature:
-        return replace(feature(*needs)(compute), of_run=compute)
+        return replace(feature(*needs)(compute), of_run=compute, constant=constant)
 
     return wrap
 
@@ -471,7 +474,7 @@ def relative_depth(view: RunView[Value]) -> Value:
     return view.depth
 
 
-@run_feature()
+@run_feature(constant=True)
 def log_layers(view: RunView[Value]) -> Value:
     """Natural logarithm of the number of layers, halved."""
     return view.everywhere(math.log(view.run.n_layers) / 2.0)
@@ -483,13 +486,13 @@ def progress(view: RunView[Value]) -> Value:
     return view.everywhere(2.0 * view.progress - 1.0)
 
 
-@run_feature()
+@run_feature(constant=True)
 def log_horizon(view: RunView[Value]) -> Value:
     """Decimal logarithm of the number of updates in the run, 0 at 300."""
     return view.everywhere(math.log10(view.run.total_updates / 300.0))
 
 
-@run_feature()
+@run_feature(constant=True)
 def adaptive_optimizer(view: RunView[Value]) -> Value:
     """1 where the optimizer normalises each parameter's step (Adam, AdamW), -1 for SGD."""
     return view.everywhere(-1.0 if view.run.optimizer == "sgd" else 1.0)

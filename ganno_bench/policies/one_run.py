@@ -7,20 +7,23 @@ as long as several updates of a small network.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import chain
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ganno_bench.policies.controller import ControlState
-from ganno_bench.policies.observations import Array, Loss, Memory, Number, NumberView, observe_numbers
+from ganno_bench.policies.observations import Array, Feature, Loss, Memory, Number, NumberView, observe_numbers
 from ganno_bench.policies.policy import Policy
 from ganno_bench.training.signals import RunInfo
 
 __all__ = ["OneRun"]
 
+_AHEAD = 1_000
 _REMEMBERED: tuple[Loss, ...] = ("first", "last", "best", "last_val", "best_val")
 
 
@@ -43,8 +46,10 @@ class OneRun:
         """
         self._run, self._base_lr = run, float(run.base_lr)
         self._card = policy.card
-        self._features = [feature.of_run for feature in policy.controller.features if feature.of_run is not None]
+        self._features = [_of_run(feature, run) for feature in policy.controller.features]
         self._each = self._card.action.scope == "layer"
+        self.log_factor = np.zeros(run.n_layers) if self._each else 0.0
+        self.losses: dict[Loss, float] = dict.fromkeys(_REMEMBERED, math.nan)
         shared = self._each and not self._card.layerwise_observation
         self._own = policy.controller.places.numpy()[:, None] if shared else None
         self._steps = np.log(self._card.action.multipliers)
@@ -57,8 +62,7 @@ class OneRun:
         self._alike = None if self._each else np.ones(len(self._features) + 1)
         self._hidden = [np.ones((len(weights) + 1, *agents)) for weights in self._weights[:-1]]
         self._outputs = np.ones((len(self._weights[-1]), *agents))
-        self.log_factor = np.zeros(run.n_layers) if self._each else 0.0
-        self.losses: dict[Loss, float] = dict.fromkeys(_REMEMBERED, math.nan)
+        self._curve, self._curve_first = [1.0], -1
 
     @staticmethod
     def fits(policy: Policy) -> bool:
@@ -106,7 +110,7 @@ class OneRun:
             seen[...] = np.where(self._own, seen, seen.mean(axis=1, keepdims=True))
         step = self._step(inputs)
         self._remember()
-        curve = spec.curve(total, n_updates, self._card.decided_updates(n_updates, total))
+        curve = self._curve_of(n_updates, self._card.decided_updates(n_updates, total))
         if isinstance(self.log_factor, float):
             self.log_factor = max(-spec.bound, min(self.log_factor + float(step), spec.bound))
             factor = self._base_lr * math.exp(self.log_factor)
@@ -135,6 +139,15 @@ class OneRun:
             steps = self._steps[numbers.index(max(numbers))]
         return steps
 
+    def _curve_of(self, first: int, n_updates: int) -> list[float]:
+        """Return the reference schedule of the next updates, see `ActionSpec.curve`; it is computed far ahead."""
+        begin = first - self._curve_first
+        if self._curve_first < 0 or begin < 0 or begin + n_updates > len(self._curve):
+            total = self._run.total_updates
+            self._curve = self._card.action.curve(total, first, max(n_updates, min(_AHEAD, total - first)))
+            self._curve_first, begin = first, 0
+        return self._curve[begin : begin + n_updates]
+
     def _remember(self) -> None:
         """See `Memory.updated`."""
         losses = self.losses
@@ -156,6 +169,17 @@ class OneRun:
     def state(self, state: ControlState) -> None:
         self.log_factor = state.log_factor[0].cpu().numpy().copy() if self._each else float(state.log_factor[0, 0])
         self.losses = {name: float(getattr(state.memory, name)) for name in _REMEMBERED}
+
+
+def _of_run(feature: Feature, run: RunInfo) -> Callable[[NumberView], Number]:
+    """Return what to compute a feature by at each decision."""
+    compute = feature.of_run
+    assert compute is not None
+    if not feature.constant:
+        return compute
+    view: Any = SimpleNamespace(run=run, everywhere=float)  # nothing else: it is to be constant
+    value = compute(view)
+    return lambda view: value
 
 
 def _doubles(parameter: Tensor) -> Array:

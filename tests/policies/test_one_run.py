@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 from policy_cases import make_policy, make_run
 
+from ganno_bench.policies import one_run
 from ganno_bench.policies.actions import ActionSpec
 from ganno_bench.policies.actor import ActorSpec
 from ganno_bench.policies.observations import OBSERVATIONS, Array, Number, NumberView, load_feature, observe_numbers
@@ -102,6 +104,32 @@ def test_what_cannot_be_computed_shows_nothing() -> None:
     features.append(lambda view: np.array([math.nan, 5.0, -math.inf]))
     seen = observe_numbers(features, view, table, alike)
     assert seen.T.tolist() == [[0.0, 1.0, 0.0, last, 1.0] for last in (0.0, 3.0, -3.0)]
+
+
+@pytest.mark.parametrize("name", SEEN)
+def test_what_is_constant_is_known_of_the_run_alone(name: str) -> None:
+    feature, bare = load_feature(name), SimpleNamespace(run=make_run([0.03], 3), everywhere=float)
+    assert feature.of_run is not None
+    if feature.constant:
+        assert feature.of_run(cast(NumberView, bare)) != 0.0
+    else:
+        with pytest.raises(AttributeError):
+            feature.of_run(cast(NumberView, bare))
+
+
+@pytest.mark.parametrize("ahead", [1, 7, 17, 41])
+def test_how_far_ahead_the_curve_is_computed_makes_no_difference(ahead: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(one_run, "_AHEAD", ahead)
+    policy = make_policy(observation=SEEN, interval=7, action=ACTIONS["log-scale"])
+    several = [one for one, _ in episode(policy, make_run([0.03], 3, 60), LOSSES)]
+    lr = np.full(3, 0.03)
+    back = [several[-1].decide(first, lr, 1.0, 1.0, layer_signals(several[-1]._run, 1)) for first in (56, 7, 21, 20)]
+    assert [len(rates) for rates in back] == [4, 7, 7, 7]
+    multiples = [[rate[0] / rates[0][0] for rate in rates] for rates in back]
+    curves = [policy.card.action.curve(60, first, n) for first, n in ((56, 4), (7, 7), (21, 7), (20, 7))]
+    np.testing.assert_allclose(
+        np.concatenate(multiples), np.concatenate([np.array(curve) / curve[0] for curve in curves]), rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize("scope", ["layer", "network"])
