@@ -135,7 +135,7 @@ class LayerSignals:
         if "update" in rows:
             table[rows["update"]] -= table[rows["parameters"]]
         # The rows' squared norms, that of the gradients' sum, and the inner product of the last one and the momentum.
-        products = np.zeros((len(rows) + 2, len(self._weights)))
+        products = np.zeros((len(rows) + 2, len(self._weights)), table.dtype)
         np.vecdot(table, table, out=products[:-2])
         if "grad_snr" in self.needs:
             total = table[:n_gradients].sum(axis=0)
