@@ -5,9 +5,13 @@ With a cache a second dataset might be the first one again, and a test that comp
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
+
+# Where a test does take two threads, the one that waits leaves its core to the other tests. Read as torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @pytest.fixture(scope="session", autouse=True)
