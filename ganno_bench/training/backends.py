@@ -12,14 +12,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional as F
 
 from ganno_bench.core.errors import ConfigError, PluginError, did_you_mean, one_line
 from ganno_bench.training.buffers import Buffers, attach, batch_dependent, store
 from ganno_bench.training.layout import Layout
+from ganno_bench.training.recording import Recorded, record
 
 __all__ = ["BACKENDS", "Backend", "Gradients", "make_backend", "missing_examples", "resolve_backend"]
 
@@ -82,7 +82,7 @@ class VmapBackend(Backend):
 
     def __init__(self, model: nn.Module, layout: Layout) -> None:
         super().__init__(model, layout)
-        self._recorded: dict[tuple[Any, ...], fx.GraphModule] = {}
+        self._recorded: dict[tuple[Any, ...], Recorded] = {}
 
     def padded(self, n_runs: int) -> int:
         # A population of one would take other kernels than a larger one. The multiple of the threads is for grouped
@@ -96,13 +96,15 @@ class VmapBackend(Backend):
         def one_run(values: Sequence[Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
             return cross_entropy(self._call(values, inputs)[: len(targets)], targets)
 
+        def all_runs(*tensors: Tensor) -> list[Tensor]:
+            grads, losses = vmap(grad_and_value(one_run))(tensors[:-2], *tensors[-2:])
+            return [*grads, losses]
+
         def compute(inputs: Tensor, targets: Tensor) -> Tensor:
-            inputs, targets = _aligned(inputs, targets), targets.contiguous()
-            graph = self._record("gradients", vmap(grad_and_value(one_run)), sources, [inputs, targets])
-            grads, losses = graph(sources, [inputs, targets])
-            torch._foreach_copy_(sinks, list(grads))
-            run_losses: Tensor = losses
-            return run_losses
+            tensors = [*sources, _aligned(inputs, targets), targets.contiguous()]
+            *grads, losses = self._replay("gradients", all_runs, tensors)
+            torch._foreach_copy_(sinks, grads)
+            return losses
 
         return compute
 
@@ -110,53 +112,27 @@ class VmapBackend(Backend):
         # Not `in_dims=None` for the inputs: the networks' first layers would be folded into one product, whose
         # rounding depends on how many there are.
         stacked = inputs.expand(parameters.shape[0], *inputs.shape)
-        values = self.layout.views(parameters)
-        logits: Tensor = self._record("logits", vmap(self._call), values, [stacked])(values, [stacked])
+        tensors = [*self.layout.views(parameters), stacked]
+        (logits,) = self._replay("logits", lambda *all_: [vmap(self._call)(all_[:-1], all_[-1])], tensors)
         return logits
 
     def _call(self, values: Sequence[Tensor], inputs: Tensor) -> Tensor:
         output: Tensor = functional_call(self.model, dict(zip(self.layout.names, values, strict=True)), (inputs,))
         return output
 
-    def _record(
-        self, kind: str, function: Callable[..., Any], values: list[Tensor], data: list[Tensor]
-    ) -> fx.GraphModule:
-        key = (kind, values[0].shape[0], *((tensor.shape, tensor.stride()) for tensor in data))
+    def _replay(
+        self, kind: str, function: Callable[..., Sequence[Tensor]], tensors: Sequence[Tensor]
+    ) -> tuple[Tensor, ...]:
+        key = (kind, len(tensors[0]), *((data.shape, data.stride()) for data in tensors[len(self.layout.names) :]))
         if key not in self._recorded:
-            # With fake tensors recording computes nothing; the model's buffers become constants.
             self.model.train(kind == "gradients")
-            record = make_fx(lambda v, d: function(v, *d), tracing_mode="fake", _allow_non_fake_inputs=True)
             try:
-                self._recorded[key] = _simplified(record(values, data))
+                self._recorded[key] = record(function, tensors)
             except Exception as error:  # a model may do anything
                 raise PluginError(
                     f"model {type(self.model).__name__} cannot be vectorised, backend 'loop' may do: {one_line(error)}"
                 ) from error
-        return self._recorded[key]
-
-
-def _simplified(graph_module: fx.GraphModule) -> fx.GraphModule:
-    """Remove the operations of a recorded pass that change nothing; most of what vectorising leaves is of that kind.
-
-    What they cost is their dispatch, a few microseconds each: with small networks a fifth of an update.
-    """
-    aten = torch.ops.aten
-    reshaping = {aten.view, aten._unsafe_view, aten.expand, aten.slice, aten.slice_backward}
-    for node in graph_module.graph.nodes:
-        if node.op != "call_function" or not node.args or not isinstance(node.args[0], fx.Node):
-            continue
-        source, operation = node.args[0], getattr(node.target, "overloadpacket", None)
-        before, after = source.meta.get("val"), node.meta.get("val")
-        if not isinstance(before, Tensor) or not isinstance(after, Tensor):
-            continue
-        same = before.shape == after.shape and before.stride() == after.stride() and before.dtype == after.dtype
-        if (operation in reshaping and same) or (node.target is aten.mul.Scalar and node.args[1] == 1 and same):
-            node.replace_all_uses_with(source)
-        elif node.target is source.target is aten.transpose.int and set(node.args[1:]) == set(source.args[1:]):
-            node.replace_all_uses_with(source.all_input_nodes[0])
-    graph_module.graph.eliminate_dead_code()
-    graph_module.recompile()
-    return graph_module
+        return self._recorded[key](*tensors)
 
 
 class LoopBackend(Backend):
