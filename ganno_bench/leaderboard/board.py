@@ -132,9 +132,10 @@ def make_board(
     Raises:
         RecordError: The records cannot be compared.
     """
+    version = suite.hash
 
     def baselines(some: Iterable[Entry]) -> Baselines:
-        records = [run for entry in some for run in entry.records if run.suite_hash == suite.hash]
+        records = [run for entry in some for run in entry.records if run.suite_hash == version]
         return Baselines(records, [study for entry in some for study in entry.studies], reference)
 
     complete = complete_workloads(baselines([entry for entry in entries if entry.origin == "baseline"]))

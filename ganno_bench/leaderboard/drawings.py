@@ -108,10 +108,10 @@ def digest(*values: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
+    if type(value) is float or isinstance(value, float | np.floating):  # most are, and the former is asked faster
+        return f"{value:.6g}"
     if isinstance(value, bool | int | str | None):
         return value
-    if isinstance(value, float | np.floating):
-        return f"{value:.6g}"
     if isinstance(value, np.ndarray):
         return [_plain(item) for item in value.tolist()]
     if isinstance(value, BaseModel):

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from ganno_bench.core.records import RunRecord
-from ganno_bench.scoring.bootstrap import interval, resample, workload_rng
+from ganno_bench.scoring.bootstrap import interval, resample_workload
 from ganno_bench.scoring.metrics import FloatArray, clipped_loss, improvements
 from ganno_bench.scoring.results import Ruleset, Standings
 
@@ -76,8 +76,8 @@ def _duel(entry: Mapping[str, _Grid], rival: Mapping[str, _Grid], standings: Sta
         ours, theirs = (-_array(grid, seeds) for grid in grids)
         wins = improvements(ours, theirs)
         means.append(wins.mean())
-        rng = workload_rng(standings.rng_seed, workload)
-        samples.append(resample(wins, standings.n_resamples, rng).mean(axis=1))
+        drawn = resample_workload(wins, standings.n_resamples, standings.rng_seed, workload)
+        samples.append(drawn.mean(axis=1))
         bounded = bounded and len(seeds) > 1
     low, high = interval(np.mean(samples, axis=0)) if bounded else (None, None)
     return Duel(float(np.mean(means)), low, high)

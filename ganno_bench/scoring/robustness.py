@@ -17,7 +17,7 @@ from typing import Self, get_args
 import numpy as np
 
 from ganno_bench.core.records import Factor, RunRecord
-from ganno_bench.scoring.bootstrap import interval, resample, workload_rng
+from ganno_bench.scoring.bootstrap import interval, resample_workload
 from ganno_bench.scoring.checks import check_records
 from ganno_bench.scoring.metrics import FloatArray, clipped_loss, is_diverged, score
 from ganno_bench.scoring.results import Ruleset, Standings
@@ -198,9 +198,8 @@ def _entry(
             kept = sorted((r for r in runs[workload][setting] if r.seed in own), key=lambda r: (r.study, r.seed))
             losses = np.array([clipped_loss(record) for record in kept]).reshape(-1, len(own))
             scores = score(losses, standings.reference[workload])
-            # A workload's generator is made anew, so that all settings are resampled by the same seeds.
-            rng = workload_rng(standings.rng_seed, workload)
-            samples[setting].append(resample(scores, standings.n_resamples, rng).mean(axis=1))
+            drawn = resample_workload(scores, standings.n_resamples, standings.rng_seed, workload)
+            samples[setting].append(drawn.mean(axis=1))  # all settings are resampled by the same seeds
             cells[workload][setting] = VariedCell(
                 setting,
                 len(kept),

@@ -17,7 +17,7 @@ import numpy as np
 from ganno_bench.core.errors import RecordError
 from ganno_bench.core.records import RunRecord
 from ganno_bench.core.studies import StudyRecord
-from ganno_bench.scoring.bootstrap import interval, resample, resampled_iqm, workload_rng
+from ganno_bench.scoring.bootstrap import interval, resample_workload, resampled_iqm
 from ganno_bench.scoring.checks import check_records
 from ganno_bench.scoring.metrics import (
     FloatArray,
@@ -234,7 +234,7 @@ class _Scorer:
 
     def _cell(self, entry: _Entry, workload: str) -> Cell:
         runs = self.entries[entry][workload]
-        samples = resample(runs.scores, self.n_resamples, workload_rng(self.rng_seed, workload)).mean(axis=1)
+        samples = resample_workload(runs.scores, self.n_resamples, self.rng_seed, workload).mean(axis=1)
         low, high = _interval(samples, [runs.seeds])
         errors = [error for record in runs.records if (error := clipped_error(record)) is not None]
         cosine = self.cosine.get(workload)
@@ -326,7 +326,7 @@ class _Scorer:
         for name, found in seeds.items():
             wins = improvements(self.entries[entry][name].scores_of(found), self.cosine[name].scores_of(found))
             means.append(wins.mean())
-            samples.append(resample(wins, self.n_resamples, workload_rng(self.rng_seed, name)).mean(axis=1))
+            samples.append(resample_workload(wins, self.n_resamples, self.rng_seed, name).mean(axis=1))
         return float(np.mean(means)), *_interval(np.mean(samples, axis=0), seeds.values())
 
 

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from ganno_bench.core.records import RunRecord
-from ganno_bench.scoring.bootstrap import interval, resample, workload_rng
+from ganno_bench.scoring.bootstrap import interval, resample_workload
 from ganno_bench.scoring.metrics import FloatArray, score
 from ganno_bench.scoring.reference import REFERENCE
 
@@ -111,9 +111,8 @@ def compare(policy: Sequence[RunRecord], rival: Sequence[RunRecord]) -> Comparis
     name = rival[0].scheduler
 
     def resampled(losses: Mapping[int, float]) -> FloatArray:
-        # The generator is made anew, so that both are resampled by the same seeds.
         values = np.array([[losses[seed] for seed in seeds]])
-        return np.median(resample(values, _RESAMPLES, workload_rng(0, policy[0].workload)), axis=1)
+        return np.median(resample_workload(values, _RESAMPLES, 0, policy[0].workload), axis=1)  # both by the same seeds
 
     samples = _paired_score(resampled(ours), resampled(theirs))
     centre = float(_paired_score(*(np.median([losses[seed] for seed in seeds]) for losses in (ours, theirs))))
