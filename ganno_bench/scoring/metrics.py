@@ -23,6 +23,7 @@ __all__ = [
     "performance_profile",
     "score",
     "speed_up",
+    "target_of",
     "updates_to_target",
     "validation_curves",
 ]
@@ -154,19 +155,29 @@ def updates_to_target(records: Sequence[RunRecord], target: float) -> float:
     return float(reached[0]) if reached.size else math.inf
 
 
-def speed_up(records: Sequence[RunRecord], reference: Sequence[RunRecord]) -> float:
+def target_of(reference: Sequence[RunRecord]) -> tuple[float, float]:
+    """Return the reference's horizon in updates and its target: the last point of the median of its validation curves.
+
+    Args:
+        reference: Report runs of tuned cosine on one workload.
+    """
+    updates, losses = validation_curves(reference)
+    return float(updates[-1]), float(np.median(losses, axis=0)[-1])
+
+
+def speed_up(records: Sequence[RunRecord], reference: tuple[float, float]) -> float:
     """Return the reference's updates / the entry's updates to the target.
 
-    The target is the reference's median final validation loss: the last point of the median of its curves. The
-    reference's updates are its horizon, the updates that it was given to get there.
+    The target is the reference's median final validation loss. The reference's updates are its horizon, the updates
+    that it was given to get there.
 
     Args:
         records: Report runs of one entry on one workload.
-        reference: Report runs of tuned cosine on it.
+        reference: Horizon and target of the reference on it; see `target_of`.
 
     Returns:
         2 means half the updates; 0 that the target was missed (after infinitely many updates). The reference itself
         gets at least 1, more if its curve was there before the end.
     """
-    updates, losses = validation_curves(reference)
-    return float(updates[-1]) / updates_to_target(records, float(np.median(losses, axis=0)[-1]))
+    horizon, target = reference
+    return horizon / updates_to_target(records, target)

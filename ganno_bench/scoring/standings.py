@@ -29,6 +29,7 @@ from ganno_bench.scoring.metrics import (
     mean_ranks,
     score,
     speed_up,
+    target_of,
 )
 from ganno_bench.scoring.reference import REFERENCE, reference_losses
 from ganno_bench.scoring.results import Cell, Row, Ruleset, Standings
@@ -136,7 +137,8 @@ class _Runs:
 
     def scores_of(self, seeds: Sequence[int]) -> FloatArray:
         """Return the scores of some of its seeds, shape (studies, seeds)."""
-        return self.scores[:, np.isin(self.seeds, seeds)]
+        wanted = {*seeds}
+        return self.scores[:, [seed in wanted for seed in self.seeds]]
 
 
 class _Scorer:
@@ -185,6 +187,11 @@ class _Scorer:
             runs[record.workload].append(record)
         if runs:
             self.cosine = {name: _Runs(runs[name], self.reference[name]) for name in self.workloads if name in runs}
+
+    @cached_property
+    def targets(self) -> dict[str, tuple[float, float]]:
+        """Return horizon and target of the reference on each workload."""
+        return {name: target_of(runs.records) for name, runs in self.cosine.items()}
 
     @cached_property
     def cells(self) -> dict[tuple[str, str, str], Cell]:
@@ -237,7 +244,6 @@ class _Scorer:
         samples = resample_workload(runs.scores, self.n_resamples, self.rng_seed, workload).mean(axis=1)
         low, high = _interval(samples, [runs.seeds])
         errors = [error for record in runs.records if (error := clipped_error(record)) is not None]
-        cosine = self.cosine.get(workload)
         return Cell(
             entry=entry[1],
             ruleset=entry[0],
@@ -249,7 +255,7 @@ class _Scorer:
             score=float(runs.scores.mean()),
             score_low=low,
             score_high=high,
-            speed_up=None if cosine is None else speed_up(runs.records, cosine.records),
+            speed_up=speed_up(runs.records, self.targets[workload]) if workload in self.targets else None,
         )
 
     def _row(

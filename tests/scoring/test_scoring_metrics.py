@@ -14,6 +14,7 @@ from ganno_bench.scoring.metrics import (
     performance_profile,
     score,
     speed_up,
+    target_of,
     updates_to_target,
     validation_curves,
 )
@@ -100,6 +101,7 @@ def test_time_to_target_is_where_the_median_curve_gets_there():
 
 def test_speed_up_is_the_references_horizon_over_the_entrys_updates_and_zero_for_a_miss():
     reference = _runs((2.0, 1.0, 0.7, 0.5), (2.0, 1.0, 0.7, 0.7))  # median final loss 0.6, horizon 200
-    assert speed_up(_runs((2.0, 0.6, 0.5, 0.5)), reference) == 4  # 200 / 50
-    assert speed_up(_runs((2.0, 1.0, 1.0, 0.61)), reference) == 0
-    assert speed_up(reference, reference) == 1  # although one of its own two runs ends above the target
+    target = target_of(reference)
+    assert speed_up(_runs((2.0, 0.6, 0.5, 0.5)), target) == 4  # 200 / 50
+    assert speed_up(_runs((2.0, 1.0, 1.0, 0.61)), target) == 0
+    assert speed_up(reference, target) == 1  # although one of its own two runs ends above the target
