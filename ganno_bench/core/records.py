@@ -216,6 +216,19 @@ def parse_record(line: str | bytes, where: str) -> RunRecord:
 def parse_line(model: type[C], line: str | bytes, where: str) -> C:
     """Read a line of JSON as a model that has a `schema_version`; see `parse_record`."""
     try:
+        value = model.model_validate_json(line)
+    except ValidationError as error:
+        _check_version(line, where)
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise RecordError(f"{where}: key {key!r}: {first['msg']} (value: {first['input']!r})") from None
+    if "schema_version" not in value.model_fields_set:
+        _check_version(line, where)
+    return value
+
+
+def _check_version(line: str | bytes, where: str) -> None:
+    try:
         data = json.loads(line)
     except ValueError as error:
         raise RecordError(f"{where}: is not valid JSON: {error}") from None
@@ -224,12 +237,6 @@ def parse_line(model: type[C], line: str | bytes, where: str) -> C:
         raise RecordError(
             f"{where}: has schema version {version!r}; this version of ganno-bench reads {SCHEMA_VERSION}"
         )
-    try:
-        return model.model_validate_json(line)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise RecordError(f"{where}: key {key!r}: {first['msg']} (value: {first['input']!r})") from None
 
 
 def read_records(paths: Iterable[Path]) -> list[RunRecord]:
