@@ -17,7 +17,16 @@ from pathlib import Path
 __all__ = ["run"]
 
 _TIMEOUT = 900
-_IMPORTED = ["ganno_bench.api", "ganno_bench.cli.main", "matplotlib.pyplot", "datasets"]
+_IMPORTED = [
+    "ganno_bench.api",
+    "ganno_bench.cli.main",
+    "matplotlib.pyplot",
+    "datasets",
+    "torch._dynamo",  # which the first gradient under vmap imports
+    "pytorch_optimizer",
+    "timm.scheduler",
+    "transformers.optimization",
+]
 
 
 def run(command: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
