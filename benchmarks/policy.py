@@ -150,8 +150,8 @@ def cases() -> list[Case]:
     ways = ("for-loop", "foreach", "fused")
     return [
         *(replace(case, implementation=way) for case in perceptrons for way in ways),
-        Case("CNN, 32 and 64 channels, 28 x 28 images", cnn, large, classes, n_rounds=50),
-        Case("transformer, 4 x 128, 16 x 64 tokens", transformer, tokens, tokens.roll(1, 1), adam=True, n_rounds=50),
+        Case("CNN, 32 and 64 channels, 28 x 28 images", cnn, large, classes, n_rounds=25),
+        Case("transformer, 4 x 128, 16 x 64 tokens", transformer, tokens, tokens.roll(1, 1), adam=True, n_rounds=25),
     ]
 
 
