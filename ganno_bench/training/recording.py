@@ -47,7 +47,8 @@ def _blank(tensor: Tensor) -> Tensor:
 class _Recorder(TorchDispatchMode):
     """Writes down each operation that is dispatched: under `torch.func`, those that its transforms end in.
 
-    `make_fx` records the same ones, but takes ten times as long: it also infers shapes, and tracks modules and symbols.
+    `make_fx` records the same ones, but takes six to ten times as long: it also infers shapes, and tracks modules and
+    symbols.
     """
 
     def __init__(self, inputs: Sequence[Tensor]) -> None:
