@@ -1,6 +1,6 @@
 """Times what a policy adds to training, at a decision every 10 updates, side by side in one process.
 
-    python benchmarks/policy.py [--quick] [POLICY]
+    python benchmarks/policy.py [--quick] [--only loops] [POLICY]
 
 POLICY is a folder or the name of a shipped policy; by default there are `ganno-anchored`, an agent for each layer, and
 `ganno-light`, one agent that looks at no layer, with fresh weights, which cost as much, and leave the learning rates as
@@ -12,9 +12,11 @@ of them alike.
   network, data and optimizer. That has one parameter group, as it has under the cosine and a policy that looks at no
   layer; or a group for each layer, without a scheduler and under any other policy. What groups cost depends on which of
   PyTorch's implementations makes the optimizer's updates: `for-loop`, the default on a CPU, `foreach` or `fused`; the
-  perceptrons take turns with all three. A round is ten updates of each. With the default one, the calls of the cosine
-  and of the policies are timed by themselves, too (wall time: a call takes no longer than to read the CPU's), and the
-  least that a call has to do: their share of an update without a scheduler, and the update of which they would be 3 %.
+  perceptrons are trained with all three. With the default one, the calls of the cosine and of the policies are timed by
+  themselves, too (wall time: a call takes no longer than to read the CPU's), and the least that a call has to do: their
+  share of an update without a scheduler, and the update of which they would be 3 %. A turn is ten updates, of the
+  perceptrons 100 and 50: who has just had its turn finds its code and data in the processor's caches, as in a loop of
+  one's own, where there is only one.
 - In the harness: 10 runs of a workload under a policy, under a cosine, under a cosine that decides every ten updates
   for each layer, and under one for which the engine measures, too, what the policy would see. A round is 100 updates.
 """
@@ -86,7 +88,8 @@ class Case:
         targets: Its classes.
         adam: Whether the optimizer is AdamW rather than SGD with momentum.
         implementation: Which of PyTorch's makes its updates.
-        n_rounds: How often it is measured.
+        n_updates: Updates of a turn, a multiple of `INTERVAL`.
+        n_rounds: How many turns are measured.
     """
 
     name: str
@@ -95,7 +98,8 @@ class Case:
     targets: Tensor
     adam: bool = False
     implementation: str = "for-loop"
-    n_rounds: int = 100
+    n_updates: int = INTERVAL
+    n_rounds: int = 25
 
     def optimizer(self, groups: Any) -> torch.optim.Optimizer:
         """Return the optimizer of some groups."""
@@ -144,24 +148,24 @@ def cases() -> list[Case]:
     tokens = torch.randint(0, 100, (16, 64))
     small, large = torch.randn(64, 1, 8, 8), torch.randn(64, 1, 28, 28)
     perceptrons = [
-        Case("MLP, 4 x 32, 8 x 8 images", lambda: mlp(64, 32, 4), small, classes),
-        Case("MLP, 3 x 512, 28 x 28 images", lambda: mlp(784, 512, 3), large, classes),
+        Case("MLP, 4 x 32, 8 x 8 images", lambda: mlp(64, 32, 4), small, classes, n_updates=100, n_rounds=50),
+        Case("MLP, 3 x 512, 28 x 28 images", lambda: mlp(784, 512, 3), large, classes, n_updates=50),
     ]
     ways = ("for-loop", "foreach", "fused")
     return [
         *(replace(case, implementation=way) for case in perceptrons for way in ways),
-        Case("CNN, 32 and 64 channels, 28 x 28 images", cnn, large, classes, n_rounds=25),
-        Case("transformer, 4 x 128, 16 x 64 tokens", transformer, tokens, tokens.roll(1, 1), adam=True, n_rounds=25),
+        Case("CNN, 32 and 64 channels, 28 x 28 images", cnn, large, classes),
+        Case("transformer, 4 x 128, 16 x 64 tokens", transformer, tokens, tokens.roll(1, 1), adam=True),
     ]
 
 
 def loop(case: Case, after: Make | None, calls: list[list[float]], *, groups: bool = False) -> Timed:
-    """Return what trains for another `INTERVAL` updates, at each call, and is timed.
+    """Return what trains for another turn's updates, at each call, and is timed.
 
     Args:
         case: The network.
         after: Makes what is called after each update.
-        calls: Where the seconds of those calls go, a list for each round, in whose last one a policy decides.
+        calls: Where the seconds of those calls go, a list for each interval, in whose last one a policy decides.
         groups: Whether there is a parameter group for each layer.
     """
     torch.manual_seed(0)
@@ -170,9 +174,10 @@ def loop(case: Case, after: Make | None, calls: list[list[float]], *, groups: bo
     call = None if after is None else after(network, optimizer)
 
     def run() -> float:
-        calls.append([])
         began = time.process_time()
-        for _ in range(INTERVAL):
+        for update in range(case.n_updates):
+            if update % INTERVAL == 0:
+                calls.append([])
             optimizer.zero_grad()
             loss = F.cross_entropy(network(case.inputs).flatten(0, -2), case.targets.flatten())
             loss.backward()
@@ -248,7 +253,7 @@ def own_loops(policies: Mapping[str, Path], *, quick: bool) -> None:
                 contenders[f"floor: {kind}"] = loop(case, least(sampled=sampled), calls[f"floor: {kind}"])
         taken = taking_turns(contenders, 3 if quick else case.n_rounds)
         network = case.build()
-        update = statistics.median(taken["nothing"]) / INTERVAL
+        update = statistics.median(taken["nothing"]) / case.n_updates
         more = [_more(taken[kind], taken["nothing"]) for kind in ("groups", "cosine", *policies)]
         size = sum(parameter.numel() for parameter in network.parameters())
         about = [case.name, f"{len(layer_groups(network))}", f"{size:,}", case.implementation]
@@ -256,10 +261,11 @@ def own_loops(policies: Mapping[str, Path], *, quick: bool) -> None:
         if case.implementation != "for-loop":
             continue
         for kind in ("cosine", *policies):
-            rounds = calls[kind][1:]
-            *ordinary, copying, deciding = (statistics.median(several) for several in zip(*rounds, strict=True))
-            mean = statistics.median(sum(several) for several in rounds) / INTERVAL
-            of_call = statistics.median(chain(*calls[f"floor: {kind}"][1:])) if kind in policies else 0.0
+            first = case.n_updates // INTERVAL  # that of the turn that is not counted
+            intervals = calls[kind][first:]
+            *ordinary, copying, deciding = (statistics.median(several) for several in zip(*intervals, strict=True))
+            mean = statistics.median(sum(several) for several in intervals) / INTERVAL
+            of_call = statistics.median(chain(*calls[f"floor: {kind}"][first:])) if kind in policies else 0.0
             times = (of_call, statistics.median(ordinary), copying, deciding, mean)
             shares = (f"{of_call / update:.1%}", f"{mean / update:.1%}", f"{1e3 * mean / BAR:.1f}")
             of_calls.append([case.name, kind, *(f"{1e6 * value:.0f}" for value in times), *shares])
@@ -354,6 +360,7 @@ def main() -> None:
     """Print all tables, as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="few repetitions: to see that it works")
+    parser.add_argument("--only", choices=["loops", "harness"], help="only the tables of either kind")
     parser.add_argument("policy", nargs="?", metavar="POLICY", help="a folder, or the name of a shipped policy")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -364,8 +371,10 @@ def main() -> None:
             if load_policy(policy).card.interval != INTERVAL:
                 parser.error(f"policy {kind!r} does not decide every {INTERVAL} updates")
         print(f"PyTorch {torch.__version__}, one thread")
-        own_loops(policies, quick=arguments.quick)
-        harness(policies, quick=arguments.quick)
+        if arguments.only != "harness":
+            own_loops(policies, quick=arguments.quick)
+        if arguments.only != "loops":
+            harness(policies, quick=arguments.quick)
 
 
 if __name__ == "__main__":
