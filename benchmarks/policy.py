@@ -15,7 +15,7 @@ of them alike.
   perceptrons are trained with all three. With the default one, the calls of the cosine and of the policies are timed by
   themselves, too (wall time: a call takes no longer than to read the CPU's), and the least that a call has to do: their
   share of an update without a scheduler, and the update of which they would be 3 %. A turn is ten updates, of the
-  perceptrons 100 and 50: who has just had its turn finds its code and data in the processor's caches, as in a loop of
+  perceptrons 50 and 20: who has just had its turn finds its code and data in the processor's caches, as in a loop of
   one's own, where there is only one.
 - In the harness: 10 runs of a workload under a policy, under a cosine, under a cosine that decides every ten updates
   for each layer, and under one for which the engine measures, too, what the policy would see. A round is 100 updates.
@@ -148,8 +148,8 @@ def cases() -> list[Case]:
     tokens = torch.randint(0, 100, (16, 64))
     small, large = torch.randn(64, 1, 8, 8), torch.randn(64, 1, 28, 28)
     perceptrons = [
-        Case("MLP, 4 x 32, 8 x 8 images", lambda: mlp(64, 32, 4), small, classes, n_updates=100, n_rounds=50),
-        Case("MLP, 3 x 512, 28 x 28 images", lambda: mlp(784, 512, 3), large, classes, n_updates=50),
+        Case("MLP, 4 x 32, 8 x 8 images", lambda: mlp(64, 32, 4), small, classes, n_updates=50, n_rounds=100),
+        Case("MLP, 3 x 512, 28 x 28 images", lambda: mlp(784, 512, 3), large, classes, n_updates=20, n_rounds=60),
     ]
     ways = ("for-loop", "foreach", "fused")
     return [

@@ -131,6 +131,7 @@ class GannoScheduler:
         self._control = controller.init(self._run)  # of no use where there is a OneRun, which has its own
         self._part_rates()
         self.n_updates = 0
+        self._next_look = self._next()
         self._lr_block, self._block_begin = self._decide(math.nan, math.nan), 0
         self._apply()
         if self._layers is not None:
@@ -152,25 +153,21 @@ class GannoScheduler:
         """
         kept = _kept(loss)
         n_updates = self.n_updates + 1
-        goes_on = n_updates < self._run.total_updates
-        decides = goes_on and n_updates % self._interval == 0
-        seen_val_loss = math.nan
-        if goes_on and self._layers is not None:
+        if n_updates >= self._next_look:
+            if n_updates >= self._run.total_updates:
+                self.n_updates = n_updates
+                return
+            seen_val_loss = self._seen(val_loss)
+        if self._layers is not None:
             self._layers.record(self.n_updates)
-        if decides and "val_loss" in self._needs:
-            if val_loss is None:
-                name = self.policy.card.name
-                raise ConfigError(f"the policy {name!r} observes a validation loss: step(loss, val_loss)")
-            seen_val_loss = _number(val_loss)
         self.n_updates = n_updates
-        if not goes_on:
-            return
         if isinstance(kept, float):
             self._losses.append(kept)
         else:
             self._waiting.append(kept)
-        if decides:
+        if n_updates >= self._next_look:
             self._lr_block, self._block_begin = self._decide(self._mean_loss(), seen_val_loss), n_updates
+            self._next_look = self._next()
         self._apply()
         if self._layers is not None:
             self._prepare(self._layers)
@@ -211,7 +208,22 @@ class GannoScheduler:
         self._part_rates()
         self._lr_block, self._block_begin = lr_block, block_begin
         self._losses, self._waiting = losses, []
+        self._next_look = self._next()
         self._apply()
+
+    def _next(self) -> int:
+        """Return the update after which there is more to do than after an ordinary one."""
+        decision = self.n_updates - self.n_updates % self._interval + self._interval
+        return min(decision, self._run.total_updates)
+
+    def _seen(self, val_loss: Tensor | float | None) -> float:
+        """Return the validation loss that a decision is to see; NaN if none is observed."""
+        if "val_loss" not in self._needs:
+            return math.nan
+        if val_loss is None:
+            name = self.policy.card.name
+            raise ConfigError(f"the policy {name!r} observes a validation loss: step(loss, val_loss)")
+        return _number(val_loss)
 
     def _decide(self, train_loss: float, val_loss: float) -> list[list[float]]:
         """Return the learning rates of each group at each update of the next interval; set the weight decay.
@@ -227,7 +239,7 @@ class GannoScheduler:
         if self._one_run is not None:
             lr = np.array(rates) if self._each else rates[0]
             decided = self._one_run.decide(self.n_updates, lr, train_loss, val_loss, layers)
-            return decided if self._each else [rate * len(rates) for rate in decided]
+            return decided if self._each or len(rates) == 1 else [rate * len(rates) for rate in decided]
         return self._decide_in_tensors(rates, train_loss, val_loss, layers)
 
     def _decide_in_tensors(
@@ -285,9 +297,12 @@ class GannoScheduler:
         """Return the mean of an interval's losses, but for those that are not finite; begin another interval."""
         if self._waiting:
             self._losses += torch.stack(self._waiting).tolist()
-        finite = [loss for loss in self._losses if math.isfinite(loss)]
-        self._losses, self._waiting = [], []
-        return sum(finite) / len(finite) if finite else math.nan
+        losses, self._losses, self._waiting = self._losses, [], []
+        total = sum(losses)
+        if not math.isfinite(total):
+            losses = [loss for loss in losses if math.isfinite(loss)]
+            total = sum(losses)
+        return total / len(losses) if losses else math.nan
 
 
 def _number(value: Tensor | float) -> float:
