@@ -216,14 +216,18 @@ def least(*, sampled: bool) -> Make:
     def make(network: nn.Module, optimizer: torch.optim.Optimizer) -> Call:
         parameters = list(network.parameters())
         samples = [Blocks.of(parameter.numel()) for parameter in parameters]
-        kept = [blocks.take(torch.zeros_like(part)).clone() for blocks, part in zip(samples, parameters, strict=True)]
+        partial = [(index, blocks) for index, blocks in enumerate(samples) if not blocks.is_whole]
+        kept = [torch.zeros_like(parameter) for parameter in parameters]
+        for index, blocks in partial:
+            kept[index] = blocks.take(kept[index]).clone()
 
         def call(loss: Tensor) -> None:
             loss.item()
             if sampled:
-                gradients = [parameter.grad for parameter in parameters]
-                pairs = zip(samples, gradients, strict=True)
-                torch._foreach_copy_(kept, [blocks.take(part) for blocks, part in pairs if part is not None])
+                gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+                for index, blocks in partial:
+                    gradients[index] = blocks.take(gradients[index])
+                torch._foreach_copy_(kept, gradients)
 
         return call
 
