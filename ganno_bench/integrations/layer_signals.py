@@ -164,7 +164,7 @@ class LayerSignals:
     def state_dict(self) -> dict[str, Any]:
         """Return the state: samples, and what they are of."""
         samples = self._table.clone() if self._parts else None
-        return {"rows": list(self._rows), "sizes": [blocks.size for blocks in self._samples], "samples": samples}
+        return {"rows": list(self._rows), "sizes": self._sizes, "samples": samples}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` returned.
@@ -172,7 +172,7 @@ class LayerSignals:
         Raises:
             ConfigError: It is the state of a network with parameters of other sizes, or of another policy.
         """
-        for name, own in (("rows", list(self._rows)), ("sizes", [blocks.size for blocks in self._samples])):
+        for name, own in (("rows", list(self._rows)), ("sizes", self._sizes)):
             if state[name] != own:
                 raise ConfigError(f"the state is of samples of other {name}: it is of another network or policy")
         if state["samples"] is not None:
@@ -180,6 +180,10 @@ class LayerSignals:
             if state["samples"].shape != self._table.shape:
                 raise ConfigError("the state's samples lie otherwise: it is of an earlier version")
             self._table.copy_(state["samples"])
+
+    @property
+    def _sizes(self) -> list[int]:
+        return [blocks.size for blocks in self._samples]
 
     def _allocate(self) -> None:
         """Make room for the samples, at least in float32, where the parameters are now."""

@@ -134,8 +134,7 @@ class GannoScheduler:
         self._next_look = self._next()
         self._lr_block, self._block_begin = self._decide(math.nan, math.nan), 0
         self._apply()
-        if self._layers is not None:
-            self._prepare(self._layers)
+        self._prepare()
 
     def get_last_lr(self) -> list[float]:
         """Return the learning rate of each group, as torch's schedulers do."""
@@ -169,8 +168,7 @@ class GannoScheduler:
             self._lr_block, self._block_begin = self._decide(self._mean_loss(), seen_val_loss), n_updates
             self._next_look = self._next()
         self._apply()
-        if self._layers is not None:
-            self._prepare(self._layers)
+        self._prepare()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state, of tensors, numbers and lists: enough to go on exactly."""
@@ -288,10 +286,10 @@ class GannoScheduler:
                 group["lr"] = group["lr"].clone()
             seen.add(id(group["lr"]))
 
-    def _prepare(self, layers: LayerSignals) -> None:
+    def _prepare(self) -> None:
         """Keep what the last update of an interval is going to change."""
-        if (self.n_updates + 1) % self._interval == 0:
-            layers.prepare()
+        if self._layers is not None and (self.n_updates + 1) % self._interval == 0:
+            self._layers.prepare()
 
     def _mean_loss(self) -> float:
         """Return the mean of an interval's losses, but for those that are not finite; begin another interval."""

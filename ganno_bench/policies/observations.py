@@ -14,7 +14,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
-from typing import Literal, Protocol, TypeVar
+from types import SimpleNamespace
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +36,7 @@ __all__ = [
     "NumberView",
     "RunView",
     "View",
+    "before_it_begins",
     "feature",
     "load_feature",
     "load_features",
@@ -241,6 +243,13 @@ class NumberView:
     def log_loss(self, which: Loss) -> float:
         """Return the natural logarithm of a loss."""
         return math.log(max(self.losses[which], _TINY))
+
+
+def before_it_begins(run: RunInfo) -> NumberView:
+    """Return a view of what is known of a run before its first update: all that a constant feature may read."""
+    view: Any = SimpleNamespace(run=run, everywhere=float)
+    known: NumberView = view
+    return known
 
 
 @cache

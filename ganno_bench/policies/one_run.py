@@ -8,16 +8,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from itertools import chain
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ganno_bench.policies.controller import ControlState
-from ganno_bench.policies.observations import Array, Feature, Loss, Memory, Number, NumberView, observe_numbers
+from ganno_bench.policies.observations import (
+    Array,
+    Feature,
+    Loss,
+    Memory,
+    Number,
+    NumberView,
+    before_it_begins,
+    observe_numbers,
+)
 from ganno_bench.policies.policy import Policy
 from ganno_bench.training.signals import RunInfo
 
@@ -57,12 +65,13 @@ class OneRun:
         # actor has 1 as its last row, whose weight is the bias.
         agents = (run.n_layers,) if self._each else ()
         linear = [part for part in chain(policy.actor.body, [policy.actor.head]) if isinstance(part, nn.Linear)]
-        self._weights = [np.column_stack((_doubles(part.weight), _doubles(part.bias))) for part in linear]
+        *self._body, self._head = (np.column_stack((_doubles(part.weight), _doubles(part.bias))) for part in linear)
         self._table = np.ones((len(self._features) + 1, run.n_layers))
         self._alike = None if self._each else np.ones(len(self._features) + 1)
-        self._hidden = [np.ones((len(weights) + 1, *agents)) for weights in self._weights[:-1]]
-        self._outputs = np.ones((len(self._weights[-1]), *agents))
-        self._curve, self._curve_first = [1.0], -1
+        self._hidden = [np.ones((len(weights) + 1, *agents)) for weights in self._body]
+        self._outputs = np.ones((len(self._head), *agents))
+        self._curve: list[float] = []
+        self._curve_first = 0
 
     @staticmethod
     def fits(policy: Policy) -> bool:
@@ -125,11 +134,11 @@ class OneRun:
         Args:
             inputs: What the agents see and a row of 1, shape (F + 1, L), or (F + 1,) of a single agent.
         """
-        for weights, hidden in zip(self._weights, self._hidden, strict=False):  # but for the last weights
+        for weights, hidden in zip(self._body, self._hidden, strict=True):
             units = hidden[:-1]
             np.tanh(weights.dot(inputs, units), units)
             inputs = hidden
-        outputs, max_step = self._weights[-1].dot(inputs, self._outputs), self._card.action.max_step
+        outputs, max_step = self._head.dot(inputs, self._outputs), self._card.action.max_step
         if max_step is not None:
             steps: Array = np.tanh(outputs[0]) * max_step
         elif self._each:
@@ -142,7 +151,7 @@ class OneRun:
     def _curve_of(self, first: int, n_updates: int) -> list[float]:
         """Return the reference schedule of the next updates, see `ActionSpec.curve`; it is computed far ahead."""
         begin = first - self._curve_first
-        if self._curve_first < 0 or begin < 0 or begin + n_updates > len(self._curve):
+        if begin < 0 or begin + n_updates > len(self._curve):
             total = self._run.total_updates
             self._curve = self._card.action.curve(total, first, max(n_updates, min(_AHEAD, total - first)))
             self._curve_first, begin = first, 0
@@ -177,9 +186,10 @@ def _of_run(feature: Feature, run: RunInfo) -> Callable[[NumberView], Number]:
     assert compute is not None
     if not feature.constant:
         return compute
-    view: Any = SimpleNamespace(run=run, everywhere=float)  # nothing else: it is to be constant
-    value = compute(view)
-    return lambda view: value
+    with suppress(ArithmeticError):  # then it is for `observe_numbers` to say what shows
+        value = compute(before_it_begins(run))
+        return lambda view: value
+    return compute
 
 
 def _doubles(parameter: Tensor) -> Array:

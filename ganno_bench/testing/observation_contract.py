@@ -16,7 +16,15 @@ import torch
 from torch import Tensor
 
 from ganno_bench.core.errors import PluginError, did_you_mean
-from ganno_bench.policies.observations import LIMIT, Feature, Memory, NumberView, View, load_feature
+from ganno_bench.policies.observations import (
+    LIMIT,
+    Feature,
+    Memory,
+    NumberView,
+    View,
+    before_it_begins,
+    load_feature,
+)
 from ganno_bench.testing.contract import Check, CheckResult, Contract, check_all, unchanged
 from ganno_bench.testing.playing import ContractError
 from ganno_bench.testing.synthetic import SyntheticRuns, synthetic_runs
@@ -118,9 +126,17 @@ def check_independent_runs(feature: Feature) -> None:
 
 
 def check_numbers(feature: Feature) -> None:
-    """Of one run it shows the same in plain numbers and arrays of its layers' values, if it says that it does."""
+    """Of one run it shows the same in plain numbers and arrays of its layers' values, if it says that it does.
+
+    If it says that it is constant, it reads nothing but what is known before the first update.
+    """
     if feature.of_run is None:
         return
+    if feature.constant:
+        try:
+            feature.of_run(before_it_begins(_of_ones().run))
+        except AttributeError as error:
+            raise ContractError(f"constant, but not a function of view.run alone: {error}") from error
     for view in (*views(synthetic_runs(60).select([1])), _of_ones()):
         alike = replace(view, **{name: getattr(view, name)[:, :1].expand_as(view.lr) for name in ("lr", "log_factor")})
         for seen, one in ((view, _of_arrays(view)), (alike, _of_numbers(alike))):

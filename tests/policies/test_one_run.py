@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +14,16 @@ from policy_cases import make_policy, make_run
 from ganno_bench.policies import one_run
 from ganno_bench.policies.actions import ActionSpec
 from ganno_bench.policies.actor import ActorSpec
-from ganno_bench.policies.observations import OBSERVATIONS, Array, Number, NumberView, load_feature, observe_numbers
+from ganno_bench.policies.observations import (
+    OBSERVATIONS,
+    Array,
+    Number,
+    NumberView,
+    before_it_begins,
+    load_feature,
+    observe_numbers,
+    run_feature,
+)
 from ganno_bench.policies.one_run import OneRun
 from ganno_bench.policies.policy import Policy
 from ganno_bench.training.signals import LAYER_SIGNALS, RunInfo, Signals
@@ -108,13 +116,22 @@ def test_what_cannot_be_computed_shows_nothing() -> None:
 
 @pytest.mark.parametrize("name", SEEN)
 def test_what_is_constant_is_known_of_the_run_alone(name: str) -> None:
-    feature, bare = load_feature(name), SimpleNamespace(run=make_run([0.03], 3), everywhere=float)
+    feature, known = load_feature(name), before_it_begins(make_run([0.03], 3))
     assert feature.of_run is not None
     if feature.constant:
-        assert feature.of_run(cast(NumberView, bare)) != 0.0
+        assert feature.of_run(known) != 0.0
     else:
         with pytest.raises(AttributeError):
-            feature.of_run(cast(NumberView, bare))
+            feature.of_run(known)
+
+
+def test_what_is_constant_and_cannot_be_computed_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = make_policy(observation=("progress", "log-layers"), interval=7)
+    nothing = run_feature(constant=True)(lambda view: view.everywhere(1.0 / (view.run.n_layers - 3)))
+    monkeypatch.setattr(policy.controller, "features", (policy.controller.features[0], nothing))
+    one = OneRun(policy, make_run([0.03], 3, 60))
+    one.decide(7, np.full(3, 0.03), 1.0)
+    assert one._table[1].tolist() == [0.0] * 3
 
 
 @pytest.mark.parametrize("ahead", [1, 7, 17, 41])

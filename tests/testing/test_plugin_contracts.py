@@ -252,6 +252,12 @@ CASES: list[Case] = [
         },
         r"after 0 updates, of numbers: expected shape \(4,\) or a number, got \(1,\)",
     ),
+    (
+        "observation",
+        "numbers",
+        {'@feature("grad_norm")': "@run_feature(constant=True)", GRAD: "return view.everywhere(view.progress)"},
+        "constant, but not a function of view.run alone: .* has no attribute 'progress'",
+    ),
     ("reward", "loads", {'@reward("grad_norm")\n': ""}, "is no Reward but of type function"),
     ("reward", "loads", {'@reward("grad_norm")': '@reward("grads")'}, "needs the unknown signal 'grads'"),
     (
