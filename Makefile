@@ -8,7 +8,7 @@ READY := .venv/.ready
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-slow lint docs benchmark verify leaderboard clean
+.PHONY: help install quickstart test golden test-slow lint docs benchmark verify leaderboard clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,6 +33,9 @@ lint: $(READY)  ## ruff, mypy and the import ladder
 
 test: lint  ## lint, then every test that is not marked slow
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow"
+
+golden: $(READY)  ## record the decisions of schedulers that are new or have a new revision
+	$(BIN)/python -m tests.helpers.golden
 
 test-slow: $(READY)  ## the tests marked slow
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m slow

@@ -24,7 +24,7 @@ class Expected:
         suite: Name of the suite.
         dataset_fingerprint: Of the workload's data.
         scheduler: Name of the entry.
-        code_hash: Of its source.
+        code: What stands for its code.
         ruleset: Its ruleset.
         winner: Index of the trial that won.
         config: Its configuration.
@@ -38,7 +38,7 @@ class Expected:
     suite: str
     dataset_fingerprint: str
     scheduler: str
-    code_hash: str
+    code: str
     ruleset: Ruleset
     winner: int
     config: Config
@@ -74,7 +74,7 @@ def check_runs(expected: Expected, records: Sequence[RunRecord], variation: Vari
             "custom": False,
             "dataset_fingerprint": expected.dataset_fingerprint,
             "scheduler": expected.scheduler,
-            "code_hash": expected.code_hash,
+            "code": expected.code,
             "ruleset": expected.ruleset,
             "role": "report" if change is None else "varied",
             "trial": expected.winner,
@@ -96,7 +96,7 @@ def check_study(expected: Expected, studies: Sequence[StudyRecord]) -> Iterator[
             "suite": expected.suite,
             "dataset_fingerprint": expected.dataset_fingerprint,
             "scheduler": expected.scheduler,
-            "code_hash": expected.code_hash,
+            "code": expected.code,
             "winner": expected.winner,
         }
         for key, wanted in values.items():

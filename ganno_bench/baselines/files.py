@@ -24,6 +24,7 @@ from ganno_bench.core.files import read_file
 from ganno_bench.core.records import RunRecord, dump_record, parse_line
 from ganno_bench.core.resources import baselines_dir
 from ganno_bench.core.studies import StudyRecord, dump_study
+from ganno_bench.core.versions import with_code
 from ganno_bench.scoring.comparison import Baselines, Comparison, compare
 from ganno_bench.scoring.reference import read_reference
 
@@ -80,13 +81,20 @@ class TunedValue(Config):
 class BaselineFile(Config):
     """All values of one entry."""
 
+    schema_version: Literal[2] = 2
     name: str
     ref: str
-    code_hash: str
+    code: str
+    """What stands for its code; see `ganno_bench.schedulers.registry.code_of`."""
     ruleset: Literal["tuned", "zero-shot"]
     search_space: dict[str, dict[str, dict[str, Any]]]
     """Optimizer -> hyperparameter -> distribution and default; a snapshot of the code's, for readers."""
     value: tuple[TunedValue, ...]
+
+    @classmethod
+    def upgraded(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """Return a file of version 1, which had none, with what stands for its code."""
+        return with_code(data, versioned=False)
 
     def text(self) -> str:
         """Return it as TOML."""

@@ -122,8 +122,8 @@ def _check_code(file: Path, content: BaselineFile) -> Iterator[str]:
     if entry.name != content.name:
         yield f"{file}: key 'ref': {content.ref!r} is {entry.name!r}, not {content.name!r}"
         return
-    if entry.code_hash != content.code_hash:
-        yield f"{file}: key 'code_hash': the code has changed since ({content.code_hash}, now {entry.code_hash})"
+    if entry.code != content.code:
+        yield f"{file}: key 'code': the code has changed since ({content.code}, now {entry.code})"
     if entry.zero_shot != (content.ruleset == "zero-shot"):
         yield f"{file}: key 'ruleset': {content.ruleset!r} is not what the code says"
     optimizers = {value.optimizer for value in content.value}
@@ -160,7 +160,7 @@ def _expected(content: BaselineFile, value: TunedValue) -> Expected:
         suite=value.suite,
         dataset_fingerprint=value.dataset_fingerprint,
         scheduler=content.name,
-        code_hash=content.code_hash,
+        code=content.code,
         ruleset=content.ruleset,
         winner=value.winner,
         config=value.config,

@@ -103,7 +103,7 @@ class BaselineWriter:
         key = (config.suite_hash, workload, REFERENCE_STUDY if entry.zero_shot else config.study)
         there = {value.key: value.dataset_fingerprint for value in content.value}
         # On other data, or of other code, it is for `write` to say what is wrong.
-        return content.code_hash != entry.code_hash or there.get(key) != config.fingerprints[workload]
+        return content.code != entry.code or there.get(key) != config.fingerprints[workload]
 
 
 def space_snapshot(entry: SchedulerEntry, optimizer: str) -> dict[str, dict[str, Any]]:
@@ -193,12 +193,12 @@ class _Merge:
     def _is_stale(self) -> bool:
         """Whether what is there was made by other code, and is to be replaced."""
         file = self.file
-        if file is None or (file.code_hash, file.ruleset) == (self.entry.code_hash, self.reports[0].ruleset):
+        if file is None or (file.code, file.ruleset) == (self.entry.code, self.reports[0].ruleset):
             return False
         if not self.replace:
             raise BaselineError(
-                f"{self.toml}: the code of scheduler {self.entry.name!r} has changed since ({file.code_hash}, now "
-                f"{self.entry.code_hash}); --replace drops all that was made with the old one"
+                f"{self.toml}: the code of scheduler {self.entry.name!r} has changed since ({file.code}, now "
+                f"{self.entry.code}); --replace drops all that was made with the old one"
             )
         return True
 
@@ -229,7 +229,7 @@ class _Merge:
         return BaselineFile(
             name=self.entry.name,
             ref=file.ref if file else self.entry.ref,
-            code_hash=self.entry.code_hash,
+            code=self.entry.code,
             ruleset=self.reports[0].ruleset,
             search_space={optimizer: space_snapshot(self.entry, optimizer) for optimizer in optimizers},
             value=tuple(sorted(values, key=lambda value: (value.suite, *value.key))),
@@ -272,7 +272,7 @@ def _essence(records: Sequence[RunRecord]) -> list[Any]:
             r.multiple,
             r.seed,
             r.trial,
-            r.code_hash,
+            r.code,
             r.dataset_fingerprint,
             r.config,
             r.status,

@@ -95,7 +95,7 @@ class Evaluation:
         path: The folder that everything lies in.
         policy: Name of the policy's entry.
         card: The policy's card.
-        policy_hash: Hash of the policy's entry: card, weights and code.
+        code: What stands for the policy's card, weights and code.
         suite: The suite as it was run, without workloads whose data are missing, at the budget that was given.
         rivals: Names of the rivals' entries.
         records: Report runs of the policy and its rivals, without test metrics.
@@ -108,7 +108,7 @@ class Evaluation:
     path: Path
     policy: str
     card: PolicyCard
-    policy_hash: str
+    code: str
     suite: Suite
     rivals: tuple[str, ...]
     records: tuple[RunRecord, ...]
@@ -151,7 +151,7 @@ def run_evaluation(settings: EvaluationSettings, progress: Progress | None = Non
         )
         return blinded(record for record in result.records if record.role != "tuning"), result.failures
 
-    own, failures = run(source, [entry], out / f"policy-{entry.code_hash}")
+    own, failures = run(source, [entry], out / f"policy-{entry.tag}")
     theirs, more = run(source, rivals, settings.rivals or out / "rivals")
     failures = [*failures, *more]
     names = tuple(rival.name for rival in rivals)
@@ -164,7 +164,7 @@ def run_evaluation(settings: EvaluationSettings, progress: Progress | None = Non
     untuned = next(rival for rival in rivals if rival.name == UNTUNED)
     robustness: list[RunRecord] = []
     for who, one in {"policy": entry, "untuned": untuned}.items():
-        runs, failed = run(varied, [one], out / "robustness" / f"{who}-{one.code_hash}")
+        runs, failed = run(varied, [one], out / "robustness" / f"{who}-{one.tag}")
         robustness += runs
         failures += [Failure(each.workload, each.scheduler, f"robustness: {each.error}") for each in failed]
     middle = middle_workloads(suite)
@@ -174,7 +174,7 @@ def run_evaluation(settings: EvaluationSettings, progress: Progress | None = Non
         path=out,
         policy=entry.name,
         card=card,
-        policy_hash=entry.code_hash,
+        code=entry.code,
         suite=suite,
         rivals=names,
         records=records,

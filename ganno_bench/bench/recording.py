@@ -98,7 +98,7 @@ class Recorder:
                     dataset_fingerprint=dataset.fingerprint,
                     task=dataset.task,
                     scheduler=self.entry.name,
-                    code_hash=self.entry.code_hash,
+                    code=self.entry.code,
                     ruleset="zero-shot" if self.entry.zero_shot else "tuned",
                     study=self.study,
                     role=job.role,

@@ -168,7 +168,7 @@ def run_suite(
         chunks={name: engine.chunk for name, engine in engines.items()},
         fingerprints={workload.id: workload.dataset.fingerprint for workload in workloads},
         plugins={key: str(origin) for workload in workloads for key, origin in workload.plugins.items()},
-        entries=tuple(EntryConfig(name=entry.name, ref=entry.ref, code_hash=entry.code_hash) for entry in entries),
+        entries=tuple(EntryConfig(name=e.name, ref=e.ref, code=e.code, tag=e.tag[:8]) for e in entries),
     )
     database = None if settings.storage is None else open_storage(settings.storage)
     with RunDirectory(settings.out or Path("runs") / suite.name) as directory:
@@ -249,9 +249,10 @@ class _Run:
                 self._train(engine, entry, job, [(0, default)])
             return
         outcomes = _outcomes([r for r in self._recorded(spec.id, entry.name) if r.role == "tuning"])
+        tag = next(known.tag for known in self.config.entries if known.name == entry.name)
         study = BatchedStudy(
             storage,
-            f"{self.suite.name}/{spec.id}/{entry.name}/{self.config.study}@{self.config.run_id}.{entry.code_hash[:8]}",
+            f"{self.suite.name}/{spec.id}/{entry.name}/{self.config.study}@{self.config.run_id}.{tag}",
             space=search_space(entry, spec.optimizer.name),
             default=default,
             startup_trials=self.suite.budget.startup_trials,

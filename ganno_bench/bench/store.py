@@ -13,7 +13,7 @@ import json
 import os
 from collections.abc import Sequence, Set
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import tomli_w
 from filelock import FileLock, Timeout
@@ -23,6 +23,7 @@ from ganno_bench.core.config import Config, parse_config, read_toml
 from ganno_bench.core.errors import ResumeError
 from ganno_bench.core.files import replace_file
 from ganno_bench.core.records import RunRecord, dump_record, parse_record
+from ganno_bench.core.versions import code_of_hash, with_code
 
 __all__ = ["EntryConfig", "RunConfig", "RunDirectory"]
 
@@ -32,12 +33,15 @@ class EntryConfig(Config):
 
     name: str
     ref: str
-    code_hash: str
+    code: str
+    tag: str
+    """Ends the names of its studies."""
 
 
 class RunConfig(Config):
     """What decides a run's results, bit for bit; pinned when the run directory is made."""
 
+    schema_version: Literal[2] = 2
     run_id: str
     """Random; part of the names of the Optuna studies."""
     suite: str
@@ -64,6 +68,13 @@ class RunConfig(Config):
     plugins: dict[str, str] = Field(default_factory=dict, exclude_if=lambda value: not value)
     """Whose code the workloads' models and datasets are, where that is not built in; see `Provenance.plugins`."""
     entries: tuple[EntryConfig, ...]
+
+    @classmethod
+    def upgraded(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """Return the settings of a run that began with version 1; its studies keep their names."""
+        if "schema_version" not in data and isinstance(data.get("entries"), list):
+            data = data | {"entries": [_upgraded_entry(entry) for entry in data["entries"]]}
+        return with_code(data, versioned=False)
 
 
 class RunDirectory:
@@ -172,6 +183,13 @@ class RunDirectory:
         return [parse_record(line, f"{file}:{number}") for number, line in enumerate(lines, 1)]
 
 
+def _upgraded_entry(entry: Any) -> Any:
+    if not (isinstance(entry, dict) and isinstance(entry.get("code_hash"), str)):
+        return entry
+    kept = {key: value for key, value in entry.items() if key != "code_hash"}
+    return kept | {"code": code_of_hash(entry["code_hash"]), "tag": entry["code_hash"][:8]}
+
+
 def _continued(file: Path, pinned: RunConfig, wanted: RunConfig, recorded: Set[str]) -> RunConfig:
     for name in RunConfig.model_fields:
         if name in ("run_id", "custom", "entries"):  # `custom` follows from the budget, which says more
@@ -189,6 +207,9 @@ def _continued(file: Path, pinned: RunConfig, wanted: RunConfig, recorded: Set[s
         known = entries.get(entry.name)
         if known is None or entry.name not in recorded:
             entries[entry.name] = entry
-        elif known.code_hash != entry.code_hash:
-            raise ResumeError(f"{file}: the code of scheduler {entry.name!r} has changed since; give another --out")
+        elif known.code != entry.code:
+            raise ResumeError(
+                f"{file}: the code of scheduler {entry.name!r} has changed since ({known.code}, now {entry.code}); "
+                "give another --out"
+            )
     return pinned.model_copy(update={"entries": tuple(entries.values())})

@@ -217,7 +217,7 @@ def _show_scheduler(ref: str) -> None:
         {
             "name": entry.name,
             "ref": entry.ref,
-            "code": entry.code_hash,
+            "code": entry.code,
             "needs": ", ".join(sorted(entry.cls.needs)) or "nothing but the update's index and losses",
             **replaced,
             "tuned": f"nothing; {untuned}"

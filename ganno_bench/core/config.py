@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from ganno_bench.core.errors import ConfigError, did_you_mean
+from ganno_bench.core.errors import ConfigError, VersionError, did_you_mean
 
 __all__ = ["Config", "Name", "Positive", "check_least", "content_hash", "describe_error", "parse_config", "read_toml"]
 
@@ -25,6 +25,15 @@ class Config(BaseModel):
     """Base of everything that is read from a file: immutable, unknown keys are errors, no silent conversions."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    @classmethod
+    def upgraded(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """Return what a file holds as this version writes it, where an earlier one wrote it; by default as it is.
+
+        Raises:
+            VersionError: Of another version than those that can be read.
+        """
+        return data
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -54,7 +63,9 @@ def parse_config(model: type[C], data: dict[str, Any], source: str) -> C:
     """
     try:
         # JSON mode, because it is the one in which a strict model still takes an array for a tuple.
-        return model.model_validate_json(json.dumps(data, default=str))
+        return model.model_validate_json(json.dumps(model.upgraded(data), default=str))
+    except VersionError as error:
+        raise ConfigError(f"{source}: {error}") from None
     except ValidationError as error:
         # A misspelt key is unknown and leaves another one missing; the former says more.
         first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")

@@ -17,6 +17,7 @@ __all__ = [
     "SubmissionError",
     "UnknownNameError",
     "UserError",
+    "VersionError",
     "did_you_mean",
     "one_line",
 ]
@@ -48,6 +49,10 @@ class DatasetError(UserError):
 
 class RecordError(UserError):
     """A record file is corrupt, or records cannot be compared."""
+
+
+class VersionError(UserError):
+    """A file is of a version that cannot be read."""
 
 
 class BaselineError(UserError):

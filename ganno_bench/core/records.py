@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from ganno_bench.core.config import Config
-from ganno_bench.core.errors import RecordError
+from ganno_bench.core.errors import RecordError, VersionError
 from ganno_bench.core.files import read_file
+from ganno_bench.core.versions import with_code
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -30,7 +31,7 @@ __all__ = [
     "significant",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SKETCHED = 24
 """Points that are left of a run's learning rates in a compact record."""
 
@@ -101,7 +102,7 @@ class Provenance(Config):
 class RunRecord(Config):
     """One training run."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     suite: str
     suite_hash: str
     custom: bool
@@ -111,8 +112,8 @@ class RunRecord(Config):
     task: str
     scheduler: str
     """Name under which it is ranked."""
-    code_hash: str
-    """Hash of the scheduler's source."""
+    code: str
+    """What stands for the scheduler's code, as `revision 1`; see `ganno_bench.schedulers.registry.code_of`."""
     ruleset: Literal["tuned", "zero-shot"]
     study: int
     """Index of the independent tuning study."""
@@ -140,6 +141,11 @@ class RunRecord(Config):
     """`package.Class` of the released optimizer that replaced the workload's; None where it was kept."""
     cost: Cost
     provenance: Provenance
+
+    @classmethod
+    def upgraded(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """Return a record of schema version 1 with what stands for its code."""
+        return with_code(data)
 
     @field_validator("multiple")
     @classmethod
@@ -208,7 +214,7 @@ def parse_record(line: str | bytes, where: str) -> RunRecord:
         where: File and line number, for messages.
 
     Raises:
-        RecordError: The line is no JSON, has another schema version, or lacks something.
+        RecordError: The line is no JSON, has a schema version that cannot be read, or lacks something.
     """
     return parse_line(RunRecord, line, where)
 
@@ -217,26 +223,30 @@ def parse_line(model: type[C], line: str | bytes, where: str) -> C:
     """Read a line of JSON as a model that has a `schema_version`; see `parse_record`."""
     try:
         value = model.model_validate_json(line)
+    except ValidationError:
+        upgraded = _upgraded(model, line, where)
+    else:
+        if "schema_version" in value.model_fields_set:
+            return value
+        upgraded = _upgraded(model, line, where)
+    try:
+        return model.model_validate_json(json.dumps(upgraded))
     except ValidationError as error:
-        _check_version(line, where)
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise RecordError(f"{where}: key {key!r}: {first['msg']} (value: {first['input']!r})") from None
-    if "schema_version" not in value.model_fields_set:
-        _check_version(line, where)
-    return value
 
 
-def _check_version(line: str | bytes, where: str) -> None:
+def _upgraded(model: type[Config], line: str | bytes, where: str) -> dict[str, Any]:
+    """Return what a line of JSON that is not as this version writes it says in this one's form."""
     try:
         data = json.loads(line)
     except ValueError as error:
         raise RecordError(f"{where}: is not valid JSON: {error}") from None
-    version = data.get("schema_version") if isinstance(data, dict) else None
-    if version != SCHEMA_VERSION:
-        raise RecordError(
-            f"{where}: has schema version {version!r}; this version of ganno-bench reads {SCHEMA_VERSION}"
-        )
+    try:
+        return model.upgraded(data if isinstance(data, dict) else {})
+    except VersionError as error:
+        raise RecordError(f"{where}: {error}") from None
 
 
 def read_records(paths: Iterable[Path]) -> list[RunRecord]:

@@ -6,10 +6,7 @@ file of the user's own (`./file.py:Name`). Nothing is registered by importing it
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import importlib.util
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -19,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from ganno_bench.core.errors import PluginError, UnknownNameError, did_you_mean, one_line
+from ganno_bench.core.plugin_file import import_file, source_hash
 
 __all__ = ["Entry", "Origin", "Registry", "origins"]
 
@@ -47,7 +45,8 @@ class Origin:
     """Whose code stands behind a name that is not built in; results may depend on it.
 
     Attributes:
-        code: Hash of the module's source, 16 hexadecimal digits; empty where there is no source.
+        code: Hash of the module's source, and of what a file imports from beside it, 16 hexadecimal digits; empty where
+            there is no source.
         package: Distribution that brings it; None for a file of the user's own.
         version: Of the package, or empty.
     """
@@ -114,7 +113,7 @@ class Registry:
         if ".py:" not in ref and (entry is None or entry.source == "built-in"):
             return None
         file = self._module(ref)[0].__file__
-        code = hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16] if file is not None else ""
+        code = "" if file is None else source_hash(Path(file), beside=entry is None)
         if entry is None or entry.package is None:
             return Origin(code)
         return Origin(code, entry.package, version(entry.package))
@@ -130,7 +129,7 @@ class Registry:
             path, mark, attribute = ref.rpartition(":")
             if not path.endswith(".py") or not mark:
                 raise UnknownNameError(f"{self.kind} {ref!r} is a file: say what to take from it, {ref}:NAME")
-            return _import_file(Path(path), self.kind), attribute
+            return import_file(Path(path), self.kind), attribute
         entry = self.entries().get(ref)
         if entry is None:
             raise UnknownNameError(f"unknown {self.kind} {ref!r}{did_you_mean(ref, self.entries())}")
@@ -167,25 +166,3 @@ def origins(named: Iterable[tuple[Registry, str]]) -> dict[str, Origin]:
 def _installed(find: Callable[..., Iterable[EntryPoint]], group: str) -> tuple[EntryPoint, ...]:
     unique = {(point.name, point.value): point for point in find(group=group)}
     return tuple(sorted(unique.values(), key=lambda point: (point.name, point.value)))
-
-
-def _import_file(path: Path, kind: str) -> ModuleType:
-    resolved = path.expanduser().resolve()
-    if not resolved.is_file():
-        raise UnknownNameError(f"{kind} file {str(path)!r} does not exist")
-    # The module's name depends on the content, so an edited file is read anew and an unchanged one only once.
-    digest = hashlib.sha256(str(resolved).encode() + b"\0" + resolved.read_bytes()).hexdigest()[:16]
-    name = f"ganno_bench_plugin_{resolved.stem}_{digest}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, resolved)
-    if spec is None or spec.loader is None:
-        raise PluginError(f"{kind} file {str(path)!r} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up while the class is made
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[name]
-        raise PluginError(f"{kind} file {str(path)!r} cannot be imported: {one_line(error)}") from error
-    return module

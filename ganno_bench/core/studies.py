@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from ganno_bench.core.config import Config
 from ganno_bench.core.records import RunRecord
+from ganno_bench.core.versions import with_code
 
 __all__ = ["StudyRecord", "TrialRecord", "dump_study", "study_of"]
 
@@ -31,17 +32,22 @@ class TrialRecord(Config):
 class StudyRecord(Config):
     """One tuning study: one scheduler on one workload."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     suite: str
     suite_hash: str
     workload: str
     dataset_fingerprint: str
     scheduler: str
-    code_hash: str
+    code: str
     study: int
     """Index of the independent tuning study."""
     trials: Annotated[tuple[TrialRecord, ...], Field(min_length=1)]
     """In the order in which they were asked for."""
+
+    @classmethod
+    def upgraded(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """Return a study of schema version 1 with what stands for its code."""
+        return with_code(data)
 
     @property
     def winner(self) -> int:
@@ -64,7 +70,7 @@ def study_of(records: Iterable[RunRecord]) -> StudyRecord | None:
         workload=some.workload,
         dataset_fingerprint=some.dataset_fingerprint,
         scheduler=some.scheduler,
-        code_hash=some.code_hash,
+        code=some.code,
         study=some.study,
         trials=tuple(
             TrialRecord(config=runs[0].config, values=tuple(runs[seed].objective for seed in sorted(runs)))

@@ -16,11 +16,11 @@ from ganno_bench.core.errors import ConfigError
 from ganno_bench.training.layout import Blocks
 from ganno_bench.training.signals import LAYER_SIGNALS
 
-__all__ = ["LayerSignals"]
+__all__ = ["CELL", "LayerSignals"]
 
 Array = npt.NDArray[np.float64]
 _TINY = 1e-30
-_CELL = 512  # short enough for sums in float32, long enough that few are to be added up
+CELL = 512  # short enough for sums in float32, long enough that few are to be added up
 _NORMS = {"param_norm": "parameters", "update_norm": "update"}
 _OF_GRADIENTS = ("grad_norm", "grad_cosine", "grad_snr")
 _OF_ONE_UPDATE = ("grad_norm", "grad_cosine", "update_norm", "direction_norm")
@@ -67,9 +67,9 @@ class LayerSignals:
         layers: list[int] = []  # whose each cell is
         alike = groupby(zip(owners, self._samples, strict=True), lambda of: (of[0], of[1].weight))
         for (owner, weight), several in alike:
-            ends = list(accumulate((blocks.size for _, blocks in several), initial=len(layers) * _CELL))
+            ends = list(accumulate((blocks.size for _, blocks in several), initial=len(layers) * CELL))
             self._begins += ends[:-1]
-            n_cells = math.ceil(ends[-1] / _CELL) - len(layers)
+            n_cells = math.ceil(ends[-1] / CELL) - len(layers)
             weights += [weight**2] * n_cells
             layers += [owner] * n_cells
         self._weights = np.array(weights)
@@ -190,7 +190,7 @@ class LayerSignals:
         dtype = torch.float32
         for parameter in self._parameters:
             dtype = torch.promote_types(dtype, parameter.dtype)
-        shape, device = (len(self._rows), len(self._weights), _CELL), self._parameters[0].device
+        shape, device = (len(self._rows), len(self._weights), CELL), self._parameters[0].device
         self._table = torch.zeros(shape, dtype=dtype, device=device)
         self._parts = [
             [

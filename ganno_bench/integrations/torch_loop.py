@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ganno_bench.core.errors import ConfigError
+from ganno_bench.core.versions import check_version
 from ganno_bench.integrations.layer_signals import LayerSignals
 from ganno_bench.policies.controller import ControlState
 from ganno_bench.policies.observations import Array
@@ -22,7 +23,10 @@ from ganno_bench.schedulers.shipped import locate_policy
 from ganno_bench.training.signals import LAYER_SIGNALS, RunInfo, Signals
 from ganno_bench.workloads.layers import partition
 
-__all__ = ["GannoScheduler", "layer_groups"]
+__all__ = ["GannoScheduler", "kept_loss", "layer_groups"]
+
+_FORMAT = 1
+"""Of what `GannoScheduler.state_dict` returns."""
 
 
 def layer_groups(model: nn.Module) -> list[dict[str, Any]]:
@@ -150,7 +154,7 @@ class GannoScheduler:
         Raises:
             ConfigError: The policy observes gradients and there are none, or a validation loss and there is none.
         """
-        kept = _kept(loss)
+        kept = kept_loss(loss)
         n_updates = self.n_updates + 1
         if n_updates >= self._next_look:
             if n_updates >= self._run.total_updates:
@@ -173,6 +177,7 @@ class GannoScheduler:
     def state_dict(self) -> dict[str, Any]:
         """Return the state, of tensors, numbers and lists: enough to go on exactly."""
         return {
+            "format": _FORMAT,
             "n_updates": self.n_updates,
             "control": copy.deepcopy((self._control if self._one_run is None else self._one_run.state).state_dict()),
             "lr_block": copy.deepcopy(self._lr_block),
@@ -186,7 +191,9 @@ class GannoScheduler:
 
         Raises:
             ConfigError: It is the state of a network with layers of other sizes, or of another policy.
+            VersionError: A later version of ganno-bench made it.
         """
+        check_version(state.get("format", 1), _FORMAT)  # the first states did not say
         control = ControlState.from_state_dict(copy.deepcopy(state["control"]))
         if control.log_factor.shape[1] != self._run.n_layers:
             raise ConfigError(
@@ -307,7 +314,7 @@ def _number(value: Tensor | float) -> float:
     return float(value.item() if isinstance(value, Tensor) else value)
 
 
-def _kept(loss: Tensor | float) -> Tensor | float:
+def kept_loss(loss: Tensor | float) -> Tensor | float:
     """Return a loss that stays as it is when its tensor is overwritten; another device's is not waited for."""
     if not isinstance(loss, Tensor):
         return float(loss)

@@ -68,7 +68,7 @@ def headline_of(evaluation: Evaluation) -> list[str]:
     """Return what was run, and what a reader must know before believing it; one item per line."""
     suite, budget = evaluation.suite, evaluation.suite.budget
     lines = [
-        f"Policy {evaluation.card.name} ({evaluation.policy_hash}), frozen, from the optimizer's default learning rate",
+        f"Policy {evaluation.card.name} ({evaluation.code}), frozen, from the optimizer's default learning rate",
         f"Suite {suite.name}@{suite.hash}: {len(suite.workload)} workloads, {budget.report_seeds} seeds; rivals are "
         f"tuned by {budget.trials} trials on {budget.tuning_seeds} seeds of their own",
         "Validation loss only: no test data has a part in this page",

@@ -303,7 +303,7 @@ def _provenance(board: Board, runs: Sequence[RunRecord]) -> list[tuple[str, str]
     data = {run.workload: run.dataset_fingerprint[:12] for run in runs}
     return [
         ("Suite", f"{board.name}@{board.suite.hash}"),
-        ("Code", ", ".join(sorted({run.code_hash for run in runs}))),
+        ("Code", "; ".join(sorted({run.code for run in runs}))),
         ("Runs", f"{len(runs)}, made {days[0] if len(days) == 1 else f'{days[0]} to {days[-1]}'}"),
         ("Versions", ", ".join(f"{package} {'/'.join(sorted(found))}" for package, found in sorted(versions.items()))),
         ("Processor", "; ".join(sorted({one.cpu or one.device for one in made}))),

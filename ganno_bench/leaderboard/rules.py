@@ -15,6 +15,9 @@ from ganno_bench.leaderboard.known import KnownSuite
 from ganno_bench.leaderboard.plausible import record_faults
 from ganno_bench.leaderboard.search_spaces import config_faults, space_faults
 from ganno_bench.leaderboard.submissions import RECORDS, STUDIES, TOML, Submission, Submitted
+from ganno_bench.schedulers.controls import CONTROLS
+from ganno_bench.schedulers.registry import SCHEDULERS, load_scheduler
+from ganno_bench.schedulers.shipped import shipped_policies
 from ganno_bench.training.optimizers import OPTIMIZERS
 from ganno_bench.workloads.suite import WorkloadSpec
 
@@ -82,6 +85,7 @@ def _info_faults(info: Submission, known: KnownSuite) -> Iterator[str]:
         yield f"key 'studies': a zero-shot entry is not tuned, it has study 0 alone (value: {list(info.studies)})"
     if info.ruleset == "tuned" and info.open_optimizer:
         yield f"key 'open_optimizer': such entries compete zero-shot (value: {info.open_optimizer!r})"
+    yield from _code_faults(info)
     if strange := sorted(info.open_optimizer.keys() - known.optimizers):
         yield f"key 'open_optimizer': no workload has the optimizer {strange[0]!r}"
     wanted = known.optimizers if info.ruleset == "tuned" else frozenset()
@@ -104,6 +108,29 @@ def _info_faults(info: Submission, known: KnownSuite) -> Iterator[str]:
         rf"policy:{re.escape(info.policy.name)}(@[0-9a-f]{{8}})?", info.scheduler
     ):
         yield f"key 'policy.name': is not that of {info.scheduler!r} (value: {info.policy.name!r})"
+
+
+def _code_faults(info: Submission) -> Iterator[str]:
+    """Check that what goes by the name of a built-in scheduler or a shipped policy was made by today's revision.
+
+    The version of a library that is part of the code may be another one than is installed here.
+    """
+    current = _built_in_code(info.scheduler.removesuffix("@default").partition("(")[0])
+    if current is None:
+        return
+    parts = info.code.split(", ")
+    for part in current.split(", "):
+        if part.startswith(("revision ", "policy ")) and part not in parts:
+            yield f"key 'code': {info.scheduler!r} is of {part} now (value: {info.code!r})"
+
+
+def _built_in_code(name: str) -> str | None:
+    """Return what stands for the code of a name of this project's; None for any other, which is not looked up."""
+    entry = SCHEDULERS.entries().get(name)
+    kind, _, policy = name.partition(":")
+    shipped = policy in shipped_policies() and kind in ("policy", *CONTROLS)
+    built_in = entry is not None and entry.source == "built-in"
+    return load_scheduler(name).code if built_in or shipped else None
 
 
 def _belongs(record: RunRecord, info: Submission, known: KnownSuite) -> Iterator[str]:
@@ -210,7 +237,7 @@ def _expected(
         suite=info.suite,
         dataset_fingerprint=some.dataset_fingerprint,
         scheduler=info.scheduler,
-        code_hash=info.code_hash,
+        code=info.code,
         ruleset=info.ruleset,
         winner=winner,
         config=config,

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import tomli_w
 from pydantic import AfterValidator, Field
@@ -23,6 +23,7 @@ from ganno_bench.core.config import Config
 from ganno_bench.core.errors import SubmissionError
 from ganno_bench.core.records import RunRecord
 from ganno_bench.core.studies import StudyRecord
+from ganno_bench.core.versions import with_code
 from ganno_bench.leaderboard.search_spaces import Range
 from ganno_bench.leaderboard.untrusted import Faults, parse_json, parse_model, parse_toml, printable, read_text
 from ganno_bench.policies.policy import PolicyCard
@@ -97,7 +98,7 @@ class SubmissionCost(Config):
 class Submission(Config):
     """What is said of a submission: the file `submission.toml`."""
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     name: Slug
     """Under which it stands on the leaderboard: the folder's."""
     description: Line
@@ -111,7 +112,8 @@ class Submission(Config):
     """Name of the scheduler in its records."""
     ref: Line
     """Reference that it was run by, without the folders of the machine that it was run on."""
-    code_hash: Hash
+    code: Line
+    """What stands for its code; see `ganno_bench.schedulers.registry.code_of`."""
     studies: Annotated[tuple[_Count, ...], Field(min_length=1, max_length=10)]
     """Indices of its independent tuning studies; (0,) for a zero-shot entry."""
     date: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
@@ -127,6 +129,11 @@ class Submission(Config):
     """Optimizer -> hyperparameter -> distribution and default; empty for a zero-shot entry."""
     policy: PolicyCard | None = None
     """The card of a learned policy; None for others."""
+
+    @classmethod
+    def upgraded(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """Return a submission of format 1 with what stands for its code."""
+        return with_code(data, key="format", versioned=False)
 
     def text(self) -> str:
         """Return it as TOML."""

@@ -83,10 +83,10 @@ def submit(
             )
     entry = load_scheduler(first.ref)
     for run in runs:
-        if run.code_hash != entry.code_hash:
+        if run.code != entry.code:
             raise SubmissionError(
-                f"{run.path}: the code of scheduler {run.name!r} has changed since ({run.code_hash}, now "
-                f"{entry.code_hash}); run it again, into another --out"
+                f"{run.path}: the code of scheduler {run.name!r} has changed since ({run.code}, now "
+                f"{entry.code}); run it again, into another --out"
             )
     texts = _texts(runs, entry, first.known, {"name": name, "description": description, "author": author, "url": url})
     target = out / first.known.suite.name / name
@@ -122,7 +122,7 @@ class _Run:
         wanted = [entry for entry in entries.values() if scheduler in (None, entry.name, entry.ref)]
         if not wanted:
             raise SubmissionError(f"{path}: has no scheduler {scheduler!r}{did_you_mean(str(scheduler), entries)}")
-        self.name, self.ref, self.code_hash = wanted[0].name, wanted[0].ref, wanted[0].code_hash
+        self.name, self.ref, self.code = wanted[0].name, wanted[0].ref, wanted[0].code
         records = read_records([path])
         self.records = [r for r in records if r.scheduler == self.name and r.workload in self.known.workloads]
 
@@ -164,7 +164,7 @@ def _texts(runs: Sequence[_Run], entry: SchedulerEntry, known: KnownSuite, said:
         "ruleset": records[0].ruleset,
         "scheduler": entry.name,
         "ref": _public(entry.ref),
-        "code_hash": entry.code_hash,
+        "code": entry.code,
         "studies": sorted(run.config.study for run in runs),
         "date": facts["date"],
         "open_optimizer": {name: released for name, released in optimizers.items() if released is not None},

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from ganno_bench.core.config import Config, describe_error
-from ganno_bench.core.errors import SubmissionError
+from ganno_bench.core.errors import SubmissionError, VersionError
 
 __all__ = ["Faults", "parse_json", "parse_model", "parse_toml", "printable", "read_text"]
 
@@ -137,7 +137,9 @@ def parse_model(model: type[C], data: Any) -> tuple[C | None, list[str]]:
         return None, [f"is no object of keys and values (value: {data!r})"]
     try:
         # JSON mode, because it is the one in which a strict model takes an array for a tuple.
-        return model.model_validate_json(json.dumps(data, ensure_ascii=True)), []
+        return model.model_validate_json(json.dumps(model.upgraded(data), ensure_ascii=True)), []
+    except VersionError as error:
+        return None, [str(error)]
     except ValidationError as error:
         found: dict[Any, str] = {}
         errors = error.errors()

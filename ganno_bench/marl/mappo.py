@@ -31,8 +31,9 @@ from torchrl.objectives import ValueEstimators
 from torchrl.objectives.multiagent import IPPOLoss, MAPPOLoss
 
 from ganno_bench.core.config import content_hash
-from ganno_bench.core.errors import ResumeError
+from ganno_bench.core.errors import ResumeError, VersionError
 from ganno_bench.core.seeding import stream_seed
+from ganno_bench.core.versions import check_version
 from ganno_bench.marl.behaviour import measure_behaviour
 from ganno_bench.marl.config import TrainConfig
 from ganno_bench.marl.demonstrations import imitate, load_curves
@@ -48,6 +49,8 @@ __all__ = ["Batch", "Trainer"]
 
 _VERSIONED = ("ganno-bench", "torch", "torchrl", "tensordict", "numpy")
 _VALIDATION_RUNS = 6
+_FORMAT = 1
+"""Of a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -377,6 +380,7 @@ class Trainer:
     def _save(self) -> None:
         """Write a checkpoint, and the metrics up to it."""
         state = {
+            "format": _FORMAT,
             "loss": {key: value for key, value in self.loss.state_dict().items() if isinstance(value, Tensor)},
             "optimizer": self._optimizer.state_dict(),
             "batches": [asdict(batch) for batch in self.batches],
@@ -393,6 +397,10 @@ class Trainer:
 
     def _load(self) -> None:
         state = torch.load(self._checkpoint, weights_only=True)
+        try:
+            check_version(state.get("format", 1), _FORMAT)  # the first checkpoints did not say
+        except VersionError as error:
+            raise ResumeError(f"{self._checkpoint}: {error}") from None
         self.loss.load_state_dict(state["loss"], strict=False)
         self._optimizer.load_state_dict(state["optimizer"])
         self.batches = [Batch(**batch) for batch in state["batches"]]

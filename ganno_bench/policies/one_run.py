@@ -29,9 +29,9 @@ from ganno_bench.policies.observations import (
 from ganno_bench.policies.policy import Policy
 from ganno_bench.training.signals import RunInfo
 
-__all__ = ["OneRun"]
+__all__ = ["AHEAD", "OneRun"]
 
-_AHEAD = 1_000
+AHEAD = 1_000
 _REMEMBERED: tuple[Loss, ...] = ("first", "last", "best", "last_val", "best_val")
 
 
@@ -153,7 +153,7 @@ class OneRun:
         begin = first - self._curve_first
         if begin < 0 or begin + n_updates > len(self._curve):
             total = self._run.total_updates
-            self._curve = self._card.action.curve(total, first, max(n_updates, min(_AHEAD, total - first)))
+            self._curve = self._card.action.curve(total, first, max(n_updates, min(AHEAD, total - first)))
             self._curve_first, begin = first, 0
         return self._curve[begin : begin + n_updates]
 

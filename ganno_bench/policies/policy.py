@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ganno_bench.core.config import Config, Name, Positive, parse_config, read_toml
 from ganno_bench.core.errors import ConfigError, PluginError, UnknownNameError
+from ganno_bench.core.versions import check_version
 from ganno_bench.policies.actions import ActionSpec
 from ganno_bench.policies.actor import Actor, ActorSpec
 from ganno_bench.policies.controller import Controller, ControlState
@@ -83,7 +84,11 @@ class BehaviourCard(Config):
 
 
 class PolicySpec(Config):
-    """What a policy is, but for its weights."""
+    """What a policy is, but for its weights.
+
+    A field that is added takes `exclude_if` for its default: what is written of a card is hashed, so the cards that
+    lack it must go on reading the same.
+    """
 
     name: Name
     description: str = ""
@@ -117,6 +122,12 @@ class PolicyCard(PolicySpec):
     format: Literal[1] = 1
     behaviour: BehaviourCard | None = None
     training: TrainingCard = TrainingCard()
+
+    @classmethod
+    def upgraded(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """Return a card as it is; one that a later version wrote is refused."""
+        check_version(data.get("format", 1), 1)
+        return data
 
 
 class Policy:

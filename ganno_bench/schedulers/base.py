@@ -43,6 +43,11 @@ class Scheduler(ABC):
     zero_shot: ClassVar[bool] = False
     """Whether it competes as it is, with the optimizer's default base learning rate and weight decay, never tuned."""
 
+    revision: ClassVar[int | None] = None
+    """Of a scheduler of this project: 1, and one more whenever a decision of it changes, since results of before are
+    then another scheduler's. It stands for the code in records, so a class can be moved and reworded. None for plugins,
+    whose source stands for itself."""
+
     @classmethod
     def search_space(cls) -> Mapping[str, BaseDistribution]:
         """Return Optuna distributions for the fields that are tuned, by name; the others keep their value."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 
@@ -20,6 +21,8 @@ __all__ = ["Constant", "Cosine", "Exponential", "Linear", "Polynomial", "Rex", "
 @dataclass(frozen=True)
 class Constant(ClosedForm):
     """The base learning rate throughout: `factor = 1`."""
+
+    revision: ClassVar[int | None] = 1
 
     def factor(self, update: int, total: int) -> float:
         """Return 1."""
@@ -37,6 +40,8 @@ class Step(ClosedForm):
         n_drops: How often the learning rate drops.
         gamma: What each drop multiplies it with.
     """
+
+    revision: ClassVar[int | None] = 1
 
     n_drops: int = 2
     gamma: float = 0.1
@@ -61,6 +66,8 @@ class Cosine(ClosedForm):
         final_factor: Multiple of the base learning rate at the end of the horizon.
     """
 
+    revision: ClassVar[int | None] = 1
+
     final_factor: float = 0.0
 
     @classmethod
@@ -83,6 +90,8 @@ class Linear(ClosedForm):
     Attributes:
         final_factor: Multiple of the base learning rate at the end of the horizon.
     """
+
+    revision: ClassVar[int | None] = 1
 
     final_factor: float = 0.0
 
@@ -107,6 +116,8 @@ class Polynomial(ClosedForm):
         power: The exponent; 1 is a straight line to 0.
     """
 
+    revision: ClassVar[int | None] = 1
+
     power: float = 2.0
 
     @classmethod
@@ -129,6 +140,8 @@ class Exponential(ClosedForm):
         final_factor: Multiple of the base learning rate at the end of the horizon.
     """
 
+    revision: ClassVar[int | None] = 1
+
     final_factor: float = 0.01
 
     @classmethod
@@ -150,6 +163,8 @@ class Rex(ClosedForm):
     Attributes:
         beta: How long the learning rate stays up, in [0, 1): 0 is a straight line to 0, near 1 nearly a constant.
     """
+
+    revision: ClassVar[int | None] = 1
 
     beta: float = 0.5
 

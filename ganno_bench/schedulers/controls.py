@@ -41,6 +41,7 @@ class RandomActions(PolicyScheduler):
     are the same on any device. Two runs that begin with the same norms would share their actions.
     """
 
+    revision: ClassVar[int | None] = 1
     needs: ClassVar[frozenset[str]] = frozenset({"param_norm"})
 
     def step(self, state: State, signals: Signals) -> tuple[Controls, State]:
@@ -71,6 +72,7 @@ class Replay(ClosedForm):
     controls is not replayed.
     """
 
+    revision: ClassVar[int | None] = 1
     policy: ClassVar[Policy]
     identity: ClassVar[str]
     behaviour: ClassVar[BehaviourCard]

@@ -29,6 +29,8 @@ class DepthFactor(Cosine):
         ratio: Learning rate of a layer over that of the layer before it; 1 is a plain cosine.
     """
 
+    revision: ClassVar[int | None] = 1
+
     ratio: float = 1.0
 
     @classmethod
@@ -58,6 +60,7 @@ class TrustRatio(Scheduler):
         clip: Upper bound of the trust ratio.
     """
 
+    revision: ClassVar[int | None] = 1
     needs: ClassVar[frozenset[str]] = frozenset({"param_norm", "direction_norm"})
 
     final_factor: float = 0.0

@@ -114,6 +114,8 @@ class ScheduleFree(OptimizerEntry):
     for SGD and decoupled for AdamW, as in the package.
     """
 
+    revision: ClassVar[int | None] = 1
+
     warmup: float = 0.05
     """Share of the run in which the learning rate grows linearly; the authors recommend some."""
 
@@ -156,6 +158,8 @@ class Prodigy(OptimizerEntry):
     recommend for all networks; what is recorded is the estimate that it is multiplied by. It takes the place of every
     optimizer, SGD too, with the workload's betas and epsilon; weight decay is decoupled, as in the package.
     """
+
+    revision: ClassVar[int | None] = 1
 
     safeguard_warmup: bool = True
     """Keep the learning rate out of the estimate's denominator; recommended wherever the rate is not constant."""

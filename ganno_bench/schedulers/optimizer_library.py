@@ -48,6 +48,7 @@ class _TwoPoints(OpenOptimizer):
 class LibraryOptimizer(OptimizerEntry):
     """Base of the classes that `library_optimizer` makes; their fields are the optimizer's arguments."""
 
+    revision: ClassVar[int | None] = 1
     package: ClassVar[str | None] = "pytorch-optimizer"
     optimizer_class: ClassVar[type[torch.optim.Optimizer]]
     takes_decay: ClassVar[bool]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -26,6 +27,8 @@ class WarmupCosine(Cosine):
         final_factor: Multiple of the base learning rate at the end of the horizon.
         warmup: Length of the warmup, as a share of the horizon.
     """
+
+    revision: ClassVar[int | None] = 1
 
     warmup: float = 0.05
 
@@ -53,6 +56,8 @@ class WarmupStableDecay(ClosedForm):
         cooldown: Length of the cooldown, as a share of the horizon.
         shape: Shape of the cooldown: `linear` or `1-sqrt`.
     """
+
+    revision: ClassVar[int | None] = 1
 
     warmup: float = 0.05
     cooldown: float = 0.2
@@ -88,6 +93,8 @@ class CosineRestarts(Cosine):
         multiplier: Length of a cycle over the length of the one before.
     """
 
+    revision: ClassVar[int | None] = 1
+
     n_cycles: int = 3
     multiplier: int = 2
 
@@ -118,6 +125,8 @@ class OneCycle(ClosedForm):
         start_factor: Multiple of the base learning rate at the first update.
         final_factor: Multiple of the base learning rate at the last update.
     """
+
+    revision: ClassVar[int | None] = 1
 
     peak: float = 0.3
     start_factor: float = 0.04

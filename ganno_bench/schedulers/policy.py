@@ -22,6 +22,7 @@ S = TypeVar("S", bound=Scheduler)
 class PolicyScheduler(Scheduler):
     """Base of the classes that `policy_scheduler` makes. Nothing of a policy is tuned: it is frozen."""
 
+    revision: ClassVar[int | None] = 1
     policy: ClassVar[Policy]
     identity: ClassVar[str]
     zero_shot: ClassVar[bool] = True

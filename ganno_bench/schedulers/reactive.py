@@ -30,6 +30,7 @@ class Plateau(Scheduler):
         n_checks: Most checks per run.
     """
 
+    revision: ClassVar[int | None] = 1
     needs: ClassVar[frozenset[str]] = frozenset({"val_loss"})
     interval: ClassVar[int | None] = None
     _EPS: ClassVar[float] = 1e-8
@@ -87,6 +88,7 @@ class Hypergradient(Scheduler):
         beta: The most by which one update changes the learning rate, as a share of it.
     """
 
+    revision: ClassVar[int | None] = 1
     needs: ClassVar[frozenset[str]] = frozenset({"grad_cosine"})
 
     beta: float = 0.02

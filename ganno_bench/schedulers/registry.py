@@ -23,6 +23,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from ganno_bench.core.errors import ConfigError, PluginError, UnknownNameError, UserError, did_you_mean
+from ganno_bench.core.plugin_file import source_hash
 from ganno_bench.core.registry import Origin, Registry, origins
 from ganno_bench.policies.observations import OBSERVATIONS
 from ganno_bench.policies.policy import load_policy
@@ -45,6 +46,7 @@ __all__ = [
     "Reference",
     "SchedulerEntry",
     "SchedulerRow",
+    "code_of",
     "list_schedulers",
     "load_scheduler",
     "parse_reference",
@@ -115,8 +117,7 @@ class SchedulerEntry:
         pinned: Hyperparameters that the user fixed.
         search_space: Optuna distributions of the hyperparameters that are tuned; pinned ones, base learning rate and
             weight decay are not among them.
-        code_hash: Hash of the source of the modules that define the class and its bases, of a policy's weights, and of
-            the version of the package that brings it; 16 hexadecimal digits.
+        code: What stands for its code, in words; results with another one are another scheduler's. See `code_of`.
         zero_shot: Whether nothing of it is tuned, base learning rate and weight decay included.
         plugins: Whose code it is, or that of a policy's observations, where a package brings it.
     """
@@ -126,9 +127,14 @@ class SchedulerEntry:
     cls: type[Scheduler]
     pinned: Mapping[str, Any]
     search_space: Mapping[str, BaseDistribution]
-    code_hash: str
+    code: str
     zero_shot: bool = False
     plugins: Mapping[str, Origin] = field(default_factory=dict)
+
+    @property
+    def tag(self) -> str:
+        """A hash of `code` for the names of folders and studies, 16 hexadecimal digits."""
+        return hashlib.sha256(self.code.encode()).hexdigest()[:16]
 
     def base_lr(self, optimizer: str) -> float:
         """Return the default base learning rate on workloads with an optimizer."""
@@ -299,7 +305,7 @@ def load_scheduler(ref: str) -> SchedulerEntry:
         cls=cls,
         pinned=pinned,
         search_space={key: value for key, value in space.items() if key not in pinned and not zero_shot},
-        code_hash=_code_hash(cls, plugins),
+        code=code_of(cls, plugins),
         zero_shot=zero_shot,
         plugins=plugins,
     )
@@ -412,17 +418,30 @@ def _plugins(name: str, cls: type[Scheduler]) -> dict[str, Origin]:
     return origins(named)
 
 
-def _code_hash(cls: type[Scheduler], plugins: Mapping[str, Origin]) -> str:
-    """Hash the modules along the class's ancestry, up to `base`, whose changes the package's version covers."""
+def code_of(cls: type[Scheduler], plugins: Mapping[str, Origin]) -> str:
+    """Return what stands for the code of a scheduler, parts with commas between them.
+
+    - `revision 1`: of a class of this project, or of the one that a plugin derives from;
+    - `policy 6a1c...`: of card and weights of a policy, or of what a control makes of them;
+    - `transformers 5.24.0`: the release of a library whose schedule or optimizer it is;
+    - `source 07d9...`: of the file that defines a plugin and of what that imports from beside it; of a package's class
+      of the modules that define it and its bases;
+    - `scheduler NAME: PACKAGE VERSION, code ...`: what a package brings, observations of a policy included.
+    """
+    parts = []
     modules = {base.__module__: None for base in cls.__mro__ if issubclass(base, Scheduler)}
-    del modules[Scheduler.__module__]
-    sources = [Path(str(sys.modules[module].__file__)).read_bytes() for module in modules]
+    foreign = [name for name in modules if name.partition(".")[0] != "ganno_bench"]
+    if foreign:
+        files = [Path(str(sys.modules[name].__file__)) for name in foreign]
+        parts.append(f"source {source_hash(*files, beside=not plugins)}")
+    own = next(base for base in cls.__mro__ if issubclass(base, Scheduler) and base.__module__ not in foreign)
+    if own.revision is not None:
+        parts.append(f"revision {own.revision}")
     if issubclass(cls, PolicyScheduler | Replay):
-        sources.append(cls.identity.encode())
-    elif issubclass(cls, OptimizerEntry | LibrarySchedule):
-        sources.append(cls.release().encode())
-    sources += [str(origin).encode() for origin in plugins.values()]
-    return hashlib.sha256(b"\0".join(sources)).hexdigest()[:16]
+        parts.append(f"policy {cls.identity}")
+    elif issubclass(cls, OptimizerEntry | LibrarySchedule) and cls.release():
+        parts.append(cls.release())
+    return ", ".join([*parts, *(f"{name}: {origin}" for name, origin in plugins.items())])
 
 
 def _kebab_case(name: str) -> str:

@@ -22,6 +22,7 @@ _REFUSED = ("PlateauLRScheduler",)
 class TimmSchedule(LibrarySchedule):
     """Base of the classes that `timm_schedule` makes."""
 
+    revision: ClassVar[int | None] = 1
     package: ClassVar[str] = "timm"
     timm_class: ClassVar[type[Any]]
 

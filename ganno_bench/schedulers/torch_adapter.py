@@ -39,6 +39,7 @@ _REFUSED = {
 class TorchScheduler(LibrarySchedule):
     """Base of the classes that `torch_scheduler` makes; their fields are the torch class's arguments."""
 
+    revision: ClassVar[int | None] = 1
     package: ClassVar[str] = "torch"
     torch_class: ClassVar[type[lr_scheduler.LRScheduler]]
 

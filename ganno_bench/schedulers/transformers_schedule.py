@@ -22,6 +22,7 @@ _REFUSED = ("greedy", "reduce_lr_on_plateau")
 class TransformersSchedule(LibrarySchedule):
     """Base of the classes that `transformers_schedule` makes."""
 
+    revision: ClassVar[int | None] = 1
     package: ClassVar[str] = "transformers"
     function: ClassVar[Callable[..., Any]]
 

@@ -48,10 +48,8 @@ def check_records(records: Iterable[RunRecord]) -> list[RunRecord]:
     _same(
         ordered,
         lambda r: r.scheduler,
-        lambda r: r.code_hash,
-        lambda a, b: (
-            f"scheduler {a.scheduler!r} was run with two versions of its code: {a.code_hash} and {b.code_hash}"
-        ),
+        lambda r: r.code,
+        lambda a, b: f"scheduler {a.scheduler!r} was run with two versions of its code: {a.code!r} and {b.code!r}",
     )
     reports = [record for record in ordered if record.role == "report"]
     _same(

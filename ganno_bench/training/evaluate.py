@@ -12,11 +12,11 @@ from ganno_bench.training.backends import Backend, missing_examples
 from ganno_bench.training.buffers import Buffers
 from ganno_bench.workloads.data import Split
 
-__all__ = ["Evaluation", "evaluate"]
+__all__ = ["BATCH", "Evaluation", "evaluate"]
 
 # Predictions (examples, or tokens) of each run in one batch; more would leave the processor's cache. Fixed, since the
 # size of a batch can change how a matrix library rounds.
-_BATCH = 512
+BATCH = 512
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def evaluate(backend: Backend, parameters: Tensor, buffers: Buffers, split: Spli
     """
     windows = split.windows()
     totals = torch.zeros(3, parameters.shape[0], dtype=torch.float64, device=parameters.device)
-    batch = max(1, _BATCH // split.n_predictions)
+    batch = max(1, BATCH // split.n_predictions)
     for index in torch.split(windows, batch):
         # Whatever is added to the last batch, for the sake of alignment, is cut off again.
         inputs, targets = split.gather(index)

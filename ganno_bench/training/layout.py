@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ganno_bench.workloads.layers import Layer
 
-__all__ = ["Blocks", "Layout", "Sample"]
+__all__ = ["BLOCK", "SAMPLE", "WHOLE", "Blocks", "Layout", "Sample"]
 
 # Every parameter starts at a multiple of this many scalars (128 bytes in float32), so that memory alignment, on which
 # the kernels of a matrix library may depend, is the same for each run, wherever in a population it stands.
@@ -22,9 +22,9 @@ _ALIGN = 32
 # Parameters of up to so many entries are in a sample whole, of larger ones at most so many entries are, in blocks of
 # neighbours, as long as a cache line: a shorter one costs as much. Neighbours in a gradient are much alike, so as many
 # entries in blocks of 4 tell a norm to 3 % where these tell it to 4 %; but to take them lasts longer by a quarter.
-_WHOLE = 16_384
-_SAMPLE = 2_048
-_BLOCK = 16
+WHOLE = 16_384
+SAMPLE = 2_048
+BLOCK = 16
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,14 @@ class Blocks:
         In a matrix whose columns are a multiple of the distance all blocks would come from a few columns. So that
         every column gets its turn, the distance in blocks has no factor in common with the size.
         """
-        if size <= _WHOLE:
+        if size <= WHOLE:
             return cls(1, size, size, 1.0)
-        distance = math.ceil(size / _SAMPLE)
+        distance = math.ceil(size / SAMPLE)
         while math.gcd(distance, size) > 1:
             distance += 1
-        distance *= _BLOCK
-        n_blocks = 1 + (size - _BLOCK) // distance
-        return cls(n_blocks, _BLOCK, distance, math.sqrt(size / (n_blocks * _BLOCK)))
+        distance *= BLOCK
+        n_blocks = 1 + (size - BLOCK) // distance
+        return cls(n_blocks, BLOCK, distance, math.sqrt(size / (n_blocks * BLOCK)))
 
     @property
     def size(self) -> int:

@@ -11,7 +11,7 @@ from torch import Tensor, fx
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-__all__ = ["Recorded", "record"]
+__all__ = ["Recorded", "record", "simplify"]
 
 Recorded = Callable[..., tuple[Tensor, ...]]
 """Tensors of the recorded shapes and strides -> what the function returns for them."""
@@ -33,7 +33,7 @@ def record(function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor]) 
     with recorder:
         outputs = function(*blank)
     recorder.graph.output(tuple(recorder.node(output) for output in outputs))
-    _simplify(recorder.graph)
+    simplify(recorder.graph)
     replayed: Recorded = fx.GraphModule(recorder.constants, recorder.graph).forward
     return replayed
 
@@ -90,7 +90,7 @@ class _Recorder(TorchDispatchMode):
         self._nodes[tensor] = node
 
 
-def _simplify(graph: fx.Graph) -> None:
+def simplify(graph: fx.Graph) -> None:
     """Remove operations that change nothing; most of what vectorising leaves is of that kind.
 
     What they cost is their dispatch, a few microseconds each: with small networks a fifth of an update.

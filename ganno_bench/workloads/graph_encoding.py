@@ -14,12 +14,12 @@ from ganno_bench.workloads.fingerprint import Pixels
 from ganno_bench.workloads.image_encoding import encode_images, stack_images
 from ganno_bench.workloads.suite import GraphSpec
 
-__all__ = ["breadth_first", "encode_neighbourhoods", "nearest_neighbours", "normalised_adjacency"]
+__all__ = ["BLOCK", "breadth_first", "encode_neighbourhoods", "nearest_neighbours", "normalised_adjacency"]
 
 Adjacency = Sequence[Sequence[int]]
 """The neighbours of each node, nearest first."""
 
-_BLOCK = 1024
+BLOCK = 1024
 
 
 def encode_neighbourhoods(
@@ -74,8 +74,8 @@ def nearest_neighbours(points: NDArray[np.float64], k: int) -> list[list[int]]:
     n_points = len(points)
     squares = (points**2).sum(1)
     joined: list[set[tuple[int, int]]] = [set() for _ in range(n_points)]
-    for start in range(0, n_points, _BLOCK):
-        block = slice(start, start + _BLOCK)
+    for start in range(0, n_points, BLOCK):
+        block = slice(start, start + BLOCK)
         distances = squares[block, None] + squares - 2 * points[block] @ points.T
         # Distance and index in one number: all differ.
         keys = distances.astype(np.int64) * n_points + np.arange(n_points)

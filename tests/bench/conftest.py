@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tiny_suite import datasets_read_once, run_tiny, write_suite
+
+from tests.helpers.tiny_suite import datasets_read_once, run_tiny, write_suite
 
 
 @pytest.fixture(scope="module", autouse=True)

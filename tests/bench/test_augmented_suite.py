@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_suite import SMALL, results, run_tiny, write_suite
 
 from ganno_bench.core.errors import ConfigError
+from tests.helpers.tiny_suite import SMALL, results, run_tiny, write_suite
 
 FIRST = 'optimizer = { name = "sgd" }\n'
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_suite import SUITE, WORKLOADS, run_tiny, snapshot, write_suite
 
 from ganno_bench import api
 from ganno_bench.baselines import write
@@ -26,6 +25,7 @@ from ganno_bench.core.records import RunRecord, read_records
 from ganno_bench.scoring.budget import budget_curves
 from ganno_bench.scoring.reference import read_reference
 from ganno_bench.workloads.suite import load_suite
+from tests.helpers.tiny_suite import SUITE, WORKLOADS, run_tiny, snapshot, write_suite
 
 ENTRIES = ("cosine", "wsd", "default:cosine")
 NAMES = ("cosine", "wsd", "cosine@default")
@@ -206,7 +206,7 @@ def test_another_result_is_refused_or_replaced(copy: Path) -> None:
 
 
 def test_results_of_other_code_are_refused_or_dropped(copy: Path) -> None:
-    code = tomllib.loads((copy / "baselines" / "wsd.toml").read_text())["code_hash"]
+    code = tomllib.loads((copy / "baselines" / "wsd.toml").read_text())["code"]
     for file in (copy / "baselines").rglob("wsd.*"):
         replace_file(file, read_file(file).decode().replace(code, "0" * 16))
     with pytest.raises(BaselineError, match=r"wsd\.toml: the code of scheduler 'wsd' has changed since \(0000"):
@@ -372,7 +372,7 @@ TAMPERED: dict[str, tuple[Tamper, str]] = {
         _in("wsd.toml", ("high = 0.1", "high = 0.2")),
         "wsd.toml: key 'search_space.adam': differs from the code's in 'base_lr'",
     ),
-    "the code": (_in("wsd.toml", ('code_hash = "', 'code_hash = "0')), "wsd.toml: key 'code_hash': the code has chan"),
+    "the code": (_in("wsd.toml", ('code = "', 'code = "0')), "wsd.toml: key 'code': the code has chan"),
     "a missing TOML file": (
         lambda baselines: (baselines / "wsd.toml").unlink(),
         "records/tiny/wsd.jsonl.gz: there is no wsd.toml that it belongs to",

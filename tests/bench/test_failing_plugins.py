@@ -7,12 +7,12 @@ import re
 from pathlib import Path
 
 import pytest
-from tiny_suite import SMALL, WORKLOADS, results, run_tiny, write_plugin
 
 from ganno_bench.bench.progress import Progress
 from ganno_bench.bench.runner import Failure
 from ganno_bench.core.errors import PluginError, UnknownNameError
 from ganno_bench.core.records import read_records
+from tests.helpers.tiny_suite import SMALL, WORKLOADS, results, run_tiny, write_plugin
 
 RETURN = "return Controls(lr), state"
 BROKEN = {  # class -> what is changed in the plugin, and what is said of it

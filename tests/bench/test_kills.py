@@ -13,11 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_suite import POPULATIONS, results, write_suite
+
+from tests.helpers.tiny_suite import POPULATIONS, results, write_plugin, write_suite
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="torch survives a fork on Linux only")
 
+ROOT = Path(__file__).resolve().parents[2]
 MAIN = "from ganno_bench.cli.main import main; main()"
+STEPS = 6
+"""How often a population tells that it advanced: at each of its evaluations."""
 SIZES = (6, 6, 3) * 4
 """Records of each population, in the order of a run."""
 
@@ -31,7 +35,8 @@ class Victims:
     def __init__(self, suite: Path) -> None:
         self.suite = suite
         self.process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).parent / "run_and_die.py"), str(suite)],
+            [sys.executable, "-m", "tests.helpers.run_and_die", str(suite)],
+            cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -111,23 +116,41 @@ def test_killed_before_there_is_anything_to_go_on_with(
     assert results(tmp_path / "out") == results(unbroken)
 
 
-def test_killed_from_outside_at_any_time(victims: Victims, tmp_path: Path, unbroken: Path) -> None:
+def test_killed_from_outside_at_any_step_of_training(victims: Victims, tmp_path: Path, unbroken: Path) -> None:
+    # What was done of the run's steps before a kill is at most what was asked for, so the next one hits, too.
     rng = random.Random(2)
-    deaths: Deaths = [{"seconds": rng.uniform(0.02, 0.5)} for _ in range(10)]
-    kills = kill_and_go_on(victims, tmp_path / "out", deaths)
-    assert kills >= 1  # how many depends on the machine
+    deaths: Deaths = [{"step": rng.randint(1, STEPS * POPULATIONS // 10)} for _ in range(10)]
+    assert kill_and_go_on(victims, tmp_path / "out", deaths) == 10
     assert results(tmp_path / "out") == results(unbroken)
 
 
+WAITING = """
+from pathlib import Path
+import time
+
+def wait():
+    folder = Path(__file__).parent
+    if (folder / "out" / "records.jsonl").exists() and not (folder / "go-on").exists():
+        (folder / "here").touch()
+        while True:
+            time.sleep(1)
+"""
+
+
 @pytest.mark.slow
-def test_the_command_line_killed_and_called_again(suite: Path, tmp_path: Path, unbroken: Path) -> None:
-    out = tmp_path / "out"
-    command = [sys.executable, "-c", MAIN, "run", str(suite), "--out", str(out), "--threads", "1"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        while process.poll() is None and not (out / "records.jsonl").exists():
+def test_the_command_line_killed_and_called_again(suite: Path, tmp_path: Path) -> None:
+    # The plugin waits in its second population until it is killed, and no longer when it is called again.
+    out, plugin = tmp_path / "out", write_plugin(tmp_path, ("import torch", "import torch, waiting"), (
+        "        lr = state", "        waiting.wait()\n        lr = state"))  # fmt: skip
+    (tmp_path / "waiting.py").write_text(WAITING)
+    command = [sys.executable, "-c", MAIN, "run", str(suite), "--scheduler", plugin, "--threads", "1", "--out"]
+    with subprocess.Popen([*command, str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None and not (tmp_path / "here").exists():
             time.sleep(0.005)
         process.kill()
     assert process.returncode == -signal.SIGKILL
-    assert len(whole_populations(out)) < POPULATIONS
-    subprocess.run(command, capture_output=True, check=True)
-    assert results(out) == results(unbroken)
+    assert len(whole_populations(out)) == 1
+    (tmp_path / "go-on").touch()
+    for folder in (out, tmp_path / "unbroken"):
+        subprocess.run([*command, str(folder)], capture_output=True, check=True)
+    assert results(out) == results(tmp_path / "unbroken")

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from test_resume import Interrupt, keep
-from tiny_suite import WORKLOADS, results, run_tiny, write_suite
 
 from ganno_bench.core.records import RunRecord, dump_record, parse_record, read_records
 from ganno_bench.leaderboard.formats import to_csv, to_latex, to_markdown, to_rich
 from ganno_bench.scoring.results import Standings
 from ganno_bench.scoring.standings import standings
+from tests.helpers.tiny_suite import WORKLOADS, Interrupt, keep, results, run_tiny, write_suite
 
 OPEN = ["schedule-free", "prodigy"]
 ENTRIES = ["cosine", *OPEN, "default:cosine"]

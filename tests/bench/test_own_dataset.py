@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from tiny_suite import forget_datasets, run_tiny
 
 from ganno_bench.core.errors import ConfigError, DatasetError, ResumeError
+from tests.helpers.tiny_suite import forget_datasets, run_tiny
 
 SUITE = """
 name = "mine"

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_suite import snapshot
 
 from ganno_bench.bench.store import EntryConfig, RunConfig, RunDirectory
 from ganno_bench.core.errors import ConfigError, ResumeError
+from tests.helpers.tiny_suite import snapshot
 
 CONFIG = RunConfig(
     run_id="0123abcd",
@@ -29,7 +29,7 @@ CONFIG = RunConfig(
     chunks={"a": 64, "b": 2},
     fingerprints={"a": "da7a", "b": "da7a"},
     plugins={"model wide": "wide-nets 0.1"},
-    entries=(EntryConfig(name="cosine", ref="cosine", code_hash="c0de"),),
+    entries=(EntryConfig(name="cosine", ref="cosine", code="c0de", tag="c0de"),),
 )
 
 OTHER: dict[str, tuple[Any, str]] = {
@@ -67,7 +67,7 @@ def test_settings_are_pinned_and_read_back(tmp_path: Path) -> None:
 
 def test_every_setting_that_decides_results_is_compared() -> None:
     # `custom` follows from the budget, and entries may be added.
-    assert set(OTHER) == set(RunConfig.model_fields) - {"run_id", "custom", "entries"}
+    assert set(OTHER) == set(RunConfig.model_fields) - {"schema_version", "run_id", "custom", "entries"}
 
 
 @pytest.mark.parametrize("name", OTHER)
@@ -97,7 +97,7 @@ def test_nothing_is_refused_as_long_as_nothing_is_recorded(tmp_path: Path, name:
 
 def test_entries_add_up(tmp_path: Path) -> None:
     pin(tmp_path)
-    more = EntryConfig(name="mine", ref="./mine.py:Mine", code_hash="beef")
+    more = EntryConfig(name="mine", ref="./mine.py:Mine", code="beef", tag="beef")
     assert pin(tmp_path, CONFIG.model_copy(update={"entries": (more,)})).entries == (*CONFIG.entries, more)
     assert pin(tmp_path).entries == (*CONFIG.entries, more)
 

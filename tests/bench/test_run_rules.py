@@ -11,7 +11,6 @@ from typing import Any
 import optuna
 import pytest
 import torch
-from tiny_suite import RECORDS, SCHEDULERS, SMALL, WORKLOADS, results, run_tiny, write_plugin, write_suite
 
 from ganno_bench.bench.plan import jobs_of
 from ganno_bench.core.errors import ConfigError
@@ -20,6 +19,7 @@ from ganno_bench.core.seeding import run_seeds
 from ganno_bench.schedulers.drive import drive
 from ganno_bench.training.population import Population
 from ganno_bench.workloads.suite import Budget, find_suite, load_suite
+from tests.helpers.tiny_suite import RECORDS, SCHEDULERS, SMALL, WORKLOADS, results, run_tiny, write_plugin, write_suite
 
 DEFAULTS: dict[tuple[str, str], dict[str, float | str]] = {
     ("sgd-mlp", "cosine"): {"base_lr": 0.01, "weight_decay": 1e-4, "final_factor": 0.0},

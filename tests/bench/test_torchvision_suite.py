@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tiny_suite import run_tiny, write_suite
+from tests.helpers.tiny_suite import run_tiny, write_suite
 
 MODEL = (
     'family = "torchvision:VisionTransformer", patch_size = 4, '

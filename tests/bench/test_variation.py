@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_suite import WORKLOADS, Started, results, run_tiny, snapshot, write_plugin, write_suite
 
 from ganno_bench.baselines.files import BaselineFolder, compare_with
 from ganno_bench.baselines.retrain import retrain
@@ -21,6 +20,7 @@ from ganno_bench.core.files import read_file, replace_file
 from ganno_bench.core.records import RunRecord, read_records
 from ganno_bench.scoring.robustness import robustness
 from ganno_bench.workloads.suite import Budget, Variation
+from tests.helpers.tiny_suite import WORKLOADS, Started, results, run_tiny, snapshot, write_plugin, write_suite
 
 TABLE = """
 [variation]

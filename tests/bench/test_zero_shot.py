@@ -12,7 +12,6 @@ from typing import Any
 import optuna
 import pytest
 import torch
-from tiny_suite import SMALL, WORKLOADS, Started, results, run_tiny, snapshot, write_plugin, write_suite
 
 from ganno_bench.bench.plan import jobs_of
 from ganno_bench.core.errors import ResumeError
@@ -24,6 +23,7 @@ from ganno_bench.policies.policy import Policy, PolicyCard
 from ganno_bench.schedulers.drive import drive
 from ganno_bench.scoring.standings import standings
 from ganno_bench.workloads.suite import Budget
+from tests.helpers.tiny_suite import SMALL, WORKLOADS, Started, results, run_tiny, snapshot, write_plugin, write_suite
 
 ZERO_SHOT = ("policy:mine", "cosine@default")
 ENTRIES = ("cosine", *ZERO_SHOT)
@@ -276,7 +276,7 @@ def test_zero_shot_entries_can_be_added(suite: Path, tmp_path: Path, schedulers:
 def test_a_policy_with_other_weights_is_refused(broken: Path, suite: Path, tmp_path: Path) -> None:
     before = snapshot(broken)
     with pytest.raises(
-        ResumeError, match=r"config.toml: the code of scheduler 'policy:mine' has changed since; give another"
+        ResumeError, match=r"config.toml: the code of scheduler 'policy:mine' has changed since \(revision 1, policy"
     ):
         run_tiny(suite, broken, schedulers=[write_policy(tmp_path / "other", seed=1)])
     assert snapshot(broken) == before

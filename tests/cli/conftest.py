@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
-from command_line import Call, caller
 
-for neighbour in ("bench", "scoring", "leaderboard", "marl"):
-    sys.path.insert(0, str(Path(__file__).parents[1] / neighbour))
+from tests.helpers.command_line import Call, caller
 
 
 @pytest.fixture

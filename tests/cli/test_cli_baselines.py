@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from command_line import Call
-from tiny_suite import write_suite
+
+from tests.helpers.command_line import Call
+from tests.helpers.tiny_suite import write_suite
 
 
 @pytest.fixture

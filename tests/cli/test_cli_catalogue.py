@@ -7,11 +7,11 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from command_line import Call
-from tiny_suite import write_plugin, write_suite
 
 from ganno_bench.schedulers.registry import SCHEDULERS
 from ganno_bench.workloads.suite import load_suite, suite_names
+from tests.helpers.command_line import Call
+from tests.helpers.tiny_suite import write_plugin, write_suite
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,11 @@ import signal
 from pathlib import Path
 
 import pytest
-from command_line import Call
-from tiny_suite import write_plugin, write_suite
 
 from ganno_bench import api
 from ganno_bench.bench.runner import Settings
+from tests.helpers.command_line import Call
+from tests.helpers.tiny_suite import write_plugin, write_suite
 
 
 @pytest.mark.parametrize(

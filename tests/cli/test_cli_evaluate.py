@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_line import Call
-from evaluation_cases import write_policy, write_suite
+
+from tests.helpers.command_line import Call
+from tests.helpers.evaluation_cases import write_policy, write_suite
 
 
 def test_it_ends_with_a_table_and_where_the_page_lies(call: Call, tmp_path: Path) -> None:

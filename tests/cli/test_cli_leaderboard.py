@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from command_line import Call
-from site_cases import make_boards
+
+from tests.helpers.command_line import Call
+from tests.helpers.site_cases import make_boards
 
 
 @pytest.fixture

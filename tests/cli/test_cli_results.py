@@ -9,13 +9,13 @@ import re
 from pathlib import Path
 
 import pytest
-from command_line import Call
-from fake_records import ENTRIES, fake_benchmark
-from tiny_suite import SMALL, write_plugin, write_suite
-from varied_records import varied_benchmark
 
 from ganno_bench.api import load_records
 from ganno_bench.core.records import dump_record
+from tests.helpers.command_line import Call
+from tests.helpers.fake_records import ENTRIES, fake_benchmark
+from tests.helpers.tiny_suite import SMALL, write_plugin, write_suite
+from tests.helpers.varied_records import varied_benchmark
 
 OPTIONS = [word for name, value in SMALL.items() for word in (f"--{name.replace('_', '-')}", str(value))]
 

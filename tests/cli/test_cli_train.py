@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from command_line import Call
-from tiny_training import CONFIG
 
 from ganno_bench.policies.policy import load_policy
+from tests.helpers.command_line import Call
+from tests.helpers.tiny_training import CONFIG
 
 
 @pytest.fixture

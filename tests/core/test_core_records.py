@@ -38,7 +38,7 @@ def record(**changes: Any) -> RunRecord:
         "dataset_fingerprint": "da7a",
         "task": "image-classification",
         "scheduler": "wsd(shape='linear')",
-        "code_hash": "c0de",
+        "code": "c0de",
         "ruleset": "tuned",
         "study": 0,
         "role": "report",
@@ -130,8 +130,11 @@ def test_what_is_not_finite_cannot_be_recorded(changes: Any, value: float) -> No
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema_version": 2}, "f:3: has schema version 2; this version of ganno-bench reads 1"),
-        ({"schema_version": None}, "f:3: has schema version None; this version"),
+        (
+            {"schema_version": 3},
+            "f:3: key 'schema_version' is 3; this version of ganno-bench reads 1 to 2; a later one wrote it",
+        ),
+        ({"schema_version": None}, "f:3: key 'schema_version' is None; this version"),
         ({"seed": -1}, "f:3: key 'seed': Input should be greater than or equal to 0 (value: -1)"),
         ({"seed": "1"}, "f:3: key 'seed': Input should be a valid integer (value: '1')"),
         ({"status": "crashed"}, "f:3: key 'status': Input should be 'completed' or 'diverged' (value: 'crashed')"),
@@ -154,7 +157,7 @@ def test_what_is_no_json_is_named(line: str | bytes) -> None:
 
 @pytest.mark.parametrize("line", ["[]", "3", "null", '"record"', "{}"])
 def test_what_is_json_and_no_record(line: str) -> None:
-    with pytest.raises(RecordError, match=r"^f:3: has schema version None; this version of ganno-bench reads 1"):
+    with pytest.raises(RecordError, match=r"^f:3: key 'schema_version' is None; this version of ganno-bench reads 1"):
         parse_record(line, "f:3")
 
 

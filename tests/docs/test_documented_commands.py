@@ -19,7 +19,8 @@ import pandas as pd
 import pytest
 from filelock import FileLock
 from PIL import Image
-from warm import run
+
+from tests.helpers.warm import run
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = (
@@ -36,6 +37,7 @@ PAGES = (
     "docs/optuna.md",
     "docs/reading.md",
     "docs/reproducing.md",
+    "docs/files.md",
     "docs/training-a-policy.md",
     "docs/submitting.md",
     "docs/leaderboard.md",

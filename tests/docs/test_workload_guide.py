@@ -7,12 +7,12 @@ import shlex
 from pathlib import Path
 
 import pytest
-from warm import run
 
 from ganno_bench.core.errors import UserError
 from ganno_bench.core.records import read_records
 from ganno_bench.workloads.suite import load_suite
 from ganno_bench.workloads.workload import load_workload
+from tests.helpers.warm import run
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "adding-a-workload.md"
 TINY = ["--scheduler", "cosine", "--trials", "2", "--tuning-seeds", "1", "--report-seeds", "2"]

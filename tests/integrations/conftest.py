@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
-
-from tiny_suite import run_tiny, write_suite
+from tests.helpers.tiny_suite import run_tiny, write_suite
 
 
 @pytest.fixture(scope="session")

@@ -11,9 +11,9 @@ from typing import Any
 from wsgiref.util import setup_testing_defaults
 
 import optuna_dashboard
-from tiny_suite import SMALL, results, run_tiny
 
 from ganno_bench.core.records import read_records
+from tests.helpers.tiny_suite import SMALL, results, run_tiny
 
 
 class Dashboard:

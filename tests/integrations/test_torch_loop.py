@@ -13,11 +13,9 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch_loop import TorchRun
-from workload_cases import ADAMW, NESTEROV, SGD, make_engine, make_workload
 
 from ganno_bench import GannoScheduler, layer_groups
-from ganno_bench.core.errors import ConfigError
+from ganno_bench.core.errors import ConfigError, VersionError
 from ganno_bench.integrations import layer_signals, torch_loop
 from ganno_bench.marl.env import DEFAULT_OBSERVATION
 from ganno_bench.policies.actions import ActionSpec
@@ -28,6 +26,8 @@ from ganno_bench.schedulers.drive import Contestant, drive
 from ganno_bench.schedulers.policy import policy_scheduler
 from ganno_bench.training import layout
 from ganno_bench.workloads.suite import OptimizerSpec
+from tests.helpers.torch_loop import TorchRun
+from tests.helpers.workload_cases import ADAMW, NESTEROV, SGD, make_engine, make_workload
 
 N_UPDATES = 32
 BLIND = tuple(name for name in DEFAULT_OBSERVATION if not load_feature(name).needs)  # sees no layer's gradients
@@ -69,6 +69,11 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def test_the_decisions_are_those_of_the_harness(
     folder: Path, family: str, optimizer: OptimizerSpec, base_lr: float
 ) -> None:
+    check_decisions(folder, family, optimizer, base_lr)
+
+
+def check_decisions(folder: Path, family: str, optimizer: OptimizerSpec, base_lr: float) -> None:
+    """Train a network in a loop of its own and in the harness, and compare the learning rates."""
     workload = make_workload(family, optimizer=optimizer, n_updates=N_UPDATES)
     engine = make_engine(workload, "loop", torch.float64)
     result = drive(engine, [Contestant(policy_scheduler(str(folder))(), base_lr, 1e-3)], [7])
@@ -88,10 +93,10 @@ def test_the_decisions_are_those_of_the_harness(
 
 
 def test_so_are_they_where_gradients_are_sampled(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("_WHOLE", 60), ("_SAMPLE", 60), ("_BLOCK", 4)):
+    for name, value in (("WHOLE", 60), ("SAMPLE", 60), ("BLOCK", 4)):
         monkeypatch.setattr(layout, name, value)
-    monkeypatch.setattr(layer_signals, "_CELL", 7)  # several for a layer, and some that are not full
-    test_the_decisions_are_those_of_the_harness(folder, "mlp", SGD, 0.02)
+    monkeypatch.setattr(layer_signals, "CELL", 7)  # several for a layer, and some that are not full
+    check_decisions(folder, "mlp", SGD, 0.02)
 
 
 class Net(nn.Module):
@@ -288,7 +293,12 @@ def test_a_state_of_another_network_or_policy_is_refused(folder: Path) -> None:
         loop.scheduler.load_state_dict({**state, "layers": {**state["layers"], "samples": samples}})
     with pytest.raises(KeyError):
         loop.scheduler.load_state_dict({name: value for name, value in state.items() if name != "n_updates"})
+    with pytest.raises(
+        VersionError, match="key 'format' is 2; this version of ganno-bench reads 1; a later one wrote it"
+    ):
+        loop.scheduler.load_state_dict({**state, "format": 2})
     assert (scheduler.n_updates, loop.scheduler.n_updates) == (0, 1)
+    loop.scheduler.load_state_dict({name: value for name, value in state.items() if name != "format"})  # as the first
 
 
 def test_a_copy_of_a_loop_goes_on_by_itself(folder: Path) -> None:
@@ -458,7 +468,7 @@ def test_losses_of_another_device_are_not_waited_for(folder: Path, monkeypatch: 
     rates = [plain.update(index) for index in range(23)]
     elsewhere, resumed = Loop(folder), Loop(folder)
     with monkeypatch.context() as patch:
-        patch.setattr(torch_loop, "_kept", lambda loss: loss.detach().reshape(()).clone())
+        patch.setattr(torch_loop, "kept_loss", lambda loss: loss.detach().reshape(()).clone())
         assert [elsewhere.update(index) for index in range(13)] == rates[:13]
         for name in ("net", "optimizer", "scheduler"):
             getattr(resumed, name).load_state_dict(copy.deepcopy(getattr(elsewhere, name).state_dict()))

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-for neighbour in ("scoring", "bench", "cli"):
-    sys.path.insert(0, str(Path(__file__).parents[1] / neighbour))
-
 if TYPE_CHECKING:
-    from command_line import Call
-    from submission_cases import World
+    from tests.helpers.command_line import Call
+    from tests.helpers.submission_cases import World
 
 
 @pytest.fixture(scope="session")
 def _made(tmp_path_factory: pytest.TempPathFactory) -> World:
-    from submission_cases import World, project
+    from tests.helpers.submission_cases import World, project
 
     made = World(tmp_path_factory.mktemp("world"))
     with project(made.path):
@@ -31,7 +27,7 @@ def _made(tmp_path_factory: pytest.TempPathFactory) -> World:
 @pytest.fixture
 def world(_made: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """A project with a suite, a run of it, committed baselines of cosine and a leaderboard; not to be written to."""
-    from tiny_suite import datasets_read_once
+    from tests.helpers.tiny_suite import datasets_read_once
 
     monkeypatch.setattr("ganno_bench.workloads.suite.resource_dir", lambda name: _made.path / name)
     monkeypatch.setenv("GANNO_BENCH_BASELINES", str(_made.path / "baselines"))
@@ -42,13 +38,13 @@ def world(_made: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 @pytest.fixture
 def copy(world: World, tmp_path: Path) -> World:
     """A copy of it that can be written to."""
-    from submission_cases import World
+    from tests.helpers.submission_cases import World
 
     return World(Path(shutil.copytree(world.path, tmp_path / "world")))
 
 
 @pytest.fixture
 def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    from command_line import caller
+    from tests.helpers.command_line import caller
 
     return caller(monkeypatch, capsys)

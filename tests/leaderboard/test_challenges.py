@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import Call
-from submission_cases import World, edit, edit_line
 
 from ganno_bench.baselines.files import place
 from ganno_bench.core.errors import SubmissionError
@@ -17,6 +15,8 @@ from ganno_bench.core.records import compact_record, read_records
 from ganno_bench.leaderboard.challenges import challenges_of, read_challenges
 from ganno_bench.leaderboard.challenging import challenge
 from ganno_bench.leaderboard.validate import check_leaderboard
+from tests.helpers.command_line import Call
+from tests.helpers.submission_cases import World, edit, edit_line
 
 SAID = {
     "name": "longer-warmup",

@@ -8,8 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from site_cases import board_of, ladder_entries, make_boards, make_entries, make_suite
-from varied_records import varied_benchmark
 
 from ganno_bench.baselines.files import BaselineFolder
 from ganno_bench.core.errors import RecordError
@@ -18,6 +16,8 @@ from ganno_bench.leaderboard.build import committed_boards, stale_files, write_l
 from ganno_bench.leaderboard.entries import baseline_entries, by_suite
 from ganno_bench.leaderboard.seen import seen_in_training
 from ganno_bench.scoring.reference import ReferenceValues
+from tests.helpers.site_cases import board_of, ladder_entries, make_boards, make_entries, make_suite
+from tests.helpers.varied_records import varied_benchmark
 
 ROOT = Path(__file__).resolve().parents[2]
 

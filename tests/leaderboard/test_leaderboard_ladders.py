@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-from fake_records import fake_benchmark
 
 from ganno_bench.leaderboard.ladders import ladders_of, plot_ladders
 from ganno_bench.leaderboard.style import looks
 from ganno_bench.scoring.standings import standings
+from tests.helpers.fake_records import fake_benchmark
 
 RUNGS = ["mlp-depth-16", "mlp-depth-2"]
 RESULT = standings(fake_benchmark(RUNGS, n_seeds=4, n_trials=8), n_resamples=100)

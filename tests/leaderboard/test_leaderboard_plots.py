@@ -5,7 +5,6 @@ from xml.etree import ElementTree
 import matplotlib as mpl
 import numpy as np
 import pytest
-from fake_records import ENTRIES, fake_benchmark, make_record
 from matplotlib.colors import same_color
 
 from ganno_bench.core.records import LrTrace
@@ -19,6 +18,7 @@ from ganno_bench.leaderboard.plots import (
 )
 from ganno_bench.leaderboard.style import looks
 from ganno_bench.scoring.standings import standings
+from tests.helpers.fake_records import ENTRIES, fake_benchmark, make_record
 
 WORKLOADS = ["mlp-depth-2", "mlp-depth-16"]
 RECORDS = fake_benchmark(WORKLOADS, n_seeds=4, n_trials=8)

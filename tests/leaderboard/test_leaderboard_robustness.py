@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from matplotlib.colors import same_color
 from rich.console import Console
-from varied_records import SETTINGS, varied_benchmark
 
 from ganno_bench.leaderboard.plots import write_plots
 from ganno_bench.leaderboard.robustness_formats import robustness_rich, write_robustness
@@ -19,6 +18,7 @@ from ganno_bench.leaderboard.robustness_tables import robustness_csv, robustness
 from ganno_bench.leaderboard.style import looks
 from ganno_bench.scoring.robustness import OWN, Robustness, Setting, robustness
 from ganno_bench.scoring.standings import standings
+from tests.helpers.varied_records import SETTINGS, varied_benchmark
 
 RECORDS = varied_benchmark({"cosine": 1.0, "sturdy_1": 0.5}, zero_shot=("sturdy_1",))
 STANDINGS = standings(RECORDS, n_resamples=100)

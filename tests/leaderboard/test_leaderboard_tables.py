@@ -3,12 +3,12 @@ import io
 import re
 
 import pytest
-from fake_records import ENTRIES, fake_benchmark, make_record
 from rich.console import Console
 
 from ganno_bench.leaderboard.formats import to_csv, to_latex, to_markdown, to_rich, write_tables
 from ganno_bench.leaderboard.tables import footer, header, main_table, workload_table
 from ganno_bench.scoring.standings import standings
+from tests.helpers.fake_records import ENTRIES, fake_benchmark, make_record
 
 WORKLOADS = ["char-transformer", "mlp-depth-2", "mlp-depth-16"]
 RESULT = standings(fake_benchmark(WORKLOADS, n_seeds=5), n_resamples=200)

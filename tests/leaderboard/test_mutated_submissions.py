@@ -12,11 +12,11 @@ from typing import Any
 import tomli_w
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from submission_cases import World
 
 from ganno_bench.core.errors import SubmissionError
 from ganno_bench.leaderboard.submissions import read_submissions
 from ganno_bench.leaderboard.validate import check_leaderboard
+from tests.helpers.submission_cases import World
 
 NAMES = ("submission.toml", "records.jsonl", "studies.jsonl")
 QUICK = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)

@@ -11,7 +11,7 @@ from ganno_bench.core.errors import SubmissionError
 from ganno_bench.leaderboard.build import committed_boards, generate
 
 if TYPE_CHECKING:
-    from submission_cases import World
+    from tests.helpers.submission_cases import World
 
 
 def test_a_submission_is_ranked_beside_the_baselines_and_has_a_page(world: World) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from pydantic import TypeAdapter
-from submission_cases import World, edit_line
 
 from ganno_bench.baselines.files import BaselineFolder, read_lines
 from ganno_bench.core.studies import StudyRecord
@@ -15,6 +14,7 @@ from ganno_bench.leaderboard.replay import can_replay, replay_fault
 from ganno_bench.leaderboard.search_spaces import FloatRange, IntRange, Range
 from ganno_bench.leaderboard.validate import check_leaderboard
 from ganno_bench.workloads.suite import load_suite
+from tests.helpers.submission_cases import World, edit_line
 
 SUITE = load_suite("graph")
 

@@ -43,7 +43,7 @@ def test_a_committed_baseline_would_be_a_valid_submission(name: str, tmp_path: P
         "ruleset": content.ruleset,
         "scheduler": content.name,
         "ref": content.ref,
-        "code_hash": content.code_hash,
+        "code": content.code,
         "studies": [0],
         "date": facts["date"],
         "open_optimizer": {

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from site_cases import HOSTILE, make_boards
 
 from ganno_bench.leaderboard.build import generate
 from ganno_bench.leaderboard.text import page_name
+from tests.helpers.site_cases import HOSTILE, make_boards
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")

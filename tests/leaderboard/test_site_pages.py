@@ -10,12 +10,12 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from site_cases import HOSTILE, make_boards
 
 from ganno_bench.leaderboard.board import Board
 from ganno_bench.leaderboard.build import generate
 from ganno_bench.leaderboard.drawings import strip_drawings
 from ganno_bench.leaderboard.text import page_name
+from tests.helpers.site_cases import HOSTILE, make_boards
 
 ROOT = Path(__file__).resolve().parents[2]
 VOID = {"meta", "link", "input", "br", "wbr", "img", "hr"}

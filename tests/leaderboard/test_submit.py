@@ -7,8 +7,6 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from submission_cases import WORKLOADS, World, edit, project
-from tiny_suite import SMALL, run_tiny, snapshot, write_suite
 
 from ganno_bench.baselines.files import BaselineFolder, place, read_baselines
 from ganno_bench.core.errors import SubmissionError, UserError
@@ -20,6 +18,8 @@ from ganno_bench.leaderboard.validate import check_leaderboard
 from ganno_bench.policies.policy import Policy, load_policy
 from ganno_bench.schedulers.policy import find_policy
 from ganno_bench.scoring.comparison import compare
+from tests.helpers.submission_cases import WORKLOADS, World, edit, project
+from tests.helpers.tiny_suite import SMALL, run_tiny, snapshot, write_suite
 
 
 def test_what_is_submitted_is_what_was_run_and_validates(world: World) -> None:

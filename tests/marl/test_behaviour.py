@@ -7,7 +7,6 @@ import math
 import pytest
 import torch
 from torch import nn
-from workload_cases import make_engine, make_workload
 
 from ganno_bench.marl.behaviour import measure_behaviour
 from ganno_bench.marl.env import LayerwiseLREnv
@@ -15,6 +14,7 @@ from ganno_bench.policies.actions import REFERENCES, ActionSpec
 from ganno_bench.policies.policy import Policy, PolicyCard
 from ganno_bench.training.population import Engine
 from ganno_bench.workloads.workload import Workload
+from tests.helpers.workload_cases import make_engine, make_workload
 
 TOTAL = 64
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_trainer import CONFIG
 
 from ganno_bench.bench.runner import Settings, run_suite
 from ganno_bench.core.errors import ConfigError
@@ -15,6 +14,7 @@ from ganno_bench.marl.config import load_train_config
 from ganno_bench.marl.demonstrations import Curve, DemonstrationSpec, _line, demonstrate, imitate, load_curves
 from ganno_bench.marl.mappo import Trainer
 from ganno_bench.policies.actions import ActionSpec
+from tests.helpers.tiny_training import CONFIG
 
 SUITE = """
 name = "shown"

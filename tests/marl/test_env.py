@@ -9,7 +9,6 @@ import pytest
 import torch
 from tensordict import TensorDict
 from torchrl.envs.utils import check_env_specs
-from workload_cases import ADAMW, make_engine, make_workload
 
 from ganno_bench.core.errors import UnknownNameError
 from ganno_bench.marl import LayerwiseLREnv, make_env
@@ -20,6 +19,7 @@ from ganno_bench.schedulers.base import Scheduler, State
 from ganno_bench.schedulers.drive import Contestant, drive
 from ganno_bench.training.population import Engine
 from ganno_bench.training.signals import Controls, RunInfo, Signals
+from tests.helpers.workload_cases import ADAMW, make_engine, make_workload
 
 GLOBAL = ActionSpec(scope="network")
 WITH_OWN_REWARDS = {"log-validation": 1.0, "difference": 0.5}

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 from tensordict import TensorDict
-from tiny_training import CONFIG
 
 from ganno_bench.core.errors import ConfigError, ResumeError, UserError
 from ganno_bench.marl.config import load_train_config
@@ -18,6 +17,7 @@ from ganno_bench.marl.modules import Critic
 from ganno_bench.marl.tasks import draw_tasks, load_task_data
 from ganno_bench.policies.actor import Actor, ActorSpec
 from ganno_bench.policies.policy import load_policy
+from tests.helpers.tiny_training import CONFIG
 
 
 @pytest.fixture
@@ -107,6 +107,20 @@ def test_what_is_refused(config_file: Path) -> None:
         trainer_of(config_file)
     config_file.write_text(CONFIG.replace("seed = 3", "seed = 4"))
     with pytest.raises(ResumeError, match="was begun with another configuration"):
+        trainer_of(config_file, resume=True)
+
+
+def test_checkpoints_of_other_versions(config_file: Path) -> None:
+    trained = trainer_of(config_file)
+    trained.train(env_steps=1)
+    file = trained.out / "checkpoint.pt"
+    state = torch.load(file, weights_only=True)
+    torch.save({name: value for name, value in state.items() if name != "format"}, file)  # as the first versions did
+    assert torch.equal(weights(trainer_of(config_file, resume=True)), weights(trained))
+    torch.save({**state, "format": 2}, file)
+    with pytest.raises(
+        ResumeError, match=r"checkpoint.pt: key 'format' is 2; this version of ganno-bench reads 1; a later"
+    ):
         trainer_of(config_file, resume=True)
 
 

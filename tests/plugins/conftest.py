@@ -7,11 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from installed_package import Package
 
 from ganno_bench.core import registry
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
+from tests.helpers.installed_package import Package
 
 
 @pytest.fixture

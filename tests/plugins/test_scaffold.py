@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 from hatchling.builders.wheel import WheelBuilder
-from tiny_suite import write_suite
 
 from ganno_bench.core import registry
 from ganno_bench.core.errors import ConfigError, PluginError
 from ganno_bench.core.records import read_records
 from ganno_bench.plugins.scaffold import new_scheduler, scheduler_files
+from tests.helpers.tiny_suite import write_suite
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "plugin"

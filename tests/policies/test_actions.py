@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from policy_cases import ACTION_KINDS, make_run
 
 from ganno_bench.core.config import parse_config
 from ganno_bench.core.errors import ConfigError
@@ -14,6 +13,7 @@ from ganno_bench.policies.actions import ACTIONS, REFERENCES, ActionSpec
 from ganno_bench.policies.controller import Controller
 from ganno_bench.testing.synthetic import synthetic_runs
 from ganno_bench.training.signals import RunInfo
+from tests.helpers.policy_cases import ACTION_KINDS, make_run
 
 EVERY_KIND = pytest.mark.parametrize("action", (ACTIONS | ACTION_KINDS).values(), ids=(ACTIONS | ACTION_KINDS).keys())
 

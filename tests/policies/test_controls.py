@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from policy_cases import ACTION_KINDS, OBSERVATION, make_policy, make_run
 from torch import Tensor
 from typer.testing import CliRunner
 
@@ -24,6 +23,7 @@ from ganno_bench.schedulers.registry import SchedulerEntry, load_scheduler, pars
 from ganno_bench.testing.playing import play
 from ganno_bench.testing.scheduler_contract import CHECKS
 from ganno_bench.testing.synthetic import SyntheticRuns, synthetic_runs
+from tests.helpers.policy_cases import ACTION_KINDS, OBSERVATION, make_policy, make_run
 
 CURVE = tuple(math.sin(7.0 * index / 32) - 2.0 * (index / 32) ** 2 for index in range(33))
 PROFILE = (0.5, -0.25, 0.75, 0.0, -0.5, 0.25, -1.0, 1.0, -0.75)
@@ -69,7 +69,7 @@ def test_no_two_controls_are_the_same(folder: Path) -> None:
     played = [log_factors(f"{ref}:{folder}", synthetic_runs(64)) for ref in refs]
     for index, one in enumerate(played):
         assert not any(torch.equal(one, other) for other in played[:index])
-    assert len({load_scheduler(f"{ref}:{folder}").code_hash for ref in refs}) == len(refs)
+    assert len({load_scheduler(f"{ref}:{folder}").code for ref in refs}) == len(refs)
 
 
 # Replays
@@ -269,8 +269,8 @@ def test_what_the_hashes_follow(tmp_path: Path) -> None:
         policy.save(tmp_path / name)
     assert policies["a"].hash == policies["behaviour"].hash != policies["weights"].hash
     for kind in KINDS.values():
-        assert len({load_scheduler(f"{kind}:{tmp_path}/{name}").code_hash for name in policies}) == 3
-    assert len({load_scheduler(f"policy:{tmp_path}/{name}").code_hash for name in policies}) == 2
+        assert len({load_scheduler(f"{kind}:{tmp_path}/{name}").code for name in policies}) == 3
+    assert len({load_scheduler(f"policy:{tmp_path}/{name}").code for name in policies}) == 2
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from policy_cases import make_run
 from torch import Tensor
 
 from ganno_bench.core.errors import UnknownNameError
@@ -29,6 +28,7 @@ from ganno_bench.policies.observations import (
 )
 from ganno_bench.testing.synthetic import SyntheticRuns, synthetic_runs
 from ganno_bench.training.signals import LAYER_SIGNALS, OPTIONAL_SIGNALS, SAMPLED, RunInfo, Signals
+from tests.helpers.policy_cases import make_run
 
 NAMES = list(OBSERVATIONS.entries())
 EVERY = pytest.mark.parametrize("name", NAMES)

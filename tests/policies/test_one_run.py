@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from policy_cases import make_policy, make_run
 
 from ganno_bench.policies import one_run
 from ganno_bench.policies.actions import ActionSpec
@@ -27,6 +26,7 @@ from ganno_bench.policies.observations import (
 from ganno_bench.policies.one_run import OneRun
 from ganno_bench.policies.policy import Policy
 from ganno_bench.training.signals import LAYER_SIGNALS, RunInfo, Signals
+from tests.helpers.policy_cases import make_policy, make_run
 
 SEEN = tuple(name for name in OBSERVATIONS.entries() if load_feature(name).of_run is not None)
 OF_LAYERS = {"log-grad-norm", "log-param-norm", "log-update-ratio", "log-grad-ratio", "grad-cosine", "grad-snr"}
@@ -136,7 +136,7 @@ def test_what_is_constant_and_cannot_be_computed_shows_nothing(monkeypatch: pyte
 
 @pytest.mark.parametrize("ahead", [1, 7, 17, 41])
 def test_how_far_ahead_the_curve_is_computed_makes_no_difference(ahead: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(one_run, "_AHEAD", ahead)
+    monkeypatch.setattr(one_run, "AHEAD", ahead)
     policy = make_policy(observation=SEEN, interval=7, action=ACTIONS["log-scale"])
     several = [one for one, _ in episode(policy, make_run([0.03], 3, 60), LOSSES)]
     lr = np.full(3, 0.03)

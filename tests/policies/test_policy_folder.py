@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from policy_cases import ACTION_KINDS, OBSERVATION, make_policy
 from safetensors.torch import load, save
 from torch import Tensor
 
 from ganno_bench.core.errors import ConfigError, UnknownNameError, UserError
 from ganno_bench.policies.actions import ActionSpec
 from ganno_bench.policies.policy import Policy, TrainingCard, load_policy
+from tests.helpers.policy_cases import ACTION_KINDS, OBSERVATION, make_policy
 
 CARD, WEIGHTS = "card.toml", "policy.safetensors"
 

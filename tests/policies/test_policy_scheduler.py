@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from policy_cases import ACTION_KINDS, make_policy, set_outputs
 
 from ganno_bench.core.errors import ConfigError, UnknownNameError
 from ganno_bench.policies.actions import REFERENCES, ActionSpec
@@ -18,6 +17,7 @@ from ganno_bench.schedulers.registry import SchedulerEntry, load_scheduler
 from ganno_bench.testing.playing import play
 from ganno_bench.testing.scheduler_contract import CHECKS, check_scheduler
 from ganno_bench.testing.synthetic import synthetic_runs
+from tests.helpers.policy_cases import ACTION_KINDS, make_policy, set_outputs
 
 KINDS = pytest.mark.parametrize("kind", ACTION_KINDS)
 
@@ -118,7 +118,7 @@ def test_the_entry_of_a_policy(refs: dict[str, str]) -> None:
     assert (entry.pinned, entry.search_space, entry.defaults()) == ({}, {}, {})
     assert issubclass(entry.cls, PolicyScheduler)
     assert entry.cls.needs == {"grad_cosine", "grad_norm", "sampled"}
-    assert re.fullmatch("[0-9a-f]{16}", entry.code_hash)
+    assert re.fullmatch("revision 1, policy [0-9a-f]{16}", entry.code)
 
 
 def test_a_policy_described_is_a_class_documented(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_the_same_reference_twice_is_the_same_class(refs: dict[str, str]) -> Non
 def test_the_code_hash_follows_the_weights(tmp_path: Path) -> None:
     for name, policy in {"a": make_policy(), "b": make_policy(1), "c": make_policy(description="Other.")}.items():
         policy.save(tmp_path / name)
-    a, b, c = (load_scheduler(f"policy:{tmp_path / name}").code_hash for name in "abc")
+    a, b, c = (load_scheduler(f"policy:{tmp_path / name}").code for name in "abc")
     assert a != b
     assert a == c
 
@@ -151,7 +151,7 @@ def test_the_code_hash_follows_the_weights(tmp_path: Path) -> None:
 def test_the_code_hash_follows_the_card(tmp_path: Path) -> None:
     make_policy(interval=5).save(tmp_path / "a")
     make_policy(interval=6).save(tmp_path / "b")
-    assert len({load_scheduler(f"policy:{tmp_path / name}").code_hash for name in "ab"}) == 2
+    assert len({load_scheduler(f"policy:{tmp_path / name}").code for name in "ab"}) == 2
 
 
 def test_a_policy_that_is_trained_on_is_read_anew(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_a_policy_that_is_trained_on_is_read_anew(tmp_path: Path) -> None:
     before = load_scheduler(f"policy:{tmp_path}")
     make_policy(1).save(tmp_path)
     after = load_scheduler(f"policy:{tmp_path}")
-    assert after.code_hash != before.code_hash
+    assert after.code != before.code
     assert after.cls.policy.hash == make_policy(1).hash  # type: ignore[attr-defined]
 
 
@@ -216,7 +216,7 @@ def test_a_scheduler_at_its_defaults() -> None:
     assert (tuned.name, tuned.zero_shot) == ("cosine", False)
     assert (entry.search_space, entry.defaults()) == ({}, {})
     assert tuned.search_space
-    assert (entry.cls, entry.code_hash) == (tuned.cls, tuned.code_hash)
+    assert (entry.cls, entry.code) == (tuned.cls, tuned.code)
     assert entry.build({}) == Cosine()
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from scheduler_cases import learning_rates, torch_curve
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import (
     ConstantLR,
@@ -23,6 +22,7 @@ from torch.optim.lr_scheduler import (
 )
 
 from ganno_bench.testing.synthetic import synthetic_runs
+from tests.helpers.scheduler_cases import learning_rates, torch_curve
 
 Make = Callable[..., LRScheduler]
 HORIZONS = (1, 2, 3, 7, 60, 1200)

@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-from scheduler_cases import signals
 from torch.optim import SGD
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
@@ -15,6 +14,7 @@ from ganno_bench.schedulers.registry import load_scheduler
 from ganno_bench.testing.playing import play
 from ganno_bench.testing.synthetic import synthetic_runs
 from ganno_bench.training.signals import RunInfo
+from tests.helpers.scheduler_cases import signals
 
 BASE = torch.tensor([0.1, 3.0], dtype=torch.float64)
 

@@ -6,10 +6,10 @@ import math
 from itertools import pairwise
 
 import pytest
-from scheduler_cases import factors, learning_rates
 
 from ganno_bench.schedulers.base import ClosedForm
 from ganno_bench.schedulers.registry import SCHEDULERS, load_scheduler
+from tests.helpers.scheduler_cases import factors, learning_rates
 
 CLOSED_FORMS = [
     name

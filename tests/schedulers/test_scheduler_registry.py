@@ -10,6 +10,7 @@ import pytest
 
 from ganno_bench.core import registry as core_registry
 from ganno_bench.core.errors import ConfigError, PluginError, UnknownNameError, UserError
+from ganno_bench.schedulers import closed_form
 from ganno_bench.schedulers.registry import SCHEDULERS, Reference, list_schedulers, load_scheduler, parse_reference
 from ganno_bench.training.signals import NEEDS
 
@@ -88,7 +89,8 @@ def test_an_entry_without_pinned_values() -> None:
     assert list(entry.search_space) == ["warmup", "cooldown", "shape"]
     assert entry.defaults() == {"warmup": 0.05, "cooldown": 0.2, "shape": "1-sqrt"}
     assert entry.build({"warmup": 0}) == entry.cls(warmup=0.0)
-    assert re.fullmatch("[0-9a-f]{16}", entry.code_hash)
+    assert entry.code == "revision 1"
+    assert re.fullmatch("[0-9a-f]{16}", entry.tag)
 
 
 def test_pinned_values_leave_the_search_space_and_join_the_name() -> None:
@@ -119,15 +121,17 @@ def test_a_file_is_a_plugin(tmp_path: Path) -> None:
     assert load_scheduler(ref).build({"drop": 0.3}).factor(9, 10) == 0.3  # type: ignore[attr-defined]
 
 
-def test_the_code_hash_follows_the_source(tmp_path: Path) -> None:
-    before = load_scheduler(plugin(tmp_path)).code_hash
-    assert load_scheduler(plugin(tmp_path)).code_hash == before
-    assert load_scheduler(plugin(tmp_path, "total / 2", "total / 3")).code_hash != before
+def test_the_code_of_a_plugin_follows_its_source(tmp_path: Path) -> None:
+    before = load_scheduler(plugin(tmp_path)).code
+    assert load_scheduler(plugin(tmp_path)).code == before
+    assert load_scheduler(plugin(tmp_path, "total / 2", "total / 3")).code != before
 
 
-def test_the_code_hash_covers_inherited_code() -> None:
-    cosine, depth, trust = (load_scheduler(name).code_hash for name in ("cosine", "depth-factor", "trust-ratio"))
-    assert len({cosine, depth, trust}) == 3  # depth-factor inherits from cosine's module, trust-ratio does not
+def test_the_code_of_a_plugin_covers_what_it_inherits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ref = plugin(tmp_path, "ganno_bench.schedulers import", "ganno_bench.schedulers.closed_form import Cosine as")
+    assert re.fullmatch("source [0-9a-f]{16}, revision 1", before := load_scheduler(ref).code)
+    monkeypatch.setattr(closed_form.Cosine, "revision", 2)
+    assert load_scheduler(ref).code == before.replace("revision 1", "revision 2")
 
 
 @pytest.mark.parametrize(

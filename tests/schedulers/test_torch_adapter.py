@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from scheduler_cases import learning_rates, torch_curve
 from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -12,6 +11,7 @@ from ganno_bench.core.errors import ConfigError, PluginError, UnknownNameError, 
 from ganno_bench.schedulers.registry import load_scheduler
 from ganno_bench.testing.playing import ContractError
 from ganno_bench.testing.synthetic import synthetic_runs
+from tests.helpers.scheduler_cases import learning_rates, torch_curve
 
 TOTAL = 700  # more than a block
 

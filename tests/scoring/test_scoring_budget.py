@@ -2,11 +2,11 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from fake_records import make_record
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ganno_bench.scoring.budget import budget_curves, budget_scores, expected_best, trials_to_match
+from tests.helpers.fake_records import make_record
 
 
 def _trial(trial, *losses, **changes):

@@ -3,11 +3,11 @@ import math
 import random
 
 import pytest
-from fake_records import fake_benchmark, make_record
 
 from ganno_bench.core.errors import ConfigError, RecordError
 from ganno_bench.scoring.checks import check_records
 from ganno_bench.scoring.reference import ReferenceValues, read_reference, reference_losses, reference_values
+from tests.helpers.fake_records import fake_benchmark, make_record
 
 REFUSED = {
     "custom": (
@@ -26,8 +26,8 @@ REFUSED = {
         "(wsd (tuned) on 'mlp')",
     ),
     "code": (
-        [make_record(), make_record(seed=1, code_hash="new")],
-        "scheduler 'cosine' was run with two versions of its code: c0de and new",
+        [make_record(), make_record(seed=1, code="new")],
+        "scheduler 'cosine' was run with two versions of its code: 'c0de' and 'new'",
     ),
     "winner": (
         [make_record(config={"base_lr": 0.1}), make_record(seed=1, trial=9, config={"base_lr": 0.2})],

@@ -1,7 +1,6 @@
 import math
 
 import pytest
-from fake_records import ENTRIES, fake_benchmark, make_record
 
 from ganno_bench.core.errors import RecordError
 from ganno_bench.core.records import compact_record
@@ -10,6 +9,7 @@ from ganno_bench.leaderboard.tables import footer, header, main_table
 from ganno_bench.scoring.comparison import Baselines, Comparison, against_each_study, committed_alone, compare
 from ganno_bench.scoring.metrics import speed_up, target_of
 from ganno_bench.scoring.reference import is_reference, reference_values
+from tests.helpers.fake_records import ENTRIES, fake_benchmark, make_record
 
 WORKLOADS = ["mlp-depth-2", "char-transformer"]
 NAMES = ("constant", "cosine", "wsd", "ganno")
@@ -27,7 +27,7 @@ def _studies():
     return [
         StudyRecord(
             suite="ladder", suite_hash="5f1e", workload=workload, dataset_fingerprint=f"data-{workload}",
-            scheduler=scheduler, code_hash=f"code-{scheduler}", study=0,
+            scheduler=scheduler, code=f"code-{scheduler}", study=0,
             trials=tuple(
                 TrialRecord(config=a.config, values=(a.objective, b.objective))
                 for a, b in zip(runs[::2], runs[1::2], strict=True)
@@ -67,7 +67,7 @@ def test_numbers_are_those_of_one_run_that_had_all_entries():
 
 
 def test_own_runs_replace_the_committed_ones_of_that_name():
-    own = [r.model_copy(update={"code_hash": "mine"}) for r in ALL if r.scheduler == "wsd"]
+    own = [r.model_copy(update={"code": "mine"}) for r in ALL if r.scheduler == "wsd"]
     comparison = compare(own, BASELINES)
     assert [r for r in comparison.records if r.scheduler == "wsd"] == own
     assert not any(study.scheduler == "wsd" for study in comparison.studies)

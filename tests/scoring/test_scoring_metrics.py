@@ -2,7 +2,6 @@ import math
 
 import numpy as np
 import pytest
-from fake_records import make_record
 from scipy.stats import trim_mean
 
 from ganno_bench.scoring.metrics import (
@@ -18,6 +17,7 @@ from ganno_bench.scoring.metrics import (
     updates_to_target,
     validation_curves,
 )
+from tests.helpers.fake_records import make_record
 
 
 @pytest.mark.parametrize(

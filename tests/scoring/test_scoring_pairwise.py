@@ -1,7 +1,6 @@
-from fake_records import fake_benchmark, make_record
-
 from ganno_bench.scoring.pairwise import Duel, duels
 from ganno_bench.scoring.standings import standings
+from tests.helpers.fake_records import fake_benchmark, make_record
 
 
 def runs(name, losses, workload="mlp", **changes):

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_records import make_record
-from varied_records import SETTINGS, loss_of, varied_benchmark
 
 from ganno_bench.core.errors import RecordError
 from ganno_bench.core.records import RunRecord
 from ganno_bench.scoring.robustness import OWN, Robustness, Setting, robustness
 from ganno_bench.scoring.standings import standings
+from tests.helpers.fake_records import make_record
+from tests.helpers.varied_records import SETTINGS, loss_of, varied_benchmark
 
 
 def scored(records: list[RunRecord]) -> Robustness:

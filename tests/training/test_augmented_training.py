@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch_loop import TorchRun, layer_vectors, parameters
 from torchvision.transforms.v2 import functional as tv
-from workload_cases import make_engine, make_workload
 
 from ganno_bench.core.seeding import stream_seed
 from ganno_bench.schedulers.drive import Contestant, drive
@@ -20,6 +18,8 @@ from ganno_bench.training.population import Engine
 from ganno_bench.training.signals import Controls
 from ganno_bench.workloads.suite import AugmentationSpec
 from ganno_bench.workloads.workload import Workload
+from tests.helpers.torch_loop import TorchRun, layer_vectors, parameters
+from tests.helpers.workload_cases import make_engine, make_workload
 
 BLACK = (-1.5, -0.75)
 CROP = 2

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 import pytest
 import torch
 from torch import Tensor, nn
-from torch_loop import TorchRun, evaluate_plainly, parameters
-from workload_cases import NESTEROV, make_workload
 
 from ganno_bench.core.errors import ConfigError
 from ganno_bench.training.backends import resolve_backend
@@ -18,6 +16,8 @@ from ganno_bench.training.population import Engine, Population
 from ganno_bench.training.signals import Controls
 from ganno_bench.workloads.suite import OptimizerSpec
 from ganno_bench.workloads.workload import Workload
+from tests.helpers.torch_loop import TorchRun, evaluate_plainly, parameters
+from tests.helpers.workload_cases import NESTEROV, make_workload
 
 SEEDS = [1, 2, 1, 5]
 N_UPDATES = 9

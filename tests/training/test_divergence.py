@@ -7,12 +7,12 @@ from dataclasses import fields
 import pytest
 import torch
 from torch import Tensor
-from torch_loop import TorchRun, parameters
-from workload_cases import ADAMW, SGD, make_engine, make_workload
 
 from ganno_bench.training.population import Engine, Population
 from ganno_bench.training.signals import OPTIONAL_SIGNALS, Controls, Signals
 from ganno_bench.workloads.suite import OptimizerSpec
+from tests.helpers.torch_loop import TorchRun, parameters
+from tests.helpers.workload_cases import ADAMW, SGD, make_engine, make_workload
 
 N_UPDATES = 14
 PIECES = (5, 1, 4, 4)

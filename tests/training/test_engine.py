@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor, nn
-from workload_cases import LARGE_IMAGES, SGD, make_engine, make_workload
 
 from ganno_bench.core.errors import ConfigError, PluginError
 from ganno_bench.training.backends import VmapBackend, resolve_backend
@@ -17,6 +16,7 @@ from ganno_bench.training.population import Engine
 from ganno_bench.training.signals import Controls
 from ganno_bench.workloads.layers import partition
 from ganno_bench.workloads.workload import Workload
+from tests.helpers.workload_cases import LARGE_IMAGES, SGD, make_engine, make_workload
 
 
 def with_model(**changes: object) -> Workload:

@@ -6,11 +6,11 @@ import math
 
 import pytest
 import torch
-from torch_loop import TorchRun, layer_vectors, parameters
-from workload_cases import MODELS, SGD, make_engine, make_workload
 
 from ganno_bench.training.layout import Blocks, Layout
 from ganno_bench.training.signals import Controls
+from tests.helpers.torch_loop import TorchRun, layer_vectors, parameters
+from tests.helpers.workload_cases import MODELS, SGD, make_engine, make_workload
 
 every_model = pytest.mark.parametrize("model", MODELS)
 

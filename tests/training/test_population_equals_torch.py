@@ -8,8 +8,13 @@ from collections.abc import Sequence
 import pytest
 import torch
 from torch import Tensor
-from torch_loop import TorchRun, evaluate_plainly, layer_vectors, parameters
-from workload_cases import (
+
+from ganno_bench.training.population import Population
+from ganno_bench.training.signals import Controls
+from ganno_bench.workloads.suite import OptimizerSpec
+from ganno_bench.workloads.workload import Workload
+from tests.helpers.torch_loop import TorchRun, evaluate_plainly, layer_vectors, parameters
+from tests.helpers.workload_cases import (
     ADAM,
     ADAMW,
     LARGE_IMAGES,
@@ -21,11 +26,6 @@ from workload_cases import (
     make_engine,
     make_workload,
 )
-
-from ganno_bench.training.population import Population
-from ganno_bench.training.signals import Controls
-from ganno_bench.workloads.suite import OptimizerSpec
-from ganno_bench.workloads.workload import Workload
 
 OPTIMIZERS = {"sgd": PLAIN_SGD, "momentum": SGD, "nesterov": NESTEROV, "adam": ADAM, "adamw": ADAMW}
 BACKENDS = ["vmap", "loop"]
@@ -151,7 +151,7 @@ def test_a_split_is_evaluated_alike_in_one_batch_and_in_many(monkeypatch: pytest
     engine = make_engine(make_workload("decoder"), "vmap", torch.float64)
     population = engine.population(SEEDS)
     whole = population.evaluate(engine.train)
-    monkeypatch.setattr("ganno_bench.training.evaluate._BATCH", 9)
+    monkeypatch.setattr("ganno_bench.training.evaluate.BATCH", 9)
     assert len(engine.train.windows()) % 9 not in (0, len(engine.train.windows()))
     parts = population.evaluate(engine.train)
     torch.testing.assert_close(parts.loss, whole.loss, rtol=1e-12, atol=0.0)

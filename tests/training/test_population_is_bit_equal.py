@@ -9,12 +9,12 @@ from dataclasses import dataclass, fields
 import pytest
 import torch
 from torch import Tensor
-from torch_loop import parameters
-from workload_cases import ADAMW, BATCH_NORM, LARGE_IMAGES, RESNET, SGD, make_engine, make_workload
 
 from ganno_bench.training import layout
 from ganno_bench.training.population import Engine, Population
 from ganno_bench.training.signals import OPTIONAL_SIGNALS, Controls, Signals
+from tests.helpers.torch_loop import parameters
+from tests.helpers.workload_cases import ADAMW, BATCH_NORM, LARGE_IMAGES, RESNET, SGD, make_engine, make_workload
 
 # Recording a shape is most of what this test costs, so each size is left to two models or more.
 SIZES = {
@@ -137,15 +137,21 @@ def test_a_run_is_the_same_in_a_population_of_any_size(
     model: str, backend: str, threads: int, sizes: Sequence[int]
 ) -> None:
     with on_threads(threads):
-        prepared = engine(model, backend)
-        expected = among_copies(prepared)
-        changed = {size: what_others_change(prepared, expected, size) for size in sizes}
+        check_sizes(model, backend, sizes)
+
+
+def check_sizes(model: str, backend: str, sizes: Sequence[int]) -> None:
+    """Train runs in populations of several sizes, and compare what becomes of each."""
+    prepared = engine(model, backend)
+    expected = among_copies(prepared)
+    changed = {size: what_others_change(prepared, expected, size) for size in sizes}
     assert changed == {size: [] for size in sizes}
 
 
 def test_so_it_is_where_gradients_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layout, "_SAMPLE", 30)
-    test_a_run_is_the_same_in_a_population_of_any_size("mlp", "vmap", 1, (1, 3, 17))
+    monkeypatch.setattr(layout, "SAMPLE", 30)
+    with on_threads(1):
+        check_sizes("mlp", "vmap", (1, 3, 17))
 
 
 @pytest.mark.parametrize("backend", ["vmap", "loop"])

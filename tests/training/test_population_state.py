@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch_loop import parameters
-from workload_cases import ADAMW, NESTEROV, make_engine, make_workload
 
 from ganno_bench.core.errors import ConfigError
 from ganno_bench.training.population import Engine, Population
 from ganno_bench.training.signals import OPTIONAL_SIGNALS, Controls, Signals
 from ganno_bench.workloads.suite import OptimizerSpec
+from tests.helpers.torch_loop import parameters
+from tests.helpers.workload_cases import ADAMW, NESTEROV, make_engine, make_workload
 
 SEEDS = [1, 2, 3, 1, 5]
 N_UPDATES = 12

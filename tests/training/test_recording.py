@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, fx
 from torch.func import functional_call, grad_and_value, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
-from workload_cases import LARGE_IMAGES, MODELS, make_workload
 
 from ganno_bench.training.backends import cross_entropy
 from ganno_bench.training.recording import record
+from tests.helpers.workload_cases import LARGE_IMAGES, MODELS, make_workload
 
 N_RUNS = 3
 
@@ -54,7 +54,7 @@ def test_the_operations_are_those_that_make_fx_finds(monkeypatch: pytest.MonkeyP
     tensors, function = gradients("decoder")
     expected = make_fx(function)(*tensors).graph
     expected.eliminate_dead_code()
-    monkeypatch.setattr("ganno_bench.training.recording._simplify", fx.Graph.eliminate_dead_code)
+    monkeypatch.setattr("ganno_bench.training.recording.simplify", fx.Graph.eliminate_dead_code)
     whole = record(function, tensors).__self__.graph
     assert operations(whole) == operations(expected)
     monkeypatch.undo()

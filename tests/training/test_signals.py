@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch_loop import TorchRun, Update, evaluate_plainly, parameters
-from workload_cases import ADAM, ADAMW, MODELS, NESTEROV, SGD, make_engine, make_workload
 
 from ganno_bench.training import layout
 from ganno_bench.training.population import Engine, Population
@@ -18,6 +16,8 @@ from ganno_bench.training.signals import LAYER_SIGNALS, NEEDS, OPTIONAL_SIGNALS,
 from ganno_bench.workloads.data import Examples
 from ganno_bench.workloads.suite import OptimizerSpec
 from ganno_bench.workloads.workload import Workload
+from tests.helpers.torch_loop import TorchRun, Update, evaluate_plainly, parameters
+from tests.helpers.workload_cases import ADAM, ADAMW, MODELS, NESTEROV, SGD, make_engine, make_workload
 
 SEEDS = [4, 6]
 DECAY = torch.tensor([0.0, 2e-2], dtype=torch.float64)
@@ -84,7 +84,7 @@ def test_each_signal_equals_its_definition(optimizer: OptimizerSpec, backend: st
 def test_estimates_are_made_of_blocks_of_entries_of_each_parameter(
     monkeypatch: pytest.MonkeyPatch, backend: str, most: int
 ) -> None:
-    for name, value in (("_WHOLE", most), ("_SAMPLE", most), ("_BLOCK", 4)):
+    for name, value in (("WHOLE", most), ("SAMPLE", most), ("BLOCK", 4)):
         monkeypatch.setattr(layout, name, value)
     workload = make_workload("mlp", SGD)
     engine = make_engine(workload, backend, torch.float64)

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from torch_loop import TorchRun, evaluate_plainly, parameters
-from workload_cases import NESTEROV
 
 from ganno_bench.training.population import Engine
 from ganno_bench.training.signals import Controls
 from ganno_bench.workloads.data import Dataset, Examples, TaskShape
 from ganno_bench.workloads.suite import WorkloadSpec
 from ganno_bench.workloads.workload import Workload
+from tests.helpers.torch_loop import TorchRun, evaluate_plainly, parameters
+from tests.helpers.workload_cases import NESTEROV
 
 VIT = {"patch_size": 8, "num_layers": 2, "num_heads": 2, "hidden_dim": 16, "mlp_dim": 16}
 CHEAP = {"squeezenet1_1": {}, "shufflenet_v2_x0_5": {}, "mobilenet_v3_small": {}, "VisionTransformer": VIT}

@@ -13,7 +13,6 @@ from scipy.stats import chi2_contingency, chisquare
 from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tv
-from workload_cases import images, stream
 
 from ganno_bench.core.errors import ConfigError
 from ganno_bench.workloads.augmentation import Augmentation
@@ -22,6 +21,7 @@ from ganno_bench.workloads.datasets import load_dataset
 from ganno_bench.workloads.fingerprint import canonical_pixels
 from ganno_bench.workloads.image_encoding import encode_images
 from ganno_bench.workloads.suite import AugmentationSpec, DatasetSpec
+from tests.helpers.workload_cases import images, stream
 
 BLACK = (-0.5, -2.25)
 HEIGHT, WIDTH = 6, 5

@@ -68,7 +68,7 @@ def test_of_identical_points_each_is_the_others_neighbour() -> None:
 def test_the_size_of_the_blocks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     points = np.random.default_rng(1).integers(0, 5, (40, 2)).astype(np.float64)
     whole = nearest_neighbours(points, 3)
-    monkeypatch.setattr("ganno_bench.workloads.graph_encoding._BLOCK", 7)
+    monkeypatch.setattr("ganno_bench.workloads.graph_encoding.BLOCK", 7)
     assert nearest_neighbours(points, 3) == whole
 
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from submission_cases import World, edit, edit_line
+from tests.helpers.submission_cases import World, edit, edit_line
 
 REPORT, VARIED = 0, 3
 """Lines of the records, from 0: the first report run, and the first varied one."""
@@ -197,8 +197,8 @@ CASES: dict[str, tuple[Callable[[World], Any], list[str]]] = {
          "(value: 'ab')"],
     ),
     "other code": (
-        in_record("code_hash", "ab"),
-        ["records.jsonl: adam-mlp, study 0: seed 0: key 'code_hash': 'ab' is not 'CODE', as in submission.toml and "
+        in_record("code", "ab"),
+        ["records.jsonl: adam-mlp, study 0: seed 0: key 'code': 'ab' is not 'CODE', as in submission.toml and "
          "studies.jsonl"],
     ),
     # Impossible values.
@@ -291,7 +291,7 @@ CASES: dict[str, tuple[Callable[[World], Any], list[str]]] = {
     "thousands of unknown keys": (
         in_lines("records.jsonl", lambda lines: [
             line.replace('"suite"', "".join(f'"k{i}":0,' for i in range(6000)) + '"suite"', 1) for line in lines]),
-        ["records.jsonl:1: unknown key 'k0'; valid: chance_loss, code_hash, config, cost, curve, custom, "
+        ["records.jsonl:1: unknown key 'k0'; valid: chance_loss, code, config, cost, curve, custom, "
          "dataset_fingerprint, diverged_at, factor, lr_trace, metrics, multiple, open_optimizer, provenance, role, "
          "ruleset, scheduler, schema_version, seed, status, study, suite, suite_hash, task, trial, workload", ...],
     ),
@@ -340,7 +340,7 @@ CASES: dict[str, tuple[Callable[[World], Any], list[str]]] = {
         ["submission.toml: is not UTF-8 at byte 8 (value: 0xe9)"],
     ),
     "no TOML": (
-        in_toml("format = 1", "format = "),
+        in_toml("format = 2", "format = "),
         ["submission.toml: is not valid TOML: Invalid value (at line 3, column 10)"],
     ),
     "deeply nested TOML": (
@@ -356,7 +356,7 @@ CASES: dict[str, tuple[Callable[[World], Any], list[str]]] = {
         ["submission.toml: line 1 has a key of more than 16 parts"],
     ),
     "a huge whole number in TOML": (
-        in_toml("format = 1", f"format = 1{'0' * 4000}0000"),
+        in_toml("format = 2", f"format = 1{'0' * 4000}0000"),
         ["submission.toml: key 'format': is too large a whole number"],
     ),
     "a date": (

@@ -1,8 +1,8 @@
 """Runs a suite in child processes that die on request. Reads one JSON object a line and answers each with one.
 
 Importing torch takes seconds, so it is imported once, and a child is forked for each run. `write` kills a child in its
-n-th write of settings, records or studies (of one `file`, or of any), of which `share` reaches the disk; `seconds`
-kills it from outside after so long.
+n-th write of settings, records or studies (of one `file`, or of any), of which `share` reaches the disk; `step` kills
+it from outside when it has made so many steps of training.
 
     {"suite": "tiny.toml", "out": "out", "file": "records.jsonl", "write": 2, "share": 0.5}
     {"signal": 9, "exit": 0, "started": 2}
@@ -15,22 +15,19 @@ import os
 import signal
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
-sys.path.insert(0, str(Path(__file__).parent))
-
 import torch
 import torch._dynamo
-from tiny_suite import datasets_read_once, run_tiny
 from torch.func import vmap
 
 from ganno_bench.bench.progress import Progress
 from ganno_bench.tuning.study import Journal
+from tests.helpers.tiny_suite import datasets_read_once, run_tiny
 
 
 class TornWrite:
@@ -73,14 +70,23 @@ def synced(append_logs: Callable[[Journal, list[dict[str, Any]]], None]) -> Call
 
 
 class Counted(Progress):
-    """Counts the populations in a file, which outlives the process."""
+    """Counts the populations in a file, which outlives the process; at a step waits to be killed."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, step: int, reached: int) -> None:
         self.file = file
+        self.left = step
+        self.reached = reached
 
     def job_started(self, job: Any, n_trials: int) -> None:
         with self.file.open("a") as file:
             file.write(".")
+
+    def advanced(self, cost: float) -> None:
+        self.left -= 1
+        if self.left == 0:
+            os.write(self.reached, b".")
+            while True:
+                signal.pause()
 
 
 class LoadedError(Exception):
@@ -92,26 +98,28 @@ class Stop(Progress):
         raise LoadedError
 
 
-def child(request: dict[str, Any], count: Path) -> None:
+def child(request: dict[str, Any], count: Path, reached: int) -> None:
     if "write" in request:
         mock.patch("os.fsync", TornWrite(request.get("file", ""), request["write"], request["share"])).start()
         mock.patch.object(Journal, "append_logs", synced(Journal.append_logs)).start()
-    run_tiny(Path(request["suite"]), Path(request["out"]), Counted(count))
+    run_tiny(Path(request["suite"]), Path(request["out"]), Counted(count, request.get("step", 0), reached))
 
 
 def answer(request: dict[str, Any]) -> dict[str, int]:
     count = Path(tempfile.mkstemp()[1])
+    arrived, reached = os.pipe()
     process = os.fork()
     if process == 0:
         status = 1
         try:
-            child(request, count)
+            child(request, count, reached)
             status = 0
         finally:
             os._exit(status)
-    if "seconds" in request:
-        time.sleep(request["seconds"])
-        os.kill(process, signal.SIGKILL)  # one that has finished by now is still there to be waited for
+    os.close(reached)
+    if os.read(arrived, 1):  # nothing, where the process ended before its step
+        os.kill(process, signal.SIGKILL)
+    os.close(arrived)
     status = os.waitpid(process, 0)[1]
     started = count.stat().st_size
     count.unlink()

@@ -121,6 +121,26 @@ class Started(Progress):
         self.jobs.append((job.workload, job.entry, job.role, job.batch))
 
 
+class Interrupt(Progress):
+    """Ctrl-C in the n-th population."""
+
+    def __init__(self, n: int) -> None:
+        self.left = n
+
+    def job_started(self, job: Any, n_trials: int) -> None:
+        self.left -= 1
+
+    def advanced(self, cost: float) -> None:
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+
+def keep(out: Path, n_lines: int, more: bytes = b"") -> None:
+    """Leave only the first lines of the records."""
+    lines = (out / "records.jsonl").read_bytes().splitlines(keepends=True)
+    (out / "records.jsonl").write_bytes(b"".join(lines[:n_lines]) + more)
+
+
 def results(out: Path) -> list[dict[str, Any]]:
     """Return the records of a run without what may differ between two runs: time stamps, duration, host."""
     records = [json.loads(line) for line in (out / "records.jsonl").read_bytes().splitlines()]

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from fake_records import make_record
 
 from ganno_bench.core.records import RunRecord
 from ganno_bench.core.seeding import stream_seed
+from tests.helpers.fake_records import make_record
 
 WORKLOADS = {"a": 0.5, "b": 1.0}
 """Workload -> test loss of tuned cosine."""

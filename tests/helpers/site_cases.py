@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from fake_records import ENTRIES, fake_benchmark
-from varied_records import varied_benchmark
-
 from ganno_bench.core.records import LrTrace, RunRecord
 from ganno_bench.leaderboard.board import Board, make_board
 from ganno_bench.leaderboard.entries import Challenge, Entry
 from ganno_bench.scoring.reference import is_reference, reference_values
 from ganno_bench.workloads.suite import Suite
+from tests.helpers.fake_records import ENTRIES, fake_benchmark
+from tests.helpers.varied_records import varied_benchmark
 
 HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(2)>\u202egnol\u202c:' + "very" * 60
 NO_TRACE = LrTrace(updates=(), layers=(), lr=())

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from tiny_suite import datasets_read_once, run_tiny, write_plugin, write_suite
-
 from ganno_bench.baselines.files import BaselineFolder
 from ganno_bench.baselines.write import BaselineWriter
 from ganno_bench.leaderboard.known import KnownSuites
 from ganno_bench.leaderboard.submit import Written, submit
 from ganno_bench.leaderboard.validate import check_leaderboard
+from tests.helpers.tiny_suite import datasets_read_once, run_tiny, write_plugin, write_suite
 
 EDITS = (
     ("trials = 6", "trials = 3"),
