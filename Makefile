@@ -6,9 +6,11 @@ READY := .venv/.ready
 # process begins with its own part of the files, so that what their tests share is made once, and takes from the other's
 # when it is done.
 JOBS ?= 2
+PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+FAST = tests/core tests/scoring tests/policies tests/schedulers tests/testing
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test golden test-slow lint docs benchmark verify leaderboard clean
+.PHONY: help install quickstart test test-fast golden test-slow lint docs benchmark verify leaderboard clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,13 +34,16 @@ lint: $(READY)  ## ruff, mypy and the import ladder
 	$(BIN)/lint-imports --no-cache
 
 test: lint  ## lint, then every test that is not marked slow
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow"
+	$(PYTEST) -m "not slow" $(PYTEST_ARGS)
+
+test-fast: $(READY)  ## the tests of what trains nothing, in less than a minute
+	$(PYTEST) -m "not slow" $(FAST) $(PYTEST_ARGS)
 
 golden: $(READY)  ## record the decisions of schedulers that are new or have a new revision
 	$(BIN)/python -m tests.helpers.golden
 
-test-slow: $(READY)  ## the tests marked slow
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m slow
+test-slow: $(READY)  ## the tests marked slow, or some groups of tests/groups.toml: GROUPS="docs pages"
+	$(PYTEST) -m "$(if $(GROUPS),$(subst $() $(), or ,$(foreach group,$(GROUPS),slow(group='$(group)'))),slow)" $(PYTEST_ARGS)
 
 docs: $(READY)  ## build the documentation into build/site; what leads nowhere is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -10,8 +10,21 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.helpers.changed_groups import GROUPS
+from tests.helpers.command_line import Call, caller
+
 # Where a test does take two threads, the one that waits leaves its core to the other tests. Read as torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse a slow test that `groups.toml` does not have in its group."""
+    for item in items:
+        for mark in item.iter_markers("slow"):
+            group = mark.kwargs.get("group")
+            if not item.nodeid.startswith(tuple(GROUPS.get(group, {"tests": ()})["tests"])):
+                raise pytest.UsageError(f"{item.nodeid}: is slow, and not in group {group!r} of tests/groups.toml")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -26,3 +39,9 @@ def _no_cache() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GANNO_BENCH_CACHE", "off")
         yield
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """Calls a command in this process, as in a shell."""
+    return caller(monkeypatch, capsys)

@@ -137,7 +137,7 @@ def wait():
 """
 
 
-@pytest.mark.slow
+@pytest.mark.slow(group="long")
 def test_the_command_line_killed_and_called_again(suite: Path, tmp_path: Path) -> None:
     # The plugin waits in its second population until it is killed, and no longer when it is called again.
     out, plugin = tmp_path / "out", write_plugin(tmp_path, ("import torch", "import torch, waiting"), (

@@ -181,6 +181,7 @@ def test_lost_records_are_measured_again_whatever_the_journal_says(broken: Path,
     assert trials_of(broken) == trials_of(unbroken)
 
 
+@pytest.mark.slow(group="storage")
 def test_a_database_holds_the_studies(suite: Path, tmp_path: Path, unbroken: Path) -> None:
     url = f"sqlite:///{tmp_path}/studies.db"
     with pytest.raises(KeyboardInterrupt):

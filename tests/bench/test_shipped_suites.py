@@ -25,6 +25,7 @@ def test_the_smoke_suite_has_every_family() -> None:
     assert {spec.model["family"] for spec in load_suite("smoke").workload} == set(MODELS.entries())
 
 
+@pytest.mark.slow(group="suites")
 def test_the_smoke_suite_runs(tmp_path: Path) -> None:
     # One network after another: to record the vectorised passes would take most of the time.
     report = api.run("smoke", schedulers=["cosine", "policy:ganno-anchored"], backend="loop", out=tmp_path / "out")
@@ -37,7 +38,7 @@ def test_the_smoke_suite_runs(tmp_path: Path) -> None:
     assert all(cell.n_runs == 2 for cell in report.standings.cells.values())
 
 
-@pytest.mark.slow
+@pytest.mark.slow(group="long")
 @pytest.mark.skipif(not DATA, reason="GANNO_BENCH_DATA names no folder with the datasets")
 @pytest.mark.parametrize(("name", "workload"), LARGE, ids=[workload for _, workload in LARGE])
 def test_a_large_workload_can_be_trained_on_a_cpu(name: str, workload: str) -> None:

@@ -16,6 +16,7 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ganno_bench.leaderboard.build.committed_boards", lambda folder, root: (boards, []))
 
 
+@pytest.mark.slow(group="pages")
 @pytest.mark.usefixtures("made_up")
 def test_it_is_built_checked_and_found_stale(call: Call, tmp_path: Path) -> None:
     folder = str(tmp_path / "board")

@@ -104,6 +104,7 @@ def test_as_csv_the_two_are_separate_tables(call: Call, varied: Path, out: Path)
     assert said.err == "error: option --robustness: suite 'ladder' has no entry with all of its varied runs\n"
 
 
+@pytest.mark.slow(group="pages")
 def test_a_run_that_varies_something_writes_and_shows_it(call: Call, tmp_path: Path) -> None:
     variation = "[variation]\nhorizon = [0.5]\nseeds = 2\n\n[dataset.digits]\n"
     suite = write_suite(tmp_path, ("[dataset.digits]\n", variation))
@@ -144,6 +145,7 @@ def test_a_table_for_a_paper(call: Call, out: Path) -> None:
     assert said.out.endswith("\n")
 
 
+@pytest.mark.slow(group="pages")
 def test_plots_are_written_and_named(call: Call, out: Path, tmp_path: Path) -> None:
     said = call("plot", str(out), "--out", str(tmp_path / "pictures"))
     assert said.code == 0

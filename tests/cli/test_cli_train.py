@@ -27,6 +27,7 @@ def test_it_ends_with_where_everything_lies(call: Call, config: str) -> None:
     assert ", validation " in said.err
 
 
+@pytest.mark.slow(group="policies")
 def test_another_seed_is_another_policy_of_its_own_name(call: Call, config: str) -> None:
     for options in ([], ["--seed", "3"], ["--seed", "5"]):
         out = "-".join(["out", *options])
@@ -39,6 +40,7 @@ def test_another_seed_is_another_policy_of_its_own_name(call: Call, config: str)
     assert own == same != other
 
 
+@pytest.mark.slow(group="policies")
 def test_it_goes_on_with_the_seed_that_it_began_with(call: Call, config: str) -> None:
     begun = ("train", config, "--seed", "5", "--env-steps")
     assert call(*begun, "20").code == 0

@@ -102,21 +102,22 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow(group="docs")
 def test_the_installed_command_is_the_one_that_is_tested() -> None:
     done = run([f"{Path(sys.executable).parent}/ganno-bench", "--help"], ROOT)
     assert (done.returncode, done.stdout) == (0, run(["ganno-bench", "--help"], ROOT).stdout), done.stderr
 
 
 @pytest.mark.parametrize("command", [c for c in commands() if c.startswith("make ")])
-def test_documented_make_targets_exist(command: str, checkout: Path) -> None:
-    done = run([*shlex.split(command), "--dry-run"], checkout)
+def test_documented_make_targets_exist(command: str) -> None:
+    done = run([*shlex.split(command), "--dry-run"], ROOT)
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(
     "command",
     [
-        pytest.param(c, marks=[pytest.mark.slow] if c.startswith(LONG) else [])
+        pytest.param(c, marks=pytest.mark.slow(group="long" if c.startswith(LONG) else "docs"))
         for c in commands()
         if not c.startswith(("make ", *SLOW))
     ],
@@ -128,7 +129,7 @@ def test_documented_commands_work(command: str, checkout: Path, tmp_path: Path) 
     assert done.stdout.strip()
 
 
-@pytest.mark.slow
+@pytest.mark.slow(group="long")
 def test_the_quickstart_and_a_plugin_in_its_table(tmp_path: Path) -> None:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     quickstart = re.search(r"ganno-bench run quickstart.*", (ROOT / "Makefile").read_text(encoding="utf-8"))
@@ -141,7 +142,7 @@ def test_the_quickstart_and_a_plugin_in_its_table(tmp_path: Path) -> None:
         assert re.search(rf"^\s*\d+=?\s+{entry}\s", done.stdout, re.MULTILINE), f"{entry} is not ranked"
 
 
-@pytest.mark.slow
+@pytest.mark.slow(group="long")
 def test_a_result_is_submitted_and_challenged(tmp_path: Path) -> None:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     steps = [c for page, block in blocks("bash") if page == "docs/submitting.md" for c in block.splitlines()]
@@ -155,7 +156,7 @@ def test_a_result_is_submitted_and_challenged(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1] == "leaderboard: 1 valid submissions, 1 valid challenges, 0 faults", done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.slow(group="long")
 def test_a_policy_is_trained_and_stands_in_the_table(checkout: Path) -> None:
     (training,) = [c for c in commands() if c.startswith("ganno-bench train") and "--minutes" in c]
     done = run(shlex.split(training), checkout)
@@ -175,6 +176,7 @@ def test_a_policy_is_trained_and_stands_in_the_table(checkout: Path) -> None:
         assert float(accuracy[1]) > 0.8
 
 
+@pytest.mark.slow(group="docs")
 def test_the_documented_dashboard_opens_the_studies(checkout: Path) -> None:
     (command,) = [c for c in commands() if c.startswith("optuna-dashboard")]
     with socket.socket() as free:
@@ -201,6 +203,7 @@ def answer(url: str) -> bytes:
     raise TimeoutError(url)
 
 
+@pytest.mark.slow(group="docs")
 def test_samplers_are_compared(checkout: Path) -> None:
     (command,) = [c for c in commands() if c.startswith("python examples/compare_samplers.py")]
     tiny = ["--trials", "3", "--repetitions", "2", "--suite", "smoke", "--workload", "digits-mlp-2"]
@@ -220,11 +223,13 @@ def test_samplers_are_compared(checkout: Path) -> None:
     assert "did you mean 'digits-mlp-4'?" in wrong.stderr
 
 
+@pytest.mark.slow(group="docs")
 def test_the_tables_of_the_results_are_those_of_the_committed_baselines() -> None:
     done = run(["python", "benchmarks/results.py", "--check"], ROOT)
     assert (done.returncode, done.stdout) == (0, "up to date\n"), done.stderr
 
 
+@pytest.mark.slow(group="docs")
 def test_the_documented_table_is_what_the_command_prints() -> None:
     page = (ROOT / "docs/reading.md").read_text(encoding="utf-8")
     (command,) = re.findall(r"^ganno-bench table .*$", page, re.MULTILINE)
@@ -237,7 +242,7 @@ def test_the_documented_table_is_what_the_command_prints() -> None:
     assert table.splitlines() == [*printed[: first - 1], *printed[cut - 1 :]]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(group="long")
 @pytest.mark.parametrize(
     "command",  # but for one that needs a policy which trains for half an hour
     [c for c in commands() if c.startswith("python benchmarks/") and "results.py" not in c and "runs/train/" not in c],
@@ -247,6 +252,7 @@ def test_documented_benchmarks_work(command: str, checkout: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow(group="docs")
 @pytest.mark.parametrize(
     ("page", "block"),
     [

@@ -29,6 +29,7 @@ def test_it_keeps_its_contract(kind: str, name: str, tmp_path: Path) -> None:
     assert [result for result in results if not result.ok] == []
 
 
+@pytest.mark.slow(group="docs")
 def test_its_tests_pass(tmp_path: Path) -> None:
     (tmp_path / "things.py").write_text(MODULE)
     (tmp_path / "test_things.py").write_text(TESTS)

@@ -15,6 +15,8 @@ from urllib.parse import unquote, urldefrag, urlsplit
 
 import pytest
 
+pytestmark = pytest.mark.slow(group="docs")
+
 ROOT = Path(__file__).resolve().parents[2]
 FAULTS = {
     "[a](../nowhere.md)": "contains a link '../nowhere.md'",

@@ -14,6 +14,8 @@ from ganno_bench.workloads.suite import load_suite
 from ganno_bench.workloads.workload import load_workload
 from tests.helpers.warm import run
 
+pytestmark = pytest.mark.slow(group="docs")
+
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "adding-a-workload.md"
 TINY = ["--scheduler", "cosine", "--trials", "2", "--tuning-seeds", "1", "--report-seeds", "2"]
 

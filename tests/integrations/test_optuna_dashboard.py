@@ -11,6 +11,7 @@ from typing import Any
 from wsgiref.util import setup_testing_defaults
 
 import optuna_dashboard
+import pytest
 
 from ganno_bench.core.records import read_records
 from tests.helpers.tiny_suite import SMALL, results, run_tiny
@@ -86,6 +87,7 @@ def test_a_run_while_it_is_going_on(tiny_run: Path, tmp_path: Path) -> None:
     assert len(Dashboard(journal).studies()) == 4
 
 
+@pytest.mark.slow(group="storage")
 def test_the_studies_of_a_storage_of_the_users(tiny_run: Path, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'studies.db'}"
     for study in (0, 1):

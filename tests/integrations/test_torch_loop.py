@@ -486,6 +486,7 @@ def test_what_is_no_loss_is_refused_at_once(folder: Path, loss: object) -> None:
     assert loop.scheduler.n_updates == 1
 
 
+@pytest.mark.slow(group="docs")
 def test_the_example_runs() -> None:
     example = Path(__file__).parents[2] / "examples" / "ganno_in_your_loop.py"
     done = subprocess.run([sys.executable, str(example)], capture_output=True, text=True, check=True)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.helpers.command_line import Call
     from tests.helpers.submission_cases import World
 
 
@@ -41,10 +40,3 @@ def copy(world: World, tmp_path: Path) -> World:
     from tests.helpers.submission_cases import World
 
     return World(Path(shutil.copytree(world.path, tmp_path / "world")))
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    from tests.helpers.command_line import caller
-
-    return caller(monkeypatch, capsys)

@@ -45,11 +45,12 @@ def committed() -> tuple[list[Board], list[str]]:
     return committed_boards(BaselineFolder(), ROOT / "leaderboard")
 
 
+@pytest.mark.slow(group="pages")
 def test_the_committed_leaderboard_is_what_the_records_say(committed: tuple[list[Board], list[str]]) -> None:
     assert stale_files(ROOT / "leaderboard", *committed, redraw=False) == []
 
 
-@pytest.mark.slow
+@pytest.mark.slow(group="long")
 def test_its_drawings_are_what_the_records_say(committed: tuple[list[Board], list[str]]) -> None:
     assert stale_files(ROOT / "leaderboard", *committed) == []
 
@@ -78,6 +79,7 @@ def test_a_changed_text_and_a_missing_file_are_found_and_other_folders_left_alon
     assert (root / "submissions" / "mine.toml").exists()
 
 
+@pytest.mark.slow(group="pages")
 def test_a_changed_drawing_is_found_where_the_libraries_are_the_recorded_ones(root: Path, boards: list[Board]) -> None:
     page = root / "site" / "varied" / "tuned" / "wsd.html"
     page.write_text(page.read_text("utf-8").replace("<!--drawing-->", "<!--drawing--><circle/>", 1), "utf-8")

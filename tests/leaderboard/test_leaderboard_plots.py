@@ -35,6 +35,7 @@ def line_of(axes, look):
     return line
 
 
+@pytest.mark.slow(group="pages")
 def test_every_plot_is_written_and_the_same_bytes_again(tmp_path):
     records = [record for record in RECORDS if record.workload == WORKLOADS[0]]
     result = standings(records, n_resamples=100)
@@ -92,6 +93,7 @@ def test_loss_curves_end_at_the_median_final_validation_loss():
     assert len(labels) == 8
 
 
+@pytest.mark.slow(group="pages")
 def test_a_workload_of_the_reference_that_has_no_runs_yet_has_no_panel(tmp_path):
     begun = [record for record in RECORDS if record.workload == WORKLOADS[0]]
     result = standings(begun, reference=dict.fromkeys(WORKLOADS, 0.5), n_resamples=100)
@@ -160,6 +162,7 @@ def test_plots_without_data_are_left_out(tmp_path):
     assert len(write_plots(records, result, tmp_path)) == 6
 
 
+@pytest.mark.slow(group="pages")
 def test_the_smallest_run_and_one_where_all_diverged_are_drawn(tmp_path):
     small = [make_record(), *(make_record(role="tuning", trial=t, test_loss=None, val_loss=0.5) for t in range(2))]
     assert len(write_plots(small, standings(small, n_resamples=10), tmp_path / "small")) == 8

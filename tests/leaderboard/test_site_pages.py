@@ -67,6 +67,7 @@ def pages(made: dict[str, str]) -> dict[str, Page]:
     return {path: Page(text) for path, text in made.items() if path.endswith(".html")}
 
 
+@pytest.mark.slow(group="pages")
 def test_two_builds_are_the_same_bytes(boards: list[Board], made: dict[str, str]) -> None:
     again = {path: text for path, text in generate(make_boards(), ["text"]) if "/ladder/" not in path}
     assert again == {path: text for path, text in made.items() if "/ladder/" not in path}

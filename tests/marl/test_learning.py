@@ -15,7 +15,7 @@ from ganno_bench.policies.policy import Policy, load_policy
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(group="long")
 def test_a_policy_beats_what_it_must_after_minutes(tmp_path: Path) -> None:
     spec = importlib.util.spec_from_file_location("learning", ROOT / "benchmarks" / "learning.py")
     assert spec is not None

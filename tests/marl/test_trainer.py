@@ -74,7 +74,7 @@ def test_other_actions_and_critics(config_file: Path, action: str, learner: str)
     assert not torch.equal(weights(trainer), before)
 
 
-@pytest.mark.parametrize("memory", [0, 4])
+@pytest.mark.parametrize("memory", [pytest.param(0, marks=pytest.mark.slow(group="policies")), 4])
 def test_a_killed_training_goes_on_bit_by_bit(config_file: Path, memory: int) -> None:
     config_file.write_text(CONFIG.replace("hidden = [16]", f"hidden = [16]\nmemory = {memory}"))
     whole = trainer_of(config_file, "whole")

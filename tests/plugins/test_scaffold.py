@@ -132,6 +132,7 @@ def run(site: Path, folder: Path, *words: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow(group="docs")
 def test_its_commands_find_it_by_its_entry_point(site: Path, tmp_path: Path) -> None:
     said = run(site, tmp_path, "-c", COMMANDS.replace("NAME", repr(NAME)), str(write_suite(tmp_path)))
     _, listed, checked, ran = said.split("$ ")
@@ -144,6 +145,7 @@ def test_its_commands_find_it_by_its_entry_point(site: Path, tmp_path: Path) -> 
     assert "runs/tiny" in ran
 
 
+@pytest.mark.slow(group="docs")
 def test_it_passes_its_own_tests(site: Path, tmp_path: Path) -> None:
     said = run(site, tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", str(EXAMPLE))
     assert re.search(r"^\d\d passed", said, re.MULTILINE)

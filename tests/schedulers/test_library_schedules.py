@@ -18,6 +18,7 @@ from ganno_bench.schedulers.transformers_schedule import transformers_schedule
 from ganno_bench.testing.playing import ContractError
 from ganno_bench.testing.scheduler_contract import check_scheduler
 from ganno_bench.testing.synthetic import synthetic_runs
+from tests.helpers.extras import library
 from tests.helpers.scheduler_cases import learning_rates, torch_curve
 
 TOTAL = 700  # more than a block
@@ -96,7 +97,7 @@ def equal_at_every_update(ref: str, theirs: Callable[[float], list[float]]) -> b
 
 @pytest.mark.parametrize("ref", TRANSFORMERS)
 def test_equals_the_schedule_of_transformers(ref: str) -> None:
-    optimization = pytest.importorskip("transformers.optimization", reason="transformers is not installed")
+    optimization = library("transformers.optimization")
     name, warmup, arguments = TRANSFORMERS[ref]
 
     def theirs(base: float) -> list[float]:
@@ -112,7 +113,7 @@ def test_equals_the_schedule_of_transformers(ref: str) -> None:
 
 @pytest.mark.parametrize("ref", TIMM)
 def test_equals_the_scheduler_of_timm(ref: str) -> None:
-    scheduler = pytest.importorskip("timm.scheduler", reason="timm is not installed")
+    scheduler = library("timm.scheduler")
     name, arguments = TIMM[ref]
 
     def theirs(base: float) -> list[float]:
@@ -129,7 +130,7 @@ def test_equals_the_scheduler_of_timm(ref: str) -> None:
 
 
 def test_a_plateau_of_given_length_ends_where_it_says() -> None:
-    pytest.importorskip("transformers", reason="transformers is not installed")
+    library("transformers")
     ref = "transformers:warmup_stable_decay(num_decay_steps=100, num_stable_steps=300, num_warmup_steps=50)"
     lrs = learning_rates(ref, TOTAL)[:, 0, 0] / synthetic_runs(1).base_lr[0]
     assert lrs[50:350].tolist() == pytest.approx([1.0] * 300)
@@ -138,8 +139,8 @@ def test_a_plateau_of_given_length_ends_where_it_says() -> None:
 
 
 def test_every_schedule_is_covered_or_refused() -> None:
-    optimization = pytest.importorskip("transformers.optimization", reason="transformers is not installed")
-    scheduler = pytest.importorskip("timm.scheduler", reason="timm is not installed")
+    optimization = library("transformers.optimization")
+    scheduler = library("timm.scheduler")
     names = {f"transformers:{kind.value}" for kind in optimization.TYPE_TO_SCHEDULER_FUNCTION}
     names |= {f"timm:{name}" for name, value in vars(scheduler).items() if isinstance(value, type)}
     for name in names - {ref.partition("(")[0] for ref in (*TRANSFORMERS, *TIMM)}:
@@ -151,12 +152,12 @@ def test_every_schedule_is_covered_or_refused() -> None:
     "ref", ["transformers:cosine_with_restarts(num_cycles=2)", "timm:TanhLRScheduler(warmup_t=5, warmup_lr_init=0.1)"]
 )
 def test_the_contract_holds(ref: str) -> None:
-    pytest.importorskip(ref.partition(":")[0], reason="the library is not installed")
+    library(ref.partition(":")[0])
     assert [result.message for result in check_scheduler(ref) if not result.ok] == []
 
 
 def test_arguments_are_pinned_and_another_release_is_other_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("timm", reason="timm is not installed")
+    library("timm")
     entry = load_scheduler("timm:PolyLRScheduler(power=2)")
     assert (entry.name, entry.search_space, entry.zero_shot) == ("timm:PolyLRScheduler(power=2.0)", {}, False)
     assert entry.packages == ("timm",)
@@ -188,13 +189,13 @@ def test_arguments_are_pinned_and_another_release_is_other_code(monkeypatch: pyt
     ],
 )
 def test_errors_say_what_to_do(ref: str, error: type[UserError], message: str) -> None:
-    pytest.importorskip(ref.partition(":")[0], reason="the library is not installed")
+    library(ref.partition(":")[0])
     with pytest.raises(error, match=message):
         load_scheduler(ref)
 
 
 def test_negative_learning_rates_are_refused() -> None:
-    pytest.importorskip("timm", reason="timm is not installed")
+    library("timm")
     with pytest.raises(ContractError, match=r"timm:StepLRScheduler gives the learning rate -0\.005"):
         learning_rates("timm:StepLRScheduler(decay_t=1, decay_rate=-0.5)", 5)
 

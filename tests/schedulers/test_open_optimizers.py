@@ -132,6 +132,7 @@ def test_a_run_equals_a_plain_loop_of_the_released_optimizer(
         assert abs(means[-1] / means[0] - 1) > 1e-3  # it moves: equality means something
 
 
+@pytest.mark.slow(group="engine")
 def test_networks_of_other_families_too() -> None:
     for model, spec, make in (("decoder", ADAMW, ADAMW_FREE), ("cnn", SGD, PRODIGY)):
         entry: OptimizerEntry = ScheduleFree() if make is ADAMW_FREE else Prodigy()
@@ -195,7 +196,7 @@ def test_the_trace_of_prodigy_is_the_step_that_it_makes(entry: Prodigy) -> None:
 
 
 @BACKENDS
-@pytest.mark.parametrize("model", ["mlp", "decoder"])
+@pytest.mark.parametrize("model", ["mlp", pytest.param("decoder", marks=pytest.mark.slow(group="engine"))])
 @pytest.mark.parametrize("entry", [ScheduleFree(), Prodigy()], ids=["schedule-free", "prodigy"])
 def test_a_run_is_the_same_in_a_population_of_any_size(entry: OptimizerEntry, model: str, backend: str) -> None:
     spec, n_updates = (ADAMW, 8) if model == "decoder" else (SGD, UPDATES)

@@ -14,10 +14,11 @@ from ganno_bench.schedulers.registry import load_scheduler
 from ganno_bench.testing.scheduler_contract import check_scheduler
 from ganno_bench.tuning.space import contestant, default_config
 from ganno_bench.workloads.suite import OptimizerSpec
+from tests.helpers.extras import library
 from tests.helpers.torch_loop import parameters
 from tests.helpers.workload_cases import ADAMW, SGD, make_engine, make_workload
 
-released = pytest.importorskip("pytorch_optimizer", reason="pytorch-optimizer is not installed")
+released = library("pytorch_optimizer")
 
 UPDATES = 40
 CASES = {

@@ -63,6 +63,7 @@ def check(workload: Workload, seeds: list[int], dtype: torch.dtype = torch.float
         assert float(evaluation.loss[index]) == pytest.approx(loss, rel=close["rtol"])
 
 
+@pytest.mark.slow(group="engine")
 @pytest.mark.parametrize("name", CHEAP)
 def test_small_classifiers_train_as_in_a_plain_loop(name: str) -> None:
     check(make_workload(name, CHEAP[name]), [1, 2])
@@ -72,7 +73,7 @@ def test_gray_images_do_so_too() -> None:
     check(make_workload("shufflenet_v2_x0_5", {}, channels=1), [3])
 
 
-@pytest.mark.slow
+@pytest.mark.slow(group="long")
 @pytest.mark.parametrize("name", ["resnet18", "vit_b_16"])  # patches of 16: four of them
 def test_large_classifiers_train_as_in_a_plain_loop(name: str) -> None:
     check(make_workload(name, {}), [1], torch.float32)

@@ -69,7 +69,7 @@ def counted(storage: BaseStorage) -> list[tuple[int, dict[str, object], float | 
 Storages = Callable[[], BaseStorage]
 
 
-@pytest.fixture(params=["journal", "sqlite"])
+@pytest.fixture(params=["journal", pytest.param("sqlite", marks=pytest.mark.slow(group="storage"))])
 def storages(request: pytest.FixtureRequest, tmp_path: Path) -> Storages:
     """Opens the same storage anew each time, as another process would."""
     place = tmp_path / "studies.journal" if request.param == "journal" else f"sqlite:///{tmp_path}/studies.db"

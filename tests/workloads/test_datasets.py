@@ -600,6 +600,7 @@ def test_tiny_shakespeare() -> None:
     assert data.chance_loss == pytest.approx(3.31, abs=0.01)
 
 
+@pytest.mark.slow(group="data")
 @needs_shared
 def test_a_part_of_mnist() -> None:
     spec = at(IMAGES, "ylecun/mnist", max_train=500, max_validation=200, max_test=300, image_size=14)
