@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -45,3 +46,15 @@ def _no_cache() -> Iterator[None]:
 def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
     """Calls a command in this process, as in a shell."""
     return caller(monkeypatch, capsys)
+
+
+@pytest.fixture
+def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave plots empty, but for slow tests and those that ask for `drawn`: they are most of what a small run takes."""
+    if request.node.get_closest_marker("slow") is None and "drawn" not in request.fixturenames:
+        monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, file, **options: Path(file).touch())
+
+
+@pytest.fixture
+def drawn() -> None:
+    """Have plots drawn in a module that leaves them empty."""

@@ -27,6 +27,8 @@ from ganno_bench.scoring.reference import read_reference
 from ganno_bench.workloads.suite import load_suite
 from tests.helpers.tiny_suite import SUITE, WORKLOADS, run_tiny, snapshot, write_suite
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 ENTRIES = ("cosine", "wsd", "default:cosine")
 NAMES = ("cosine", "wsd", "cosine@default")
 

@@ -36,6 +36,8 @@ from ganno_bench.workloads.suite import DatasetSpec, WorkloadSpec, load_suite
 from tests.helpers.evaluation_cases import TASKS, evaluate, write_policy, write_suite
 from tests.helpers.tiny_suite import Started, snapshot, write_plugin
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 WORKLOADS = ("digits-mlp-1", "digits-mlp-3")
 RIVALS = ("cosine", "trust-ratio", "depth-factor", "cosine@default")
 
@@ -191,6 +193,7 @@ def judged(tasks: Any, family: str, depth: int, source: str, fingerprint: str) -
 # Test data
 
 
+@pytest.mark.usefixtures("drawn")
 def test_test_data_change_nothing_and_nothing_is_trained_again(copied: Path) -> None:
     before = snapshot(copied / "out")
     files = list((copied / "out").rglob("records.jsonl"))
@@ -347,6 +350,7 @@ def test_robustness_runs_that_failed_are_named(folder: Path, tmp_path: Path, mon
 # The page
 
 
+@pytest.mark.usefixtures("drawn")
 def test_failures_stand_on_the_page_worst_first(evaluation: Evaluation, tmp_path: Path) -> None:
     trace = LrTrace(updates=(0, 4, 11), layers=("a", "b"), lr=((0.01, 0.01), (0.08, 0.02), (0.004, 0.001)))
 

@@ -277,6 +277,7 @@ def test_the_last_update_may_ruin_a_run(suite: Path, tmp_path: Path) -> None:
         assert r.curve.val_loss[-1] is None
 
 
+@pytest.mark.slow(group="suites")
 def test_a_record_of_the_quickstart_is_small(tmp_path: Path) -> None:
     # As many evaluations, kept learning rates and layers as in the suite, a scheduler that treats each layer apart.
     text, n_workloads = re.subn(r"n_updates = \d+", "n_updates = 40", find_suite("quickstart").read_text())

@@ -18,6 +18,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow(group="suites")
 def test_from_tuning_to_a_table_to_verification(call: Call, folder: Path) -> None:
     said = call("verify", "baselines")
     assert (said.code, said.out) == (0, f"{folder}/baselines: 0 entries, 0 runs trained again, 0 faults\n")

@@ -12,6 +12,8 @@ from ganno_bench.bench.runner import Settings
 from tests.helpers.command_line import Call
 from tests.helpers.tiny_suite import write_plugin, write_suite
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.mark.parametrize(
     ("words", "message"),

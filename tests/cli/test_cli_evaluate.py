@@ -11,7 +11,10 @@ import pytest
 from tests.helpers.command_line import Call
 from tests.helpers.evaluation_cases import write_policy, write_suite
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 
+
+@pytest.mark.slow(group="pages")
 def test_it_ends_with_a_table_and_where_the_page_lies(call: Call, tmp_path: Path) -> None:
     policy, suite, out = write_policy(tmp_path / "policy"), write_suite(tmp_path), tmp_path / "out"
     said = call("evaluate", str(policy), "--suite", str(suite), "--trials", "1", "--seeds", "2", "--out", str(out))

@@ -17,6 +17,8 @@ from tests.helpers.fake_records import ENTRIES, fake_benchmark
 from tests.helpers.tiny_suite import SMALL, write_plugin, write_suite
 from tests.helpers.varied_records import varied_benchmark
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 OPTIONS = [word for name, value in SMALL.items() for word in (f"--{name.replace('_', '-')}", str(value))]
 
 

@@ -10,6 +10,8 @@ from ganno_bench.policies.policy import load_policy
 from tests.helpers.command_line import Call
 from tests.helpers.tiny_training import CONFIG
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:

@@ -65,6 +65,7 @@ def test_what_was_just_written_is_fresh_and_written_again_the_same(root: Path, b
     assert stale_files(root, boards, redraw=False) == []
 
 
+@pytest.mark.slow(group="pages")
 def test_a_changed_text_and_a_missing_file_are_found_and_other_folders_left_alone(
     root: Path, boards: list[Board]
 ) -> None:
@@ -127,6 +128,7 @@ def test_two_entries_of_one_name_are_an_error_that_names_both_files() -> None:
         by_suite([*entries, twin])
 
 
+@pytest.mark.slow(group="pages")
 def test_baselines_are_read_with_description_files_and_command() -> None:
     entries = {(entry.suite, entry.name): entry for entry in baseline_entries(BaselineFolder())}
     cosine = entries["graph", "cosine"]
@@ -144,6 +146,7 @@ def test_baselines_are_read_with_description_files_and_command() -> None:
     assert (policy.ruleset, policy.studies) == ("zero-shot", ())
 
 
+@pytest.mark.slow(group="pages")
 def test_a_policys_page_says_what_was_new_to_it_and_an_untrained_one_learned_nothing(
     committed: tuple[list[Board], list[str]],
 ) -> None:

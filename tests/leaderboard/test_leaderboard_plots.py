@@ -154,6 +154,7 @@ def test_profiles_begin_with_the_share_of_wins_and_end_with_everyone():
         assert {line.get_ydata()[-1] for line in axes.get_lines()} == {100}
 
 
+@pytest.mark.slow(group="pages")
 def test_plots_without_data_are_left_out(tmp_path):
     records = [make_record(seed=seed) for seed in range(2)]
     result = standings(records, n_resamples=10)

@@ -37,7 +37,16 @@ def changed(study: StudyRecord, index: int, **values: Any) -> StudyRecord:
     return study.model_copy(update={"trials": tuple(trials)})
 
 
-@pytest.mark.parametrize("name", ["cosine", "plateau", "hypergradient", "one-cycle"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "plateau",
+        *(
+            pytest.param(name, marks=pytest.mark.slow(group="pages"))
+            for name in ("cosine", "hypergradient", "one-cycle")
+        ),
+    ],
+)
 def test_committed_studies_are_what_the_sampler_proposes(name: str) -> None:
     studies = committed(name)
     assert len(studies) >= len(SUITE.workload)

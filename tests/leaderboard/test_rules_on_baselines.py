@@ -21,14 +21,24 @@ SUITES = KnownSuites()
 GRAPH = SUITES.load("graph")
 
 
-@pytest.mark.parametrize("suite", ["graph", "vision"])
+@pytest.mark.parametrize("suite", ["graph", pytest.param("vision", marks=pytest.mark.slow(group="pages"))])
 def test_no_committed_record_is_impossible(suite: str) -> None:
     known = SUITES.load(suite)
     assert known.baselines.records
     assert [fault for record in known.baselines.records for fault in record_faults(record, known)] == []
 
 
-@pytest.mark.parametrize("name", ["wsd", "hypergradient", "wsd@default", "policy:ganno", "schedule-free"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            pytest.param(name, marks=pytest.mark.slow(group="pages"))
+            for name in ("wsd", "wsd@default", "schedule-free")
+        ),
+        "hypergradient",
+        "policy:ganno",
+    ],
+)
 def test_a_committed_baseline_would_be_a_valid_submission(name: str, tmp_path: Path) -> None:
     folder = BaselineFolder()
     content = folder.read_toml(folder.toml(name))

@@ -19,6 +19,8 @@ from ganno_bench.policies.actor import Actor, ActorSpec
 from ganno_bench.policies.policy import load_policy
 from tests.helpers.tiny_training import CONFIG
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.fixture
 def config_file(tmp_path: Path) -> Path:

@@ -67,10 +67,10 @@ def assert_equals_torch(workload: Workload, lr: Tensor, dtype: torch.dtype, tole
 
 
 def every_pair() -> Iterator[Any]:
-    """Yield every network with every optimizer; by default each small network, and each large one with one of them."""
+    """Yield every network with every optimizer; by default each with one of them, and the perceptron with all."""
     turns = itertools.cycle(OPTIMIZERS)
     for model in MODELS:
-        by_default = set(OPTIMIZERS) if model in ("mlp", "cnn-unnormalised", "gcn") else {next(turns)}
+        by_default = set(OPTIMIZERS) if model == "mlp" else {next(turns)}
         for name, optimizer in OPTIMIZERS.items():
             marks = () if name in by_default else (pytest.mark.slow(group="engine"),)
             yield pytest.param(model, optimizer, id=f"{model}-{name}", marks=marks)

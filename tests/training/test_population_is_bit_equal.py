@@ -132,7 +132,24 @@ def among_copies(prepared: Engine) -> list[dict[str, Tensor]]:
     return [results(train(prepared, [probe, probe]), 1) for probe in probes(prepared.layout.n_layers)]
 
 
-@pytest.mark.parametrize(("model", "backend", "threads", "sizes"), CASES.values(), ids=CASES)
+BY_DEFAULT = (
+    "mlp-vmap-1",
+    "mlp-vmap-2",
+    "mlp-loop-1",
+    "cnn-unnormalised-vmap-1",
+    "decoder-vmap-1",
+    "gcn-loop-1",
+    "resnet-loop",
+)
+
+
+@pytest.mark.parametrize(
+    ("model", "backend", "threads", "sizes"),
+    [
+        pytest.param(*case, id=name, marks=() if name in BY_DEFAULT else pytest.mark.slow(group="engine"))
+        for name, case in CASES.items()
+    ],
+)
 def test_a_run_is_the_same_in_a_population_of_any_size(
     model: str, backend: str, threads: int, sizes: Sequence[int]
 ) -> None:

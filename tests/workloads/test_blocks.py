@@ -50,7 +50,13 @@ def called_layers(network: nn.Module, inputs: Tensor) -> list[str]:
     return list(dict.fromkeys(called))
 
 
-@pytest.mark.parametrize(("name", "n_layers"), N_LAYERS.items(), ids=N_LAYERS)
+@pytest.mark.parametrize(
+    ("name", "n_layers"),
+    [
+        pytest.param(name, n_layers, id=name, marks=() if index % 4 == 0 else pytest.mark.slow(group="engine"))
+        for index, (name, n_layers) in enumerate(N_LAYERS.items())
+    ],
+)
 def test_a_classifier_falls_into_its_blocks(name: str, n_layers: int) -> None:
     network = on_meta(name)
     layers = partition(network)

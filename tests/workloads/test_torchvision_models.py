@@ -32,8 +32,17 @@ CASES: dict[str, dict[str, Any]] = {
     "SwinTransformer": SWIN,
     "MaxVit": MAXVIT,
 }
+BY_DEFAULT = ("shufflenet_v2_x0_5", "resnet18")
 every_model = pytest.mark.parametrize(
-    "model", [{"family": f"torchvision:{name}", **arguments} for name, arguments in CASES.items()], ids=CASES
+    "model",
+    [
+        pytest.param(
+            {"family": f"torchvision:{name}", **arguments},
+            id=name,
+            marks=() if name in BY_DEFAULT else pytest.mark.slow(group="engine"),
+        )
+        for name, arguments in CASES.items()
+    ],
 )
 
 
