@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tomli_w
 from pydantic import Field
@@ -20,6 +20,7 @@ from ganno_bench.baselines.files import slug
 from ganno_bench.core.config import Config
 from ganno_bench.core.errors import SubmissionError
 from ganno_bench.core.records import RunRecord
+from ganno_bench.core.versions import check_version
 from ganno_bench.leaderboard.submissions import Line, Slug, Url, folders_in, parse_lines
 from ganno_bench.leaderboard.untrusted import Faults, parse_model, parse_toml, printable, read_text
 
@@ -64,6 +65,12 @@ class ChallengeInfo(Config):
     summary: Paragraph
     """Why it does not hold."""
     evidence: Evidence
+
+    @classmethod
+    def upgraded(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """Return a challenge as it is; one of another format is refused."""
+        check_version(data.get("format", 1), 1)
+        return data
 
     def text(self) -> str:
         """Return it as TOML."""

@@ -88,6 +88,10 @@ CASES: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda toml: edit(toml, 'status = "open"', 'status = "won"'),
         "longer-warmup.toml: key 'status': Input should be 'open', 'upheld' or 'withdrawn' (value: 'won')",
     ),
+    "no format": (
+        lambda toml: edit(toml, "format = 1", "format = true"),
+        "longer-warmup.toml: key 'format' is True; this version of ganno-bench reads 1",
+    ),
     "another entry": (
         lambda toml: edit(toml, 'entry = "my-entry"', 'entry = "frozen-wsd"'),
         "longer-warmup.toml: key 'entry': is not the folder's, 'my-entry' (value: 'frozen-wsd')",
