@@ -7,7 +7,7 @@ READY := .venv/.ready
 # when it is done.
 JOBS ?= 2
 PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
-FAST = tests/core tests/scoring tests/policies tests/schedulers tests/testing
+FAST = tests/core tests/scoring tests/policies tests/schedulers tests/testing --ignore tests/schedulers/test_open_optimizers.py
 
 .DEFAULT_GOAL := help
 .PHONY: help install quickstart test test-fast golden test-slow lint docs benchmark verify leaderboard clean
