@@ -12,7 +12,7 @@ from pathlib import Path
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
-PAGES = ("*.md", "docs/**/*.md", "benchmarks/README.md", "leaderboard/README.md", "policies/README.md")
+PAGES = ("*.md", "docs/**/*.md", "benchmarks/README.md", "findings/README.md", "leaderboard/README.md", "policies/README.md")
 WHOLE = ("leaderboard/site/**/*", "leaderboard/tables/*")
 """Pages that are built already, and what they link to."""
 
