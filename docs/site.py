@@ -12,7 +12,8 @@ from pathlib import Path
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
-PAGES = ("*.md", "docs/**/*.md", "benchmarks/README.md", "findings/README.md", "leaderboard/README.md", "policies/README.md")
+FOLDERS = ("benchmarks", "findings", "leaderboard", "policies")
+PAGES = ("*.md", "docs/**/*.md", *(f"{folder}/README.md" for folder in FOLDERS))
 WHOLE = ("leaderboard/site/**/*", "leaderboard/tables/*")
 """Pages that are built already, and what they link to."""
 
