@@ -42,13 +42,16 @@ def import_file(path: Path, kind: str) -> ModuleType:
 
     Raises:
         UnknownNameError: There is no such file.
-        PluginError: It cannot be imported, or a neighbour's name is taken by that of another plugin.
+        PluginError: It cannot be read or imported, or a neighbour's name is taken by that of another plugin.
     """
     resolved = path.expanduser().resolve()
     if not resolved.is_file():
         raise UnknownNameError(f"{kind} file {str(path)!r} does not exist")
-    files = source_files(resolved)
-    digest = hashlib.sha256(str(resolved).encode() + b"\0" + _content(files)).hexdigest()[:16]
+    try:
+        files = source_files(resolved)
+        digest = hashlib.sha256(str(resolved).encode() + b"\0" + _content(files)).hexdigest()[:16]
+    except OSError as error:
+        raise PluginError(f"{kind} file {str(path)!r} cannot be read: {one_line(error)}") from error
     name = f"ganno_bench_plugin_{resolved.stem}_{digest}"
     if name in sys.modules:
         return sys.modules[name]
@@ -115,9 +118,9 @@ def _imports(file: Path, root: Path) -> Iterator[Path]:
             for alias in node.names:
                 yield from _modules(root, alias.name.split("."))
         elif isinstance(node, ast.ImportFrom):
-            base = root if node.level == 0 else file.parents[node.level - 1]
+            above = [root, *file.parents]
             parts = node.module.split(".") if node.module else []
-            if base.is_relative_to(root):
+            if node.level < len(above) and (base := above[node.level]).is_relative_to(root):
                 for alias in node.names:
                     yield from _modules(base, [*parts, alias.name], absolute=node.level == 0)
         elif isinstance(node, ast.Call) and (name := _imported_name(node)) is not None:

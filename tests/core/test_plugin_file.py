@@ -52,6 +52,7 @@ def write(folder: Path, **files: str) -> Path:
         ("from bare.deep import value", ["bare/deep.py"]),
         ("import json, torch, statistics", []),
         ("from . import rates", ["rates.py"]),
+        ("from .................... import rates", []),
         ("'import rates'", []),
         ("import missing", []),
     ],
@@ -149,3 +150,17 @@ def test_what_cannot_be_imported_is_named(tmp_path: Path) -> None:
         plugin = write(tmp_path, mine=source, rates="value =")
         with pytest.raises(PluginError, match=f"scheduler file '.*/mine.py' cannot be imported: {reason}"):
             import_file(plugin, "scheduler")
+
+
+def test_what_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plugin = write(tmp_path, mine="import rates", rates="value = 1")
+    read = Path.read_bytes
+
+    def fail(path: Path) -> bytes:
+        if path.name == "rates.py":
+            raise PermissionError(13, "Permission denied", str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(PluginError, match=r"scheduler file '.*/mine.py' cannot be read: PermissionError: .*rates.py"):
+        import_file(plugin, "scheduler")
