@@ -128,7 +128,9 @@ def _built_in_code(name: str) -> str | None:
     """Return what stands for the code of a name of this project's; None for any other, which is not looked up."""
     entry = SCHEDULERS.entries().get(name)
     kind, _, policy = name.partition(":")
-    shipped = policy in shipped_policies() and kind in ("policy", *CONTROLS)
+    shipped = policy in shipped_policies() and kind in {"policy", *CONTROLS} - {
+        "without"
+    }  # of which it is no reference
     built_in = entry is not None and entry.source == "built-in"
     return load_scheduler(name).code if built_in or shipped else None
 

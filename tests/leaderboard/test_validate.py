@@ -192,3 +192,10 @@ def test_a_submission_of_format_1_is_valid(copy: World) -> None:
         )
     assert copy.faults() == []
     assert read_submissions(copy.root) == before
+
+
+@pytest.mark.parametrize("name", ["without:ganno", "policy:../ganno", "file.py:Name", "random:", "(", "@default"])
+def test_a_name_that_is_no_schedulers_of_this_project_is_not_looked_up(copy: World, name: str) -> None:
+    frozen = copy.root / "submissions" / "tiny" / "frozen-wsd"
+    rewrite(frozen, ("wsd@default", name))
+    assert not [fault for fault in copy.faults() if "key 'code'" in fault]
