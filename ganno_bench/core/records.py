@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -221,14 +222,11 @@ def parse_record(line: str | bytes, where: str) -> RunRecord:
 
 def parse_line(model: type[C], line: str | bytes, where: str) -> C:
     """Read a line of JSON as a model that has a `schema_version`; see `parse_record`."""
-    try:
+    with suppress(ValidationError):
         value = model.model_validate_json(line)
-    except ValidationError:
-        upgraded = _upgraded(model, line, where)
-    else:
         if "schema_version" in value.model_fields_set:
             return value
-        upgraded = _upgraded(model, line, where)
+    upgraded = _upgraded(model, line, where)
     try:
         return model.model_validate_json(json.dumps(upgraded))
     except ValidationError as error:
