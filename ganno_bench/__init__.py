@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ganno_bench.api import Report, evaluate, load_records, run, tune
-    from ganno_bench.integrations.torch_loop import GannoScheduler, layer_groups
+    from ganno_bench.integrations.groups import layer_groups
+    from ganno_bench.integrations.torch_loop import GannoScheduler
 
 __all__ = ["GannoScheduler", "Report", "__version__", "evaluate", "layer_groups", "load_records", "run", "tune"]
 __version__ = "0.1.0"
@@ -16,8 +17,12 @@ def __getattr__(name: str) -> Any:
         from ganno_bench import api
 
         return getattr(api, name)
-    if name in ("GannoScheduler", "layer_groups"):
-        from ganno_bench.integrations import torch_loop
+    if name == "GannoScheduler":
+        from ganno_bench.integrations.torch_loop import GannoScheduler
 
-        return getattr(torch_loop, name)
+        return GannoScheduler
+    if name == "layer_groups":
+        from ganno_bench.integrations.groups import layer_groups
+
+        return layer_groups
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

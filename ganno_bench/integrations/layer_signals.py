@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from itertools import accumulate, groupby
 from typing import Any
@@ -34,6 +35,9 @@ class LayerSignals:
     decision needs takes few operations, however many layers there are. An ordinary update takes one: it copies the
     gradients' sample, since gradients are going to change.
 
+    What requires no gradient is not looked at until it does. A layer that is not trained at all has nothing to show: it
+    shows what the others do, on the average, so that its agent goes along with theirs until it is trained itself.
+
     Attributes:
         needs: The signals that are measured.
     """
@@ -44,17 +48,17 @@ class LayerSignals:
         """Prepare to measure.
 
         Args:
-            groups: The parameters of each layer.
+            groups: The parameters of each layer, frozen ones, too.
             optimizer: It has their momentum, or first moments.
             needs: Optional signals; others than those of layers are left to others.
             interval: Updates between decisions.
 
         Raises:
-            ConfigError: There is no parameter.
+            ConfigError: No parameter requires gradients.
         """
         self.needs = needs & frozenset(LAYER_SIGNALS)
         self._parameters = [parameter for group in groups for parameter in group]
-        if not self._parameters:
+        if not any(parameter.requires_grad for parameter in self._parameters):
             raise ConfigError("the optimizer has no parameters that require gradients")
         self._optimizer = optimizer
         self._n_layers = len(groups)
@@ -74,6 +78,7 @@ class LayerSignals:
             layers += [owner] * n_cells
         self._weights = np.array(weights)
         self._present, self._first_cells = np.unique(layers, return_index=True)  # layers that have parameters
+        self._owners = owners
         self._interval = interval
         self._n_gradients = 0 if self.needs.isdisjoint(_OF_GRADIENTS) else interval if "grad_snr" in self.needs else 1
         rows = [f"gradient {index}" for index in range(self._n_gradients)]
@@ -83,6 +88,11 @@ class LayerSignals:
         self._rows = {name: index for index, name in enumerate(rows)}
         self._table = torch.empty(0)  # (rows, cells, entries of a cell), from the first copy on
         self._parts: list[list[Tensor]] = []  # for each row a view for each parameter
+        self._filled: list[set[int]] = []  # for each row the parameters of which it may hold something but zeros
+        self._new: set[int] = set()  # parameters that came in the course of this interval
+        self._n_seen = 0  # most gradients that an update had
+        self._only_zeros = True  # in all gradients of the first interval, as far as it has come
+        self._is_fresh = not optimizer.state
         self._no_grad = torch.no_grad()  # to make one takes as long as to copy what is small
 
     def record(self, update: int) -> None:
@@ -93,14 +103,21 @@ class LayerSignals:
 
         Raises:
             ConfigError: Something is observed of them and they are gone, or sparse.
+
+        Warns:
+            UserWarning: All gradients of the first interval are zero.
         """
         if not self._n_gradients:
             return
         gradients = [parameter.grad for parameter in self._parameters]
-        if gradients[0] is None and all(gradient is None for gradient in gradients):
+        given = [gradient for gradient in gradients if gradient is not None]
+        if not given:
             raise ConfigError("there are no gradients: call step() after optimizer.step() and before zero_grad()")
-        if not update:
-            _check([gradient for gradient in gradients if gradient is not None])
+        if len(given) > self._n_seen:
+            _check_strided(given)
+            self._n_seen = len(given)
+        if self._only_zeros and update < self._interval:
+            self._look_for_zeros(given, last=update + 1 == self._interval)
         if self._n_gradients == self._interval or (update + 1) % self._interval == 0:
             self._copy(update % self._n_gradients, gradients)
 
@@ -118,7 +135,10 @@ class LayerSignals:
         if "param_norm" in self.needs:
             row = self._rows["parameters"]
             self._copy(row, self._parameters)
-            signals["param_norm"] = self._norm(self._looked_at()[row])
+            table, frozen = self._looked_at(), self._frozen()
+            self._leave_out(table[row], frozen)
+            signals["param_norm"] = self._norm(table[row])
+            self._fill_in(signals, frozen)
         return signals
 
     @np.errstate(all="ignore")
@@ -134,6 +154,9 @@ class LayerSignals:
         table = self._looked_at()
         if "update" in rows:
             table[rows["update"]] -= table[rows["parameters"]]
+        untrained = self._frozen()
+        if "parameters" in rows:
+            self._leave_out(table[rows["parameters"]], untrained)
         # The rows' squared norms, that of the gradients' sum, and the inner product of the last one and the momentum.
         products = np.zeros((len(rows) + 2, len(self._weights)), table.dtype)
         np.vecdot(table, table, out=products[:-2])
@@ -159,7 +182,32 @@ class LayerSignals:
         still = not moved and (not n_gradients or found["grad_norm"].any())
         if still or (n_gradients and not np.isfinite(found["grad_norm"]).all()):
             found |= {name: np.full(self._n_layers, np.nan) for name in _OF_ONE_UPDATE}
-        return {name: found[name] for name in self.needs}
+        if n_gradients:
+            untrained |= {index for index, parameter in enumerate(self._parameters) if parameter.grad is None}
+        signals = {name: found[name] for name in self.needs}
+        self._fill_in(signals, untrained | self._new)
+        self._new = set()
+        return signals
+
+    def extended(self, groups: Sequence[Sequence[Tensor]]) -> LayerSignals:
+        """Return what measures more layers, among them those of now, from the same samples on.
+
+        Args:
+            groups: The parameters of each layer.
+        """
+        more = LayerSignals(groups, self._optimizer, self.needs, self._interval)
+        more._n_seen, more._only_zeros = self._n_seen, self._only_zeros
+        places = {id(parameter): index for index, parameter in enumerate(more._parameters)}
+        known = {id(parameter) for parameter in self._parameters}
+        more._new = {index for key, index in places.items() if key not in known}
+        if self._parts:
+            more._allocate()
+            for row, filled in enumerate(self._filled):
+                for index in filled:
+                    place = places[id(self._parameters[index])]
+                    more._parts[row][place].copy_(self._parts[row][index])
+                    more._filled[row].add(place)
+        return more
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state: samples, and what they are of."""
@@ -180,6 +228,7 @@ class LayerSignals:
             if state["samples"].shape != self._table.shape:
                 raise ConfigError("the state's samples lie otherwise: it is of an earlier version")
             self._table.copy_(state["samples"])
+            self._filled = [set(range(len(self._parameters))) for _ in self._rows]
 
     @property
     def _sizes(self) -> list[int]:
@@ -201,6 +250,7 @@ class LayerSignals:
             ]
             for row in self._table.flatten(1)
         ]
+        self._filled = [set() for _ in self._rows]
 
     def _copy(self, row: int, tensors: Sequence[Tensor | None]) -> None:
         """Copy the samples of tensors, one for each parameter, into a row; None is 0."""
@@ -213,10 +263,12 @@ class LayerSignals:
                 sample[index] = None if tensor is None else blocks.take(tensor)
             parts, given = self._parts[row], [tensor for tensor in sample if tensor is not None]
             if len(given) < len(sample):
-                for part, tensor in zip(parts, sample, strict=True):
-                    if tensor is None:
-                        part.zero_()
-                parts = [part for part, tensor in zip(parts, sample, strict=True) if tensor is not None]
+                there = {index for index, tensor in enumerate(sample) if tensor is not None}
+                for index in self._filled[row] - there:
+                    parts[index].zero_()
+                parts, self._filled[row] = [parts[index] for index in sorted(there)], there
+            elif len(self._filled[row]) < len(sample):
+                self._filled[row] = set(range(len(sample)))
             if given:
                 torch._foreach_copy_(parts, given)
 
@@ -244,6 +296,59 @@ class LayerSignals:
         of_layers[:, self._present] = sums
         return of_layers
 
+    def _frozen(self) -> set[int]:
+        return {index for index, parameter in enumerate(self._parameters) if not parameter.requires_grad}
+
+    def _leave_out(self, row: npt.NDArray[Any], parameters: set[int]) -> None:
+        """Set to 0 what a row, shape (cells, entries of a cell), has of some parameters."""
+        entries = row.reshape(-1)
+        for index in parameters:
+            begin = self._begins[index]
+            entries[begin : begin + self._samples[index].size] = 0.0
+
+    def _fill_in(self, signals: Mapping[str, Array], untrained: set[int]) -> None:
+        """Give layers none of which is trained the mean of the others; of norms it is the geometric one.
+
+        Args:
+            signals: Each of shape (L,); written into.
+            untrained: Parameters.
+        """
+        if not untrained:
+            return
+        known = np.zeros(self._n_layers, bool)
+        known[[owner for index, owner in enumerate(self._owners) if index not in untrained]] = True
+        for name, values in signals.items():
+            of_known = values[known]
+            if name.endswith("norm") and (of_known > 0.0).any():
+                values[~known] = np.exp(np.log(of_known[of_known > 0.0]).mean())
+            elif len(of_known):
+                values[~known] = of_known.mean()
+
+    def _look_for_zeros(self, gradients: Sequence[Tensor], *, last: bool) -> None:
+        """Complain of gradients that were cleared too early, if nothing else can be the reason, or all is 0 for long.
+
+        Args:
+            gradients: Those of an update of the first interval.
+            last: Whether it was the interval's last one.
+        """
+        self._only_zeros = not any(bool(gradient.any()) for gradient in gradients)
+        if not self._only_zeros:
+            return
+        # A new optimizer's momentum can only be of gradients, or of a weight decay that counts as one.
+        decays = any(
+            group.get("weight_decay", 0.0) and not group.get("decoupled_weight_decay", False)
+            for group in self._optimizer.param_groups
+        )
+        momenta = [self._momentum_of(parameter) for parameter in self._parameters]
+        if self._is_fresh and not decays and any(bool(kept.any()) for kept in momenta if kept is not None):
+            raise ConfigError("all gradients are zero: call step() after optimizer.step() and before zero_grad()")
+        if last:
+            warnings.warn(
+                f"all gradients of the first {self._interval} updates are zero: call step() after optimizer.step() "
+                "and before zero_grad(), or the policy does not see them",
+                stacklevel=4,
+            )
+
     def _snr(self, gradients: npt.NDArray[Any], norms: Array, norm_of_sum: Array) -> Array:
         """Return the signal-to-noise ratio, shape (L,); gradients that are not finite do not count.
 
@@ -261,13 +366,6 @@ class LayerSignals:
         return np.minimum(ratio, 1.0)
 
 
-def _check(gradients: Sequence[Tensor]) -> None:
-    """Complain of the first update's gradients if they cannot be measured.
-
-    Raises:
-        ConfigError: All are zero, or one is sparse.
-    """
+def _check_strided(gradients: Sequence[Tensor]) -> None:
     if any(gradient.layout != torch.strided for gradient in gradients):
         raise ConfigError("sparse gradients are not measured; a policy that looks at no layer, ganno-light, will do")
-    if not any(bool(gradient.any()) for gradient in gradients):
-        raise ConfigError("all gradients are zero: call step() after optimizer.step() and before zero_grad()")

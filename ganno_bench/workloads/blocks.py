@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from torch import nn
 
-__all__ = ["natural_blocks"]
+__all__ = ["declared_layers", "natural_blocks", "network_of"]
 
 _LISTS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+# What wrappers call the module that they wrap: torch.compile; DataParallel, DistributedDataParallel and AveragedModel;
+# activation checkpoints; FSDP.
+_WRAPPED = ("_orig_mod", "module", "_checkpoint_wrapped_module", "_fsdp_wrapped_module")
+
+DeclaredLayers = Callable[[], Mapping[str, Sequence[nn.Module | nn.Parameter]]]
+
+
+def declared_layers(model: nn.Module) -> DeclaredLayers | None:
+    """Return a network's method `layers`, if it has one; a child of that name is none."""
+    declared = getattr(model, "layers", None)
+    return declared if callable(declared) and not isinstance(declared, nn.Module) else None
+
+
+def network_of(model: nn.Module) -> nn.Module:
+    """Return the network that is inside of wrappers (compiled, parallel, averaged) and of what holds nothing else.
+
+    Such a holder, as a Lightning module that has its network in one attribute, is looked through unless it is itself
+    cut into blocks, or its only child is a single map.
+    """
+    while declared_layers(model) is None and (child := _only_child(model)) is not None:
+        name, inside = child
+        held = declared_layers(inside) is not None or not (isinstance(inside, _LISTS) or _can_be_opened(inside))
+        if name not in _WRAPPED and not (held and any(_with_parameters(inside))):
+            break
+        model = inside
+    return model
 
 
 def natural_blocks(model: nn.Module) -> dict[str, list[nn.Parameter]]:
@@ -48,16 +74,39 @@ def _opened(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module | n
     """Yield what lies in a module when all that can be opened is open: parameters of its own, blocks, single maps."""
     for name, parameter in module.named_parameters(recurse=False):
         yield prefix + name, parameter
-    for name, child in module.named_children():
+    for name, member in module.named_children():
+        child = _unwrapped(member)
         if _can_be_opened(child):
             yield from _opened(child, f"{prefix}{name}.")
         elif any(True for _ in child.parameters()):
             yield prefix + name, child
 
 
+def _with_parameters(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the children that have parameters."""
+    for name, child in module.named_children():
+        if any(True for _ in child.parameters()):
+            yield name, child
+
+
+def _only_child(module: nn.Module) -> tuple[str, nn.Module] | None:
+    """Return name and module of the child that has all of a module's parameters, if there is one."""
+    children = [*_with_parameters(module)]
+    alone = len(children) == 1 and not any(True for _ in module.parameters(recurse=False))
+    return children[0] if alone else None
+
+
+def _unwrapped(module: nn.Module) -> nn.Module:
+    """Return what is inside of wrappers."""
+    while (child := _only_child(module)) is not None and child[0] in _WRAPPED:
+        module = child[1]
+    return module
+
+
 def _can_be_opened(module: nn.Module) -> bool:
     return isinstance(module, _LISTS) or any(
-        _is_stack(child) or (not isinstance(child, _LISTS) and _can_be_opened(child)) for child in module.children()
+        _is_stack(child) or (not isinstance(child, _LISTS) and _can_be_opened(child))
+        for child in map(_unwrapped, module.children())
     )
 
 
@@ -68,7 +117,7 @@ def _is_stack(module: nn.Module) -> bool:
     """
     if not isinstance(module, _LISTS):
         return False
-    blocks = [child for child in module.children() if any(True for _ in child.parameters())]
+    blocks = [_unwrapped(child) for _, child in _with_parameters(module)]
     return len({type(block) for block in blocks}) == 1 and all(
         not isinstance(block, _LISTS) and sum(weight.dim() > 1 for weight in block.parameters()) > 1 for block in blocks
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from ganno_bench.core.errors import PluginError
-from ganno_bench.workloads.blocks import natural_blocks
+from ganno_bench.workloads.blocks import declared_layers, natural_blocks, network_of
 
 __all__ = ["Layer", "partition"]
 
@@ -28,20 +28,25 @@ class Layer:
     size: int
 
 
-def partition(model: nn.Module) -> tuple[Layer, ...]:
+def partition(model: nn.Module, *, frozen: bool = False) -> tuple[Layer, ...]:
     """Return the layers of a network, from input to output.
 
     A model declares them by a method `layers() -> dict[str, Sequence[nn.Module | nn.Parameter]]`: layer name -> the
-    modules and parameters that belong to it. One without that method is cut into its `natural_blocks`.
+    modules and parameters that belong to it. One without that method is cut into its `natural_blocks`. What merely
+    wraps a network is looked through, see `network_of`.
+
+    Args:
+        model: The network.
+        frozen: Whether parameters that require no gradient belong to layers, too.
 
     Raises:
-        PluginError: A trainable parameter belongs to no layer, or to more than one.
+        PluginError: A parameter belongs to no layer, or to more than one.
     """
-    names = {id(parameter): name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    names = {id(parameter): name for name, parameter in model.named_parameters() if frozen or parameter.requires_grad}
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
-    declared = getattr(model, "layers", None)
-    # A child may have that name, too.
-    groups = declared() if callable(declared) and not isinstance(declared, nn.Module) else natural_blocks(model)
+    network = network_of(model)
+    declared = declared_layers(network)
+    groups = natural_blocks(network) if declared is None else declared()
     layers = []
     for name, members in groups.items():
         # A dictionary, since two members may share a weight.

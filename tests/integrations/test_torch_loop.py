@@ -26,6 +26,7 @@ from ganno_bench.schedulers.drive import Contestant, drive
 from ganno_bench.schedulers.policy import policy_scheduler
 from ganno_bench.training import layout
 from ganno_bench.workloads.suite import OptimizerSpec
+from tests.helpers.plain_loop import Loop, Net
 from tests.helpers.torch_loop import TorchRun
 from tests.helpers.workload_cases import ADAMW, NESTEROV, SGD, make_engine, make_workload
 
@@ -81,7 +82,7 @@ def check_decisions(folder: Path, family: str, optimizer: OptimizerSpec, base_lr
     run = TorchRun(workload, 7, 1e-3, torch.float64)
     for group in run.optimizer.param_groups:
         group["lr"] = base_lr
-    scheduler = GannoScheduler(run.optimizer, N_UPDATES, folder)
+    scheduler = GannoScheduler(run.optimizer, N_UPDATES, folder, max_lr=1e9)  # the harness has no limit
     seen = set()
     for update in range(N_UPDATES):
         lr = torch.tensor(scheduler.get_last_lr(), dtype=torch.float64)
@@ -97,41 +98,6 @@ def test_so_are_they_where_gradients_are_sampled(folder: Path, monkeypatch: pyte
         monkeypatch.setattr(layout, name, value)
     monkeypatch.setattr(layer_signals, "CELL", 7)  # several for a layer, and some that are not full
     check_decisions(folder, "mlp", SGD, 0.02)
-
-
-class Net(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.first, self.second, self.third = nn.Linear(6, 16), nn.Linear(16, 16), nn.Linear(16, 3)
-
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.third(torch.relu(self.second(torch.relu(self.first(inputs)))))
-        return logits
-
-
-class Loop:
-    """A plain loop that can be saved."""
-
-    def __init__(self, folder: Path, total: int = 23, n_layers: int | None = None) -> None:
-        self.net = Net()
-        groups = layer_groups(self.net)
-        if n_layers is not None:  # as for weight decay: weights, and biases
-            groups = [{"params": [p for p in self.net.parameters() if p.ndim == n]} for n in (2, 1)]
-        self.optimizer = torch.optim.SGD(groups, lr=0.1, momentum=0.9)
-        self.scheduler = GannoScheduler(self.optimizer, total, folder, n_layers=n_layers)
-        generator = torch.Generator().manual_seed(1)
-        self.inputs = torch.randn(40, 16, 6, generator=generator)
-        self.targets = torch.randint(0, 3, (40, 16), generator=generator)
-
-    def update(self, index: int) -> list[float]:
-        rates = self.scheduler.get_last_lr()
-        self.optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(self.net(self.inputs[index]), self.targets[index])
-        loss.backward()
-        self.optimizer.step()
-        self.scheduler.step(loss)
-        return rates
 
 
 @pytest.mark.parametrize("stop", [0, 1, 4, 5, 9, 13, 22])
@@ -291,12 +257,12 @@ def test_a_state_of_another_network_or_policy_is_refused(folder: Path) -> None:
     samples = state["layers"]["samples"].flatten(1)
     with pytest.raises(ConfigError, match="samples lie otherwise: it is of an earlier version"):
         loop.scheduler.load_state_dict({**state, "layers": {**state["layers"], "samples": samples}})
-    with pytest.raises(KeyError):
+    with pytest.raises(ConfigError, match="this is no state of a GannoScheduler: KeyError: 'n_updates'"):
         loop.scheduler.load_state_dict({name: value for name, value in state.items() if name != "n_updates"})
     with pytest.raises(
-        VersionError, match="key 'format' is 2; this version of ganno-bench reads 1; a later one wrote it"
+        VersionError, match="key 'format' is 3; this version of ganno-bench reads 1 to 2; a later one wrote it"
     ):
-        loop.scheduler.load_state_dict({**state, "format": 2})
+        loop.scheduler.load_state_dict({**state, "format": 3})
     assert (scheduler.n_updates, loop.scheduler.n_updates) == (0, 1)
     loop.scheduler.load_state_dict({name: value for name, value in state.items() if name != "format"})  # as the first
 
@@ -404,10 +370,15 @@ def test_gradients_that_are_gone_are_missed(folder: Path) -> None:
     loop = Loop(folder)
     with pytest.raises(ConfigError, match=r"no gradients: call step\(\) after optimizer.step\(\) and before zero_grad"):
         loop.scheduler.step(1.0)
-    for parameter in loop.net.parameters():
-        parameter.grad = torch.zeros_like(parameter)
-    with pytest.raises(ConfigError, match="all gradients are zero"):
-        loop.scheduler.step(1.0)
+    step = loop.scheduler.step
+
+    def clear_and_step(loss: Tensor) -> None:
+        loop.optimizer.zero_grad(set_to_none=False)
+        step(loss)
+
+    loop.scheduler.step = clear_and_step  # type: ignore[method-assign]
+    with pytest.raises(ConfigError, match="all gradients are zero: call step"):  # its momentum is not
+        loop.update(0)
     assert loop.scheduler.n_updates == 0
 
 

@@ -1,0 +1,122 @@
+"""Parameter groups: one for each layer, and what a scheduler reads of those that an optimizer has."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from ganno_bench.core.errors import ConfigError
+from ganno_bench.policies.policy import PolicyCard
+from ganno_bench.training.optimizers import OPTIMIZERS
+from ganno_bench.workloads.layers import partition
+
+__all__ = [
+    "base_lr_of",
+    "initial_decay",
+    "layer_groups",
+    "layer_order",
+    "set_rate",
+    "warn_of_fine_tuning",
+    "warn_of_groups",
+]
+
+Group = Mapping[str, Any]
+_MATRICES_OF_A_BLOCK = 8
+"""More weights that are no vectors than a block has: an encoder's has four to seven."""
+_FINE_TUNING = 0.1
+"""Base learning rates below this share of the optimizer's default are taken for those of fine-tuning."""
+
+
+def layer_groups(model: nn.Module) -> list[dict[str, Any]]:
+    """Return a parameter group for each layer of a network, from input to output, to make an optimizer from.
+
+    A layer is what `model.layers()` says, if there is such a method, or else a natural block: a residual block, an
+    encoder's layer, a convolution with its normalisation; see `ganno_bench.workloads.blocks`. A policy was trained on
+    such groups. Wrappers (`torch.compile`, `DataParallel`, `DistributedDataParallel`, `AveragedModel`, a module that
+    holds a network and nothing else) are looked through. Frozen parameters are in the groups, too, so that they can be
+    unfrozen later; an optimizer leaves alone what has no gradient.
+
+    Returns:
+        Groups with the keys `name`, `layer` (its place, from 0) and `params`. A scheduler goes by `layer`, in whatever
+        order an optimizer is given them.
+
+    Raises:
+        PluginError: A parameter belongs to no layer, or to two.
+    """
+    parameters = dict(model.named_parameters())
+    return [
+        {"name": layer.name, "layer": place, "params": [parameters[name] for name in layer.parameters]}
+        for place, layer in enumerate(partition(model, frozen=True))
+    ]
+
+
+def layer_order(groups: Sequence[Group]) -> list[int]:
+    """Return the indices of groups from input to output: by their places in the network, where these are known."""
+    places = [group["layer"] for group in groups if "layer" in group]
+    if len(set(places)) < len(places):  # groups of several networks
+        return [*range(len(groups))]
+    return sorted(range(len(groups)), key=lambda index: (groups[index].get("layer", math.inf), index))
+
+
+def base_lr_of(groups: Sequence[Group]) -> float:
+    """Return the base learning rate: what schedulers left as `initial_lr`, as torch's do, or the learning rate.
+
+    Raises:
+        ConfigError: The groups' differ, or it is 0 or not finite.
+    """
+    rates = {float(group.get("initial_lr", group["lr"])) for group in groups}
+    if len(rates) > 1:
+        raise ConfigError(
+            f"the parameter groups begin with different learning rates: {sorted(rates)}; base_lr= gives them one"
+        )
+    (rate,) = rates
+    if not 0.0 < rate < math.inf:
+        raise ConfigError(f"the base learning rate is {rate:g}: all learning rates are multiples of it")
+    return rate
+
+
+def initial_decay(group: Group) -> float:
+    """Return the weight decay that a group began with."""
+    return float(group.get("initial_weight_decay", group.get("weight_decay", 0.0)))
+
+
+def set_rate(group: dict[str, Any], rate: float) -> None:
+    """Set a group's learning rate; one that is a tensor is written into."""
+    if isinstance(group["lr"], Tensor):
+        group["lr"].detach().fill_(rate)
+    else:
+        group["lr"] = rate
+
+
+def warn_of_fine_tuning(base_lr: float, optimizer: str, card: PolicyCard) -> None:
+    """Warn of a base learning rate that is far below the default of the optimizer, a key of `OPTIMIZERS`."""
+    default = OPTIMIZERS[optimizer].base_lr
+    if base_lr < _FINE_TUNING * default:
+        warnings.warn(
+            f"the base learning rate {base_lr:g} is far below {default:g}, which is usual for a training from scratch. "
+            f"The policy {card.name!r} was made for that, and may multiply the base by up to "
+            f"{math.exp(card.action.bound):,.0f}. For fine-tuning give max_lr=, the highest learning rate that you "
+            "would use",
+            stacklevel=3,
+        )
+
+
+def warn_of_groups(groups: Sequence[Group], *, looks_at_layers: bool) -> None:
+    """Warn where an optimizer's groups can hardly be the layers of a network: they are the whole, or a part of each.
+
+    That is so of a single group with several matrices, of groups of vectors beside groups of matrices (without and with
+    weight decay), and of groups with more matrices than a block has.
+    """
+    matrices = [sum(parameter.dim() > 1 for parameter in group["params"]) for group in groups]
+    vectors_apart = min(matrices) == 0 < max(matrices)
+    several = sum(matrices) > (1 if len(groups) == 1 else _MATRICES_OF_A_BLOCK * len(groups))
+    if all("layer" in group for group in groups) or not (vectors_apart or several):
+        return
+    counted = "one parameter group, which counts as a layer" if len(groups) == 1 else f"{len(groups)} parameter groups"
+    counted += "" if len(groups) == 1 else ", each of which counts as a layer"
+    remedy = "make it from layer_groups(model)" if looks_at_layers else "give n_layers=len(layer_groups(model))"
+    warnings.warn(f"the optimizer has {counted}, and the network seems to have others: {remedy}", stacklevel=3)

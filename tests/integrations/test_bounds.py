@@ -1,0 +1,136 @@
+"""Numbers that no training can have are refused; learning rates stay within bounds; fine-tuning is warned of."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from ganno_bench import GannoScheduler, layer_groups
+from ganno_bench.core.errors import ConfigError
+from ganno_bench.policies.actions import ActionSpec
+from ganno_bench.policies.policy import Policy, PolicyCard
+from tests.helpers.plain_loop import Net
+
+INPUTS = torch.randn(64, 6, generator=torch.Generator().manual_seed(1))
+TARGETS = (INPUTS[:, 0] > 0).long()
+
+
+def make(lr: float = 0.01, total: float = 60, policy: str = "ganno-light", **options: float) -> GannoScheduler:
+    return GannoScheduler(torch.optim.SGD(layer_groups(Net()), lr=lr), total, policy, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", [37.5, math.inf, math.nan])
+@pytest.mark.parametrize("name", ["total_updates", "n_layers"])
+def test_what_is_no_whole_number_is_refused(name: str, value: float) -> None:
+    given = {"total": value} if name == "total_updates" else {"n_layers": value}
+    with pytest.raises(ConfigError, match=rf"{name} is no whole number \(value: {value}\)"):
+        make(**given)
+
+
+def test_a_quotient_of_whole_numbers_may_be_one() -> None:
+    scheduler = make(total=1200 / 4, n_layers=3.0)
+    assert scheduler.state_dict()["total_updates"] == 300
+    assert scheduler.get_last_lr() == make(total=300).get_last_lr()
+    for _ in range(12):
+        scheduler.step(1.0)
+
+
+@pytest.mark.parametrize("policy", ["ganno-light", "ganno-anchored"])
+def test_a_base_learning_rate_of_0_is_refused(policy: str) -> None:
+    with pytest.raises(ConfigError, match="the base learning rate is 0: all learning rates are multiples of it"):
+        make(0.0, policy=policy)
+    with pytest.raises(ConfigError, match="the base learning rate is inf"):
+        make(math.inf, policy=policy)
+
+
+@pytest.mark.parametrize("name", ["base_lr", "max_lr"])
+@pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf])
+def test_so_are_others(name: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=rf"{name} is no positive number \(value: {value}\)"):
+        make(**{name: value})
+
+
+def highest(optimizer: torch.optim.Optimizer, scheduler: GannoScheduler, net: nn.Module) -> float:
+    """Train for the horizon, and return the highest learning rate."""
+    rates = scheduler.get_last_lr()
+    for _ in range(scheduler._run.total_updates):
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(net(INPUTS), TARGETS)
+        loss.backward()
+        optimizer.step()
+        scheduler.step(loss)
+        rates += scheduler.get_last_lr()
+    return max(rates)
+
+
+@pytest.mark.parametrize("policy", ["ganno-light", "ganno-anchored", "ganno"])
+def test_a_small_base_is_not_multiplied_above_the_limit(policy: str) -> None:
+    net = Net()
+    optimizer = torch.optim.AdamW(layer_groups(net), lr=1e-5)
+    with pytest.warns(
+        UserWarning, match=r"1e-05 is far below 0.001, .* may multiply the base by up to .* give max_lr="
+    ):
+        scheduler = GannoScheduler(optimizer, 300, policy)
+    assert highest(optimizer, scheduler, net) > 1e-4
+    net = Net()
+    optimizer = torch.optim.AdamW(layer_groups(net), lr=1e-5)
+    assert highest(optimizer, GannoScheduler(optimizer, 300, policy, max_lr=5e-5), net) == 5e-5
+
+
+@pytest.fixture
+def rising(tmp_path: Path) -> str:
+    """Return a policy that doubles the learning rate at each decision."""
+    policy = Policy(
+        PolicyCard(name="rising", observation=("progress",), action=ActionSpec(scope="network"), interval=5)
+    )
+    with torch.no_grad():
+        policy.actor.head.bias.copy_(torch.tensor([0.0, 0.0, 0.0, 0.0, 99.0]))
+    policy.save(tmp_path / "rising")
+    return str(tmp_path / "rising")
+
+
+def rise(optimizer: torch.optim.Optimizer, policy: str, **options: float) -> float:
+    """Return the learning rate after 12 decisions."""
+    scheduler = GannoScheduler(optimizer, 60, policy, **options)  # type: ignore[arg-type]
+    for _ in range(59):
+        scheduler.step(1.0)
+    return scheduler.get_last_lr()[0]
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "top"), [(torch.optim.AdamW, 0.1), (torch.optim.Adam, 0.1), (torch.optim.SGD, 10.0)]
+)
+def test_no_rate_is_above_the_tuning_range(
+    rising: str, optimizer: Callable[..., torch.optim.Optimizer], top: float
+) -> None:
+    def new(base: float) -> torch.optim.Optimizer:
+        return optimizer(layer_groups(Net()), lr=base)
+
+    assert rise(new(0.3 * top), rising) == top
+    assert rise(new(3.0 * top), rising) == 3.0 * top
+    assert rise(new(0.3 * top), rising, max_lr=0.5 * top) == 0.5 * top
+    assert rise(new(0.3 * top), rising, max_lr=1e9) == pytest.approx(0.3 * top * 2**12)
+
+
+def test_usual_base_learning_rates_are_not_warned_of() -> None:
+    """Warnings are errors here."""
+    for optimizer, rates in ((torch.optim.SGD, (1e-3, 0.3)), (torch.optim.AdamW, (1e-4, 1e-2))):
+        for lr in rates:
+            GannoScheduler(optimizer(layer_groups(Net()), lr=lr), 60, "ganno-light")
+
+
+def test_negative_losses_are_warned_of_once() -> None:
+    scheduler = make()
+    for update in range(30):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            scheduler.step(-0.5 - update)
+        assert len(caught) == (update == 9)
+        if caught:
+            assert "a loss is negative (-9.5): policies look at logarithms of losses" in str(caught[0].message)
