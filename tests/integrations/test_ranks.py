@@ -65,6 +65,8 @@ def on_ranks(path: Path, work: Callable[[int], Any]) -> list[Any]:
     ranks = [context.Process(target=_rank, args=(rank, path / "store", work, pipes[rank][1])) for rank in range(RANKS)]
     for process in ranks:
         process.start()
+    for _, end in pipes:
+        end.close()  # a rank that dies is an end of its pipe
     said = [pipe.recv() for pipe, _ in pipes]
     for process in ranks:
         process.join()
