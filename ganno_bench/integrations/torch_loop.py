@@ -291,7 +291,8 @@ class GannoScheduler:
             )
         for name in own.keys() - {"policy", "policy_hash"}:
             if state[name] != own[name]:
-                raise ConfigError(f"the state's {name} is {state[name]!r}, this scheduler's is {own[name]!r}")
+                hint = "; base_lr= chooses it" if name == "base_lr" else ""
+                raise ConfigError(f"the state's {name} is {state[name]!r}, this scheduler's is {own[name]!r}{hint}")
 
     def _of_first_format(self, block: list[list[float]], begin: int, control: ControlState) -> list[list[float]]:
         """Return the learning rates of a state that does not say what it is of, if they are what is decided here."""
