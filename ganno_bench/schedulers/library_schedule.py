@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, fields, make_dataclass
 from importlib import import_module
 from importlib.metadata import version
-from inspect import Parameter, signature
+from inspect import Parameter, signature, unwrap
 from itertools import islice
 from typing import Any, ClassVar, TypeVar
 
@@ -24,9 +24,10 @@ import torch
 
 from ganno_bench.core.errors import ConfigError, MissingPackageError, PluginError, one_line
 from ganno_bench.schedulers.base import Scheduler, State
+from ganno_bench.schedulers.values import resolve
 from ganno_bench.training.signals import Controls, RunInfo, Signals
 
-__all__ = ["LibrarySchedule", "import_library", "new_optimizer", "schedule_class"]
+__all__ = ["LibrarySchedule", "argument_type", "import_library", "new_optimizer", "schedule_class"]
 
 S = TypeVar("S", bound="LibrarySchedule")
 
@@ -140,7 +141,7 @@ def schedule_class(
     }
     made = make_dataclass(
         title.partition(":")[2],
-        [(name, Any, field(default=value)) for name, value in values.items()],
+        [(name, argument_type(make, known[name]), field(default=value)) for name, value in values.items()],
         bases=(base,),
         frozen=True,
         namespace={
@@ -155,6 +156,14 @@ def schedule_class(
     )
     assert issubclass(made, base)
     return made
+
+
+def argument_type(make: Callable[..., Any], parameter: Parameter) -> Any:
+    """Return the type that a function or class of a library declares for an argument; `Any` if it declares none."""
+    if parameter.annotation is Parameter.empty:
+        return Any
+    function = unwrap(make.__init__ if isinstance(make, type) else make)  # type: ignore[misc]
+    return resolve(parameter.annotation, getattr(function, "__globals__", {}))
 
 
 def import_library(module: str, package: str, title: str) -> Any:
