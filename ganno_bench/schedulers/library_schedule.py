@@ -2,7 +2,8 @@
 
 What follows from that, for `torch:CLASS(key=value)`, `transformers:NAME(key=value)` and `timm:CLASS(key=value)`:
 
-- Arguments mean what they mean in the library, so lengths are updates. Unless given, the run's length is the horizon.
+- Arguments mean what they mean in the library, so lengths are updates. Unless given, the schedule's length is such that
+  it ends when the run does.
 - Learning rates among the arguments (`min_lr`, `lr_end`, `lr_min`, `warmup_lr_init`) are multiples of the base learning
   rate, which is the harness's to choose.
 - Only base learning rate and weight decay are tuned; another release of the library is other code.
@@ -48,6 +49,8 @@ class LibrarySchedule(Scheduler):
     learning_rates: ClassVar[frozenset[str]]
     """Arguments that are multiples of the base learning rate here, and learning rates in the library."""
     _BLOCK: ClassVar[int] = 512
+    _LONG: ClassVar[int] = 10**6
+    """A horizon that is long enough for any length among the arguments."""
 
     def __post_init__(self) -> None:
         """Check the arguments by making the library's schedule and moving it once.
@@ -59,7 +62,7 @@ class LibrarySchedule(Scheduler):
         if missing := [key for key in sorted(self.required) if getattr(self, key) is None]:
             raise ConfigError(f"scheduler {name!r} needs a value for {', '.join(missing)}: {name}({missing[0]}=...)")
         try:
-            list(islice(self.rates(1.0, 997), 2))
+            list(islice(self.rates(1.0, self._LONG), 2))
         except Exception as error:
             raise ConfigError(f"scheduler {name!r}: {self.package} refuses its arguments: {one_line(error)}") from error
 
