@@ -98,6 +98,11 @@ def library_optimizer(name: str) -> type[LibraryOptimizer]:
     title = _PREFIX + name
     library = import_library("pytorch_optimizer", "pytorch-optimizer", title)
     classes = {cls.__name__: cls for cls in map(library.load_optimizer, library.get_supported_optimizers())}
+    if name.lower().endswith(("schedule", "scheduler")):
+        raise UnknownNameError(
+            f"{title!r}: only the optimizers of pytorch-optimizer take part, not its schedules; "
+            "'rex', 'polynomial', 'wsd' and others are built in"
+        )
     if name not in classes:
         raise UnknownNameError(f"pytorch-optimizer has no optimizer {name!r}{did_you_mean(name, classes)}")
     parameters = {

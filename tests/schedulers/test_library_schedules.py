@@ -291,6 +291,7 @@ def test_arguments_are_pinned_and_another_release_is_other_code(monkeypatch: pyt
             "transformers refuses its arguments: ValueError: One of min_lr",
         ),
         ("transformers:polynomial(lr_end=2.0)", ConfigError, "transformers refuses its arguments: ValueError: lr_end"),
+        ("transformers:cosine(warmup_ratio=0.1)", UnknownNameError, "'warmup_ratio'; valid: .*num_warmup_steps"),
         ("transformers:greedy", PluginError, "needs a metric at every step; use the scheduler 'plateau'"),
     ],
 )

@@ -300,6 +300,21 @@ def test_prodigys_first_estimate_can_be_pinned_and_is_the_packages_otherwise() -
         load_scheduler("prodigy(d0=0)")
 
 
+@pytest.mark.parametrize("entry", [Prodigy(), Prodigy(d0=1e-3)], ids=str)
+def test_prodigy_rests_where_its_rate_becomes_0(entry: Prodigy) -> None:
+    """A group beside another one goes on along its momentum; a run has one group."""
+    spec = make_workload("mlp", ADAMW, UPDATES).spec
+    weight = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
+    optimizer = entry.optimizer([weight], 0.0, spec)
+    points = []
+    for rate in [1.0] * 20 + [0.0] * 20:
+        weight.grad = 3.0 * weight.detach()
+        optimizer.step(rate)
+        points.append(weight.detach().clone())
+    assert not torch.equal(points[0], points[19])
+    assert torch.equal(points[19], points[-1])
+
+
 def test_signals_of_layers_are_refused() -> None:
     engine = make_engine(make_workload("mlp", SGD, UPDATES), "loop")
     maker = [lambda own, decay: Prodigy().optimizer(own, decay, engine.workload.spec)]
