@@ -285,8 +285,8 @@ class _Run:
             ((trial, own),) = configs
             configs = [(trial, change.of_config(own)) for change in job.changes]
         seeds = run_seeds(job.role, self.config.study, job.n_seeds)
-        contestants = [contestant(entry, config) for _, config in configs]
         try:
+            contestants = [contestant(entry, config) for _, config in configs]
             result = drive(engine, contestants, seeds, lambda updates: self.progress.advanced(updates * cost))
         except PluginError:
             raise

@@ -50,7 +50,11 @@ class Scheduler(ABC):
 
     @classmethod
     def search_space(cls) -> Mapping[str, BaseDistribution]:
-        """Return Optuna distributions for the fields that are tuned, by name; the others keep their value."""
+        """Return Optuna distributions for the fields that are tuned, by name; the others keep their value.
+
+        What they propose has to be of the type that the field is declared with. A choice is a str, a bool, an int or a
+        float, which is what records hold.
+        """
         return {}
 
     @abstractmethod

@@ -2,7 +2,8 @@
 
 What follows from that, for `torch:CLASS(key=value)`, `transformers:NAME(key=value)` and `timm:CLASS(key=value)`:
 
-- Arguments mean what they mean in the library, so lengths are updates. Unless given, the run's length is the horizon.
+- Arguments mean what they mean in the library, so lengths are updates. Unless given, the schedule's length is such that
+  it ends when the run does.
 - Learning rates among the arguments (`min_lr`, `lr_end`, `lr_min`, `warmup_lr_init`) are multiples of the base learning
   rate, which is the harness's to choose.
 - Only base learning rate and weight decay are tuned; another release of the library is other code.
@@ -16,7 +17,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, fields, make_dataclass
 from importlib import import_module
 from importlib.metadata import version
-from inspect import Parameter, signature
+from inspect import Parameter, signature, unwrap
 from itertools import islice
 from typing import Any, ClassVar, TypeVar
 
@@ -24,9 +25,10 @@ import torch
 
 from ganno_bench.core.errors import ConfigError, MissingPackageError, PluginError, one_line
 from ganno_bench.schedulers.base import Scheduler, State
+from ganno_bench.schedulers.values import resolve
 from ganno_bench.training.signals import Controls, RunInfo, Signals
 
-__all__ = ["LibrarySchedule", "import_library", "new_optimizer", "schedule_class"]
+__all__ = ["LibrarySchedule", "argument_type", "import_library", "new_optimizer", "schedule_class"]
 
 S = TypeVar("S", bound="LibrarySchedule")
 
@@ -47,6 +49,8 @@ class LibrarySchedule(Scheduler):
     learning_rates: ClassVar[frozenset[str]]
     """Arguments that are multiples of the base learning rate here, and learning rates in the library."""
     _BLOCK: ClassVar[int] = 512
+    _LONG: ClassVar[int] = 10**6
+    """A horizon that is long enough for any length among the arguments."""
 
     def __post_init__(self) -> None:
         """Check the arguments by making the library's schedule and moving it once.
@@ -58,7 +62,7 @@ class LibrarySchedule(Scheduler):
         if missing := [key for key in sorted(self.required) if getattr(self, key) is None]:
             raise ConfigError(f"scheduler {name!r} needs a value for {', '.join(missing)}: {name}({missing[0]}=...)")
         try:
-            list(islice(self.rates(1.0, 997), 2))
+            list(islice(self.rates(1.0, self._LONG), 2))
         except Exception as error:
             raise ConfigError(f"scheduler {name!r}: {self.package} refuses its arguments: {one_line(error)}") from error
 
@@ -140,7 +144,7 @@ def schedule_class(
     }
     made = make_dataclass(
         title.partition(":")[2],
-        [(name, Any, field(default=value)) for name, value in values.items()],
+        [(name, argument_type(make, known[name]), field(default=value)) for name, value in values.items()],
         bases=(base,),
         frozen=True,
         namespace={
@@ -155,6 +159,14 @@ def schedule_class(
     )
     assert issubclass(made, base)
     return made
+
+
+def argument_type(make: Callable[..., Any], parameter: Parameter) -> Any:
+    """Return the type that a function or class of a library declares for an argument; `Any` if it declares none."""
+    if parameter.annotation is Parameter.empty:
+        return Any
+    function = unwrap(make.__init__ if isinstance(make, type) else make)  # type: ignore[misc]
+    return resolve(parameter.annotation, getattr(function, "__globals__", {}))
 
 
 def import_library(module: str, package: str, title: str) -> Any:

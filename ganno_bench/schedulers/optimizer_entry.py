@@ -170,8 +170,21 @@ class Prodigy(OptimizerEntry):
     anneal: bool = False
     """Cosine annealing to 0, which the authors recommend as often as a constant."""
 
+    d0: float = 1e-6
+    """First estimate of the distance, above 0. The package's default is for long runs: from there the estimate takes
+    some hundred updates to grow."""
+
     package: ClassVar[str | None] = "prodigyopt"
     replaces: ClassVar[Mapping[str, Released]] = dict.fromkeys(("sgd", "adam", "adamw"), Released("Prodigy", 1.0))
+
+    def __post_init__(self) -> None:
+        """Check.
+
+        Raises:
+            ConfigError: The first estimate is not positive.
+        """
+        if not self.d0 > 0.0:
+            raise ConfigError(f"d0 is not above 0 (value: {self.d0})")
 
     def optimizer(self, parameters: Sequence[nn.Parameter], weight_decay: float, spec: WorkloadSpec) -> OpenOptimizer:
         """Return the optimizer of one run; see `OptimizerEntry.optimizer`."""
@@ -183,6 +196,7 @@ class Prodigy(OptimizerEntry):
             eps=own.eps,
             use_bias_correction=self.bias_correction,
             safeguard_warmup=self.safeguard_warmup,
+            d0=self.d0,
         )
         optimizer.param_groups[0]["weight_decay"] = weight_decay  # as an argument it would be announced on the screen
         return _ProdigyRun(optimizer)

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from ganno_bench.core.errors import ConfigError, PluginError, UnknownNameError, did_you_mean, one_line
-from ganno_bench.schedulers.library_schedule import import_library
+from ganno_bench.schedulers.library_schedule import argument_type, import_library
 from ganno_bench.schedulers.optimizer_entry import OptimizerEntry, Released
 from ganno_bench.training.open_optimizer import OpenOptimizer
 from ganno_bench.workloads.suite import WorkloadSpec
@@ -98,6 +98,11 @@ def library_optimizer(name: str) -> type[LibraryOptimizer]:
     title = _PREFIX + name
     library = import_library("pytorch_optimizer", "pytorch-optimizer", title)
     classes = {cls.__name__: cls for cls in map(library.load_optimizer, library.get_supported_optimizers())}
+    if name.lower().endswith(("schedule", "scheduler")):
+        raise UnknownNameError(
+            f"{title!r}: only the optimizers of pytorch-optimizer take part, not its schedules; "
+            "'rex', 'polynomial', 'wsd' and others are built in"
+        )
     if name not in classes:
         raise UnknownNameError(f"pytorch-optimizer has no optimizer {name!r}{did_you_mean(name, classes)}")
     parameters = {
@@ -113,7 +118,10 @@ def library_optimizer(name: str) -> type[LibraryOptimizer]:
     takes_decay = parameters.pop("weight_decay", None) is not None
     made = make_dataclass(
         name,
-        [(key, Any, field(default=parameter.default)) for key, parameter in parameters.items()],
+        [
+            (key, argument_type(classes[name], parameter), field(default=parameter.default))
+            for key, parameter in parameters.items()
+        ],
         bases=(LibraryOptimizer,),
         frozen=True,
         namespace={

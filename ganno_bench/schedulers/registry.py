@@ -12,7 +12,6 @@ from __future__ import annotations
 import ast
 import hashlib
 import inspect
-import math
 import re
 import sys
 from collections.abc import Callable, Mapping, Set
@@ -37,6 +36,7 @@ from ganno_bench.schedulers.shipped import apart_from_shipped, locate_policy, sh
 from ganno_bench.schedulers.timm_schedule import timm_schedule
 from ganno_bench.schedulers.torch_adapter import torch_scheduler
 from ganno_bench.schedulers.transformers_schedule import transformers_schedule
+from ganno_bench.schedulers.values import UnfitError, declared_types, default_values, fit
 from ganno_bench.training.optimizers import OPTIMIZERS
 from ganno_bench.training.signals import NEEDS
 
@@ -186,7 +186,8 @@ class SchedulerEntry:
 
     def defaults(self) -> dict[str, Any]:
         """Return the default value of every tuned hyperparameter, by name."""
-        return {key: default for key, default in _defaults(self.cls).items() if key in self.search_space}
+        defaults, types = default_values(self.cls), declared_types(self.cls)
+        return {key: fit(defaults[key], types[key]) for key in defaults if key in self.search_space}
 
 
 @dataclass(frozen=True)
@@ -358,7 +359,7 @@ def _check_class(name: str, cls: Any) -> None:
 def _check_search_space(name: str, cls: type[Scheduler]) -> dict[str, BaseDistribution]:
     try:
         space: dict[str, Any] = dict(cls.search_space())
-        defaults = _defaults(cls)
+        defaults, types = default_values(cls), declared_types(cls)
     except Exception as error:
         raise PluginError(
             f"scheduler {name!r}: search_space() raised {type(error).__name__}: {_one_line(error)}"
@@ -368,6 +369,12 @@ def _check_search_space(name: str, cls: type[Scheduler]) -> dict[str, BaseDistri
             raise PluginError(f"scheduler {name!r}: search_space() has {key!r}, no field{did_you_mean(key, defaults)}")
         if not isinstance(distribution, BaseDistribution):
             raise PluginError(f"scheduler {name!r}: search_space() has no Optuna distribution for {key!r}")
+        proposed = _proposed(distribution)
+        if odd := [value for value in proposed if not isinstance(value, str | bool | int | float)]:
+            raise PluginError(
+                f"scheduler {name!r}: search_space() has the choice {odd[0]!r} for {key!r}; "
+                "a choice must be a str, a bool, an int or a float"
+            )
         try:
             inside = distribution._contains(distribution.to_internal_repr(defaults[key]))
         except ValueError:
@@ -376,31 +383,35 @@ def _check_search_space(name: str, cls: type[Scheduler]) -> dict[str, BaseDistri
             raise PluginError(
                 f"scheduler {name!r}: the default of {key!r}, {defaults[key]!r}, is outside of its {distribution}"
             )
+        for value in proposed:
+            try:
+                fit(value, types[key])
+            except UnfitError as error:
+                raise PluginError(
+                    f"scheduler {name!r}: {key!r} must be {error}, and search_space() proposes {value!r} for it"
+                ) from None
     return space
 
 
+def _proposed(distribution: BaseDistribution) -> tuple[Any, ...]:
+    """Return values of each kind that a distribution proposes."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices
+    return tuple(distribution.to_external_repr(getattr(distribution, end)) for end in ("low", "high"))
+
+
 def _check_values(name: str, cls: type[Scheduler], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `values`, whole numbers made floats where the default is one."""
-    defaults, checked = _defaults(cls), {}
+    """Return `values` as their fields' types have them: whole numbers made floats where a float is declared."""
+    types, defaults, checked = declared_types(cls), default_values(cls), {}
     for key, value in values.items():
-        if key not in defaults:
-            raise UnknownNameError(f"scheduler {name!r} has no hyperparameter {key!r}{did_you_mean(key, defaults)}")
-        default = defaults[key]
-        if type(default) is float and type(value) is int:
-            value = float(value)
-        infinite = isinstance(value, float) and not math.isfinite(value)
-        if infinite or (default is not None and type(value) is not type(default)):
-            expected = "a finite number" if isinstance(default, float) else f"of type {type(default).__name__}"
-            raise ConfigError(f"scheduler {name!r}: {key!r} must be {expected} like {default!r}, not {value!r}")
-        checked[key] = value
+        if key not in types:
+            raise UnknownNameError(f"scheduler {name!r} has no hyperparameter {key!r}{did_you_mean(key, types)}")
+        try:
+            checked[key] = fit(value, types[key])
+        except UnfitError as error:
+            like = "" if defaults[key] is None else f" like {defaults[key]!r}"
+            raise ConfigError(f"scheduler {name!r}: {key!r} must be {error}{like}, not {value!r}") from None
     return checked
-
-
-def _defaults(cls: type[Scheduler]) -> dict[str, Any]:
-    return {
-        field.name: field.default if field.default_factory is MISSING else field.default_factory()
-        for field in fields(cls)
-    }
 
 
 def _has_default(field: Field[Any]) -> bool:

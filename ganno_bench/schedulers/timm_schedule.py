@@ -1,6 +1,8 @@
 """The schedulers of timm: `timm:TanhLRScheduler(warmup_t=50)`.
 
-They count updates here (`t_in_epochs` is False), and move by `step_update` after each.
+They count updates here (`t_in_epochs` is False), and move by `step_update` after each. Unless given, `t_initial` is
+such that the schedule ends when the run does, as timm's own factory has it: all cycles together, and a warmup that
+comes before them, take the run.
 """
 
 from __future__ import annotations
@@ -22,9 +24,19 @@ _REFUSED = ("PlateauLRScheduler",)
 class TimmSchedule(LibrarySchedule):
     """Base of the classes that `timm_schedule` makes."""
 
-    revision: ClassVar[int | None] = 1
+    revision: ClassVar[int | None] = 2
     package: ClassVar[str] = "timm"
     timm_class: ClassVar[type[Any]]
+
+    def arguments(self, base_lr: float, total: int) -> dict[str, Any]:
+        """Return the arguments; `t_initial` is the length of the first cycle, without a warmup that comes before it."""
+        values = super().arguments(base_lr, total)
+        if getattr(self, "t_initial", total) is None:
+            before = values["warmup_t"] if values.get("warmup_prefix", True) else 0  # without the switch, always
+            cycles = range(max(1, values.get("cycle_limit", 1)))
+            lengths = sum(values.get("cycle_mul", 1.0) ** cycle for cycle in cycles)  # in lengths of the first one
+            values["t_initial"] = max(1, int((total - before) / lengths))
+        return values
 
     def rates(self, base_lr: float, total: int) -> Iterator[float]:
         """Move the schedule after each update, as timm's training script does."""

@@ -3,8 +3,9 @@
 The real class is driven on an optimizer with one parameter group, `scheduler.step()` once per update, for each base
 learning rate on its own. What follows from that:
 
-- Arguments mean what they mean in torch, so lengths are updates. Unless given, `T_max` and `total_steps` are the
-  horizon.
+- Arguments mean what they mean in torch, so lengths are updates. Unless given, `T_max`, `total_steps` and the
+  `total_iters` of a decay are the horizon; the `total_iters` of a warmup (`ConstantLR`, a `LinearLR` that rises) are
+  torch's 5. No length is below 1, where torch stays at the first factor for ever, or does stranger things.
 - Learning rates among the arguments (`max_lr`, `eta_min`) are multiples of the base learning rate, which is the
   harness's to choose: `torch:OneCycleLR(max_lr=1.0)` peaks at it. `CyclicLR`'s own `base_lr` is it.
 - Only the learning rate is scheduled: `cycle_momentum` is False.
@@ -35,11 +36,14 @@ _REFUSED = {
 }
 
 
+_LENGTHS = ("T_0", "T_max", "step_size", "step_size_down", "step_size_up", "total_iters", "total_steps")
+
+
 @dataclass(frozen=True)
 class TorchScheduler(LibrarySchedule):
     """Base of the classes that `torch_scheduler` makes; their fields are the torch class's arguments."""
 
-    revision: ClassVar[int | None] = 1
+    revision: ClassVar[int | None] = 2
     package: ClassVar[str] = "torch"
     torch_class: ClassVar[type[lr_scheduler.LRScheduler]]
 
@@ -47,8 +51,11 @@ class TorchScheduler(LibrarySchedule):
         """Check the arguments; see `LibrarySchedule`.
 
         Raises:
-            ConfigError: An argument is missing, or torch refuses its value.
+            ConfigError: An argument is missing, a length is below 1, or torch refuses a value.
         """
+        for key in _LENGTHS:
+            if (length := getattr(self, key, None)) is not None and length < 1:
+                raise ConfigError(f"scheduler {self.title!r}: {key} must be at least 1 (value: {length})")
         if getattr(self, "cycle_momentum", False):
             raise ConfigError(
                 f"scheduler {self.title!r}: cycle_momentum=True is not supported, only learning rates are set"
@@ -58,8 +65,11 @@ class TorchScheduler(LibrarySchedule):
     def arguments(self, base_lr: float, total: int) -> dict[str, Any]:
         """Return the arguments; where epochs are given, the whole length is what they come to."""
         values = super().arguments(base_lr, total)
-        if values.get("epochs") is not None:
+        if values.get("epochs") is not None or values.get("steps_per_epoch") is not None:
             values |= {key: getattr(self, key) for key in self.horizons}
+        if "total_iters" in values and values["total_iters"] is None:
+            decays = "power" in values or values.get("end_factor", 1.0) < values.get("start_factor", 0.0)
+            values["total_iters"] = total if decays else signature(self.torch_class).parameters["total_iters"].default
         if "base_lr" in signature(self.torch_class).parameters:
             values["base_lr"] = base_lr
         return values
@@ -98,7 +108,7 @@ def torch_scheduler(name: str) -> type[TorchScheduler]:
         f"torch:{name}",
         classes[name],
         hidden=("optimizer", "last_epoch", "base_lr"),
-        defaults={"cycle_momentum": False},
+        defaults={"cycle_momentum": False, "total_iters": None},
         horizons=("T_max", "total_steps"),
         learning_rates=("max_lr", "eta_min"),
         torch_class=classes[name],

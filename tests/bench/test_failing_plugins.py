@@ -15,6 +15,13 @@ from ganno_bench.core.records import read_records
 from tests.helpers.tiny_suite import SMALL, WORKLOADS, results, run_tiny, write_plugin
 
 RETURN = "return Controls(lr), state"
+INTERVAL = "    interval = 2\n"
+TUNED = """
+    @classmethod
+    def search_space(cls):
+        from optuna.distributions import CategoricalDistribution
+        return {"x": CategoricalDistribution(%s)}
+"""
 BROKEN = {  # class -> what is changed in the plugin, and what is said of it
     "RaisesInInit": (
         ("        return run.base_lr\n", "        raise OSError('out of luck')\n"),
@@ -91,6 +98,7 @@ class Told(Progress):
         self.failures.append((workload, entry, error))
 
 
+@pytest.mark.filterwarnings("ignore:Choices for a categorical distribution")  # Optuna's own
 @pytest.mark.parametrize(
     ("edit", "reason"),
     [
@@ -98,6 +106,11 @@ class Told(Progress):
         (("import torch\n", "raise ValueError('a\\nb')\n"), "cannot be imported: ValueError: a b"),
         (("class Mine(", "class Mine:\n  pass\nclass Other("), "is not a subclass of ganno_bench.schedulers.Scheduler"),
         (("@dataclass(frozen=True)", ""), "is not a dataclass"),
+        ((INTERVAL, f"{TUNED % '(None, 1.0)'}\n    x: float | None = None\n{INTERVAL}"), "has the choice None for 'x'"),
+        (
+            (INTERVAL, f"{TUNED % '((1, 2), (3, 4))'}\n    x: tuple = (1, 2)\n{INTERVAL}"),
+            "has the choice (1, 2) for 'x'",
+        ),
     ],
 )
 def test_a_broken_file_among_good_ones(suite: Path, tmp_path: Path, edit: tuple[str, str], reason: str) -> None:
@@ -108,6 +121,16 @@ def test_a_broken_file_among_good_ones(suite: Path, tmp_path: Path, edit: tuple[
     assert all(reason in error and "\n" not in error for _, _, error in told.failures)
     assert [Failure(*failure) for failure in told.failures] == done.failures
     assert {(r.workload, r.scheduler) for r in read_records([tmp_path / "out"])} == {(w, "cosine") for w in WORKLOADS}
+
+
+def test_a_class_that_refuses_what_its_own_search_space_proposes(suite: Path, tmp_path: Path) -> None:
+    error = ("import torch\n", "import torch\nfrom ganno_bench.core.errors import ConfigError\n")
+    check = "def __post_init__(self):\n        if self.x: raise ConfigError('odd')"
+    ref = write_plugin(tmp_path, error, (INTERVAL, f"{TUNED % '(0, 1)'}\n    x: int = 0\n    {check}\n{INTERVAL}"))
+    done = run_tiny(suite, tmp_path / "out", schedulers=[ref, "cosine"], trials=6, tuning_seeds=1, report_seeds=2)
+    assert {(f.workload, f.scheduler) for f in done.failures} == {(w, "mine") for w in WORKLOADS}
+    assert all("ConfigError: odd" in failure.error for failure in done.failures)
+    assert {(r.workload, r.scheduler) for r in done.records} >= {(w, "cosine") for w in WORKLOADS}
 
 
 def test_two_pinned_variants_of_a_broken_file_are_two_failures(suite: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -81,7 +82,7 @@ TIMM: dict[str, tuple[str, Callable[[float], dict[str, Any]]]] = {
     ),
     "timm:WSDLRScheduler(decay_t=150, warmup_t=20)": (
         "WSDLRScheduler",
-        lambda b: {"t_initial": TOTAL, "decay_t": 150, "warmup_t": 20},
+        lambda b: {"t_initial": TOTAL - 20, "decay_t": 150, "warmup_t": 20},
     ),
 }
 
@@ -127,6 +128,111 @@ def test_equals_the_scheduler_of_timm(ref: str) -> None:
 
     assert equal_at_every_update(ref, theirs)
     assert len(set(theirs(1.0))) > 2
+
+
+# `sched` of timm's factory, what it takes, and a reference that says the same.
+FACTORY: list[tuple[str, dict[str, Any], str]] = [
+    ("cosine", {}, "CosineLRScheduler"),
+    ("cosine", {"cycle_limit": 3, "cycle_decay": 0.5}, "CosineLRScheduler(cycle_limit=3, cycle_decay=0.5)"),
+    (
+        "cosine",
+        {"cycle_limit": 3, "cycle_decay": 0.5, "cycle_mul": 2.0},
+        "CosineLRScheduler(cycle_limit=3, cycle_decay=0.5, cycle_mul=2)",
+    ),
+    ("cosine", {"cycle_decay": 1.0, "k_decay": 2.0}, "CosineLRScheduler(k_decay=2)"),
+    ("tanh", {}, "TanhLRScheduler"),
+    ("tanh", {"cycle_limit": 2, "cycle_decay": 0.5}, "TanhLRScheduler(cycle_limit=2, cycle_decay=0.5)"),
+    ("poly", {"decay_rate": 0.9}, "PolyLRScheduler(power=0.9)"),
+    ("poly", {"decay_rate": 2.0, "cycle_limit": 2}, "PolyLRScheduler(power=2, cycle_limit=2, cycle_decay=0.1)"),
+    ("wsd", {"decay_epochs": 100}, "WSDLRScheduler(decay_t=100)"),
+    ("wsd", {"decay_epochs": 100, "decay_fn": "linear"}, "WSDLRScheduler(decay_t=100, decay_fn='linear')"),
+    (
+        "rsqrt",
+        {"decay_epochs": 100, "stable_timescale": 50.0},
+        "WSDLRScheduler(decay_t=100, stable_fn='rsqrt', decay_fn='linear', stable_timescale=50)",
+    ),
+    ("step", {"decay_epochs": 90}, "StepLRScheduler(decay_t=90, decay_rate=0.1)"),
+    ("multistep", {"decay_milestones": [90, 500]}, "MultiStepLRScheduler(decay_t=[90, 500], decay_rate=0.1)"),
+]
+
+
+@pytest.mark.parametrize("warmup", [0, 70])
+@pytest.mark.parametrize("prefix", [False, True])
+@pytest.mark.parametrize(("sched", "arguments", "ref"), FACTORY, ids=[ref for *_, ref in FACTORY])
+def test_a_schedule_ends_with_the_run_as_timms_own_factory_has_it(
+    sched: str, arguments: dict[str, Any], ref: str, prefix: bool, warmup: int
+) -> None:
+    scheduler = library("timm.scheduler")
+    base, optimizer = 0.3, new_optimizer(0.3)
+    cycles = range(arguments.get("cycle_limit", 1))
+    cyclic = sum(arguments.get("cycle_mul", 1.0) ** cycle for cycle in cycles)
+    schedule, length = scheduler.create_scheduler_v2(
+        optimizer,
+        sched,
+        num_epochs=int((TOTAL - prefix * warmup) / cyclic),  # epochs of one update
+        warmup_epochs=warmup,
+        warmup_prefix=prefix,
+        warmup_lr=0.01 * base,
+        min_lr=0.001 * base,
+        **arguments,
+    )
+    assert TOTAL - cyclic < length <= TOTAL  # the factory's own word on how long it takes
+    theirs = [optimizer.param_groups[0]["lr"]]
+    for update in range(1, TOTAL):
+        schedule.step(update)
+        theirs.append(optimizer.param_groups[0]["lr"])
+    more = [f"warmup_t={warmup}", "warmup_lr_init=0.01"]
+    if sched not in ("step", "multistep"):
+        more.append("lr_min=0.001")
+    if sched not in ("wsd", "rsqrt"):  # whose warmup always comes before
+        more.append(f"warmup_prefix={prefix}")
+    name, _, own = ref.removesuffix(")").partition("(")
+    run = synthetic_runs(TOTAL)
+    ours = load_scheduler(f"timm:{name}({', '.join([*filter(None, [own]), *more])})").build({})
+    info = replace(run.info(), base_lr=torch.full_like(run.base_lr, base))
+    assert ours.init(info)[:, 0].tolist() == theirs
+
+
+def test_what_is_given_as_the_length_is_the_length() -> None:
+    library("timm")
+    given = learning_rates("timm:CosineLRScheduler(t_initial=100, warmup_t=20, warmup_prefix=True)", TOTAL)
+    assert given[119].max() > 0.0
+    assert not given[120:].any()
+
+
+def test_a_run_may_be_shorter_than_the_warmup() -> None:
+    library("timm")
+    lrs = learning_rates("timm:CosineLRScheduler(warmup_t=50, warmup_prefix=True)", 40)[:, 0, 0]
+    assert (lrs / synthetic_runs(1).base_lr[0]).tolist() == pytest.approx([update / 50 for update in range(40)])
+
+
+def test_lengths_may_be_those_of_long_runs() -> None:
+    library("timm")
+    assert load_scheduler("timm:WSDLRScheduler(warmup_t=2000, decay_t=3000)").pinned["decay_t"] == 3000
+
+
+@pytest.mark.parametrize(
+    "ref",
+    [
+        "linear",
+        "cosine",
+        "cosine_with_restarts(num_cycles=2)",
+        "polynomial(lr_end=0.0)",
+        "cosine_with_min_lr(min_lr=0.0)",
+        "cosine_warmup_with_min_lr(min_lr=0.0)",
+        "warmup_stable_decay(num_decay_steps=100)",
+    ],
+)
+@pytest.mark.parametrize("warmup", [0, 70])
+def test_a_decay_of_transformers_ends_with_the_run(ref: str, warmup: int) -> None:
+    library("transformers.optimization")
+    name, _, own = ref.removesuffix(")").partition("(")
+    arguments = ", ".join(filter(None, [own, f"num_warmup_steps={warmup}"]))
+    lrs = learning_rates(f"transformers:{name}({arguments})", TOTAL)[:, 0, 0] / synthetic_runs(1).base_lr[0]
+    assert lrs[warmup : warmup + 2].max() > 0.99
+    assert lrs[-100] > 0.01
+    assert lrs[-1] < 0.005
+    assert (lrs[-50:].diff() < 0).all()
 
 
 def test_a_plateau_of_given_length_ends_where_it_says() -> None:
@@ -185,6 +291,7 @@ def test_arguments_are_pinned_and_another_release_is_other_code(monkeypatch: pyt
             "transformers refuses its arguments: ValueError: One of min_lr",
         ),
         ("transformers:polynomial(lr_end=2.0)", ConfigError, "transformers refuses its arguments: ValueError: lr_end"),
+        ("transformers:cosine(warmup_ratio=0.1)", UnknownNameError, "'warmup_ratio'; valid: .*num_warmup_steps"),
         ("transformers:greedy", PluginError, "needs a metric at every step; use the scheduler 'plateau'"),
     ],
 )

@@ -52,6 +52,11 @@ CASES: dict[str, tuple[OptimizerEntry, OptimizerSpec, Make]] = {
         lambda p: ReleasedProdigy(p, 1.0, (0.8, 0.99), eps=1e-6, weight_decay=DECAY),
     ),
     "prodigy-annealed": (Prodigy(anneal=True), ADAMW, PRODIGY),
+    "prodigy-from-a-larger-estimate": (
+        Prodigy(d0=1e-3),
+        ADAMW,
+        lambda p: ReleasedProdigy(p, 1.0, weight_decay=DECAY, d0=1e-3, **SAFE),
+    ),
 }
 every_case = pytest.mark.parametrize(("entry", "spec", "make"), CASES.values(), ids=CASES)
 BACKENDS = pytest.mark.parametrize("backend", ["vmap", "loop"])
@@ -284,6 +289,30 @@ def test_an_optimizer_that_it_does_not_replace_is_named() -> None:
 def test_a_warmup_that_is_no_share_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"^warmup is outside of \[0, 1\) \(value: 5.0\)$"):
         load_scheduler("schedule-free(warmup=5)")
+
+
+def test_prodigys_first_estimate_can_be_pinned_and_is_the_packages_otherwise() -> None:
+    entry = load_scheduler("prodigy(d0=1e-3)")
+    assert (entry.name, entry.code) == ("prodigy(d0=0.001)", load_scheduler("prodigy").code)
+    assert train(Prodigy(), SGD, n_updates=4).lr_trace[0, 0, 0] == pytest.approx(1e-6)
+    assert train(Prodigy(d0=1e-3), SGD, n_updates=4).lr_trace[0, 0, 0] == pytest.approx(1e-3)
+    with pytest.raises(ConfigError, match=r"^d0 is not above 0 \(value: 0.0\)$"):
+        load_scheduler("prodigy(d0=0)")
+
+
+@pytest.mark.parametrize("entry", [Prodigy(), Prodigy(d0=1e-3)], ids=str)
+def test_prodigy_rests_where_its_rate_becomes_0(entry: Prodigy) -> None:
+    """A group beside another one goes on along its momentum; a run has one group."""
+    spec = make_workload("mlp", ADAMW, UPDATES).spec
+    weight = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
+    optimizer = entry.optimizer([weight], 0.0, spec)
+    points = []
+    for rate in [1.0] * 20 + [0.0] * 20:
+        weight.grad = 3.0 * weight.detach()
+        optimizer.step(rate)
+        points.append(weight.detach().clone())
+    assert not torch.equal(points[0], points[19])
+    assert torch.equal(points[19], points[-1])
 
 
 def test_signals_of_layers_are_refused() -> None:

@@ -10,6 +10,7 @@ from ganno_bench.core.errors import ConfigError, PluginError, UnknownNameError, 
 from ganno_bench.core.seeding import stream_seed
 from ganno_bench.schedulers import optimizer_entry
 from ganno_bench.schedulers.drive import drive
+from ganno_bench.schedulers.optimizer_library import LibraryOptimizer
 from ganno_bench.schedulers.registry import load_scheduler
 from ganno_bench.testing.scheduler_contract import check_scheduler
 from ganno_bench.tuning.space import contestant, default_config
@@ -102,6 +103,8 @@ def test_it_competes_zero_shot_at_the_packages_default(monkeypatch: pytest.Monke
             "makes no update from gradients and its arguments: ValueError",
         ),
         ("Lion(weight_decay=0.1)", UnknownNameError, "no hyperparameter 'weight_decay'"),
+        ("REXScheduler", UnknownNameError, "not its schedules; 'rex', 'polynomial', 'wsd' and others are built in"),
+        ("get_wsd_schedule", UnknownNameError, "not its schedules; 'rex', 'polynomial', 'wsd' and others are built in"),
         ("LOMO", PluginError, "is not made from parameters alone, it needs 'model'"),
         ("AliG", PluginError, "has no default learning rate to compete with"),
         ("AdaHessian", ConfigError, "makes no update from gradients and its arguments: RuntimeError"),
@@ -110,3 +113,17 @@ def test_it_competes_zero_shot_at_the_packages_default(monkeypatch: pytest.Monke
 def test_errors_say_what_is_wrong(ref: str, error: type[UserError], message: str) -> None:
     with pytest.raises(error, match=message):
         load_scheduler(f"pytorch-optimizer:{ref}")
+
+
+@pytest.mark.parametrize("arguments", ["", "(weight_decouple=True)"])
+def test_lion_decays_weights_as_adamw_does(arguments: str) -> None:
+    """Another release of Lion divides the decay by the learning rate, which shrinks a weight to nothing."""
+    entry = load_scheduler(f"pytorch-optimizer:Lion{arguments}")
+    scheduler = entry.build({})
+    assert isinstance(scheduler, LibraryOptimizer)
+    weight = torch.nn.Parameter(torch.ones(1, dtype=torch.float64))
+    optimizer = scheduler.optimizer([weight], 0.1, make_workload("mlp", ADAMW, UPDATES).spec)
+    weight.grad = torch.zeros_like(weight)
+    for _ in range(100):
+        optimizer.step(1e-3)
+    assert weight.item() == pytest.approx((1.0 - 1e-3 * 0.1) ** 100)

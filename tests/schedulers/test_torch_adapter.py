@@ -34,6 +34,11 @@ CASES: dict[str, Callable[[Optimizer, float], LRScheduler]] = {
     "torch:OneCycleLR(max_lr=1.0, epochs=10, steps_per_epoch=80)": lambda o, b: lr_scheduler.OneCycleLR(
         o, b, 800, cycle_momentum=False
     ),
+    "torch:ConstantLR": lambda o, b: lr_scheduler.ConstantLR(o),
+    "torch:LinearLR": lambda o, b: lr_scheduler.LinearLR(o),
+    # A decay ends with the run: torch's default is 5 updates.
+    "torch:LinearLR(start_factor=1, end_factor=0.1)": lambda o, b: lr_scheduler.LinearLR(o, 1.0, 0.1, TOTAL),
+    "torch:PolynomialLR": lambda o, b: lr_scheduler.PolynomialLR(o, TOTAL),
     "torch:PolynomialLR(total_iters=500, power=2)": lambda o, b: lr_scheduler.PolynomialLR(o, 500, 2.0),
     "torch:StepLR(step_size=100, gamma=0.5)": lambda o, b: lr_scheduler.StepLR(o, 100, 0.5),
 }
@@ -69,7 +74,14 @@ def test_arguments_are_pinned_and_nothing_is_tuned() -> None:
         ("torch:StepLr(step_size=3)", UnknownNameError, "did you mean 'StepLR'?"),
         ("torch:StepLR", ConfigError, r"'torch:StepLR' needs a value for step_size: torch:StepLR\(step_size=...\)"),
         ("torch:StepLR(stepsize=3)", UnknownNameError, "no hyperparameter 'stepsize'; did you mean 'step_size'?"),
-        ("torch:StepLR(step_size='a')", ConfigError, "torch refuses its arguments"),
+        ("torch:StepLR(step_size='a')", ConfigError, "'step_size' must be of type int, not 'a'"),
+        ("torch:StepLR(step_size=0)", ConfigError, r"step_size must be at least 1 \(value: 0\)"),
+        ("torch:ConstantLR(total_iters=0)", ConfigError, r"total_iters must be at least 1 \(value: 0\)"),
+        ("torch:LinearLR(total_iters=0)", ConfigError, r"total_iters must be at least 1 \(value: 0\)"),
+        ("torch:CosineAnnealingLR(T_max=-5)", ConfigError, r"T_max must be at least 1 \(value: -5\)"),
+        ("torch:CosineAnnealingWarmRestarts(T_0=9, T_mult=0)", ConfigError, "torch refuses its arguments"),
+        ("torch:OneCycleLR(max_lr=1.0, steps_per_epoch=9)", ConfigError, "must define either total_steps OR"),
+        ("torch:ConstantLR(last_epoch=9)", UnknownNameError, "no hyperparameter 'last_epoch'"),
         ("torch:CyclicLR(base_lr=0.1, max_lr=1.0)", UnknownNameError, "no hyperparameter 'base_lr'"),
         ("torch:OneCycleLR(max_lr=1.0, cycle_momentum=True)", ConfigError, "cycle_momentum=True is not supported"),
         ("torch:OneCycleLR(max_lr=1.0, pct_start=7)", ConfigError, "Expected float between 0 and 1 pct_start"),

@@ -1,0 +1,139 @@
+"""Values of hyperparameters, held to the types that their fields are declared with.
+
+A default of 0 or None says little of what a field takes, its annotation does: `momentum: float = 0` takes 0.9. Where
+there is no annotation, or one that cannot be resolved, the type is the default's.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, fields
+from inspect import get_annotations
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+__all__ = ["UnfitError", "declared_types", "default_values", "fit", "resolve"]
+
+
+class UnfitError(TypeError):
+    """A value is not of the type that it has to be of; the message says which, such as `of type int`."""
+
+
+def default_values(cls: type[Any]) -> dict[str, Any]:
+    """Return the default of each field of a dataclass, as Python's own number where it is numpy's."""
+    return {
+        field.name: _plain(field.default if field.default_factory is MISSING else field.default_factory())
+        for field in fields(cls)
+    }
+
+
+def declared_types(cls: type[Any]) -> dict[str, Any]:
+    """Return the type of each field of a dataclass, to be given to `fit`; a field's default is always of it."""
+    defaults, types = default_values(cls), {}
+    for field in fields(cls):
+        owner = next((base for base in cls.__mro__ if field.name in get_annotations(base)), cls)
+        hint, default = resolve(field.type, vars(sys.modules[owner.__module__])), defaults[field.name]
+        if hint is Any and default is not None:
+            hint = type(default)
+        try:
+            fit(default, hint)
+        except UnfitError:  # `x: float = None`
+            hint = Union[hint, type(default)]  # noqa: UP007 -- not every annotation has the operator
+        types[field.name] = hint
+    return types
+
+
+def resolve(annotation: Any, names: Mapping[str, Any]) -> Any:
+    """Return the type that an annotation stands for; `Any` for one that cannot be resolved.
+
+    Args:
+        annotation: A type, or its source.
+        names: What there is in the module in which it stands.
+    """
+    holder = type("Holder", (), {"__annotations__": {"value": annotation}})
+    try:
+        return get_type_hints(holder, dict(names))["value"]
+    except Exception:  # a name that is imported for type checkers only, or whatever else the source runs into
+        return Any
+
+
+def fit(value: Any, hint: Any) -> Any:
+    """Return a value in the form that its type has it in: a whole number as a float, a list as a tuple.
+
+    Args:
+        value: A literal, a default, or what Optuna proposes.
+        hint: Its type, resolved.
+
+    Raises:
+        UnfitError: It is of another type, or a number that is not finite.
+    """
+    value = _plain(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UnfitError("a finite number")
+    origin, options = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return fit(value, options[0])
+    if origin in (Union, UnionType):
+        return _fit_one_of(value, options, hint)
+    if origin is Literal:
+        if not any(type(value) is type(option) and value == option for option in options):
+            raise UnfitError(f"one of {options}")
+        return value
+    kind = origin or hint
+    if not isinstance(kind, type):  # `Any`, a type variable
+        return value
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) in (list, tuple) and (kind in (list, tuple) or _is(value, kind)):
+        return _fit_items(value, kind, options, hint)
+    if not _is(value, kind) or (type(value) is bool and kind is int):
+        raise _unfit(hint)
+    return value
+
+
+def _fit_one_of(value: Any, options: Iterable[Any], hint: Any) -> Any:
+    fitted = []
+    for option in options:
+        try:
+            fitted.append(fit(value, option))
+        except UnfitError:
+            continue
+    if not fitted:
+        raise _unfit(hint)
+    return next((one for one in fitted if type(one) is type(value)), fitted[0])
+
+
+def _fit_items(value: Any, kind: type[Any], options: tuple[Any, ...], hint: Any) -> Any:
+    fixed = kind is tuple and bool(options) and options[-1] is not ...
+    each = options if fixed else (options[:1] or (Any,)) * len(value)
+    if len(each) != len(value):
+        raise _unfit(hint)
+    try:
+        items = [fit(item, option) for item, option in zip(value, each, strict=True)]
+    except UnfitError:
+        raise _unfit(hint) from None
+    return (kind if kind in (list, tuple) else type(value))(items)
+
+
+def _is(value: Any, kind: type[Any]) -> bool:
+    try:
+        return isinstance(value, kind)
+    except TypeError:  # a protocol, a typed dictionary
+        return True
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _unfit(hint: Any) -> UnfitError:
+    options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    named = [option for option in options if option is not NoneType]
+    if named == [float]:
+        return UnfitError("a finite number")
+    names = [option.__name__ if type(option) is type else str(option).replace("typing.", "") for option in named]
+    return UnfitError(f"of type {' or '.join(names)}")
