@@ -279,6 +279,27 @@ CASES: list[Case] = [
         {CALM: "return transition.before.grad_norm.mean(1, True)"},
         "decision after 0 updates, a sound run: expected a finite reward, got nan",
     ),
+    (
+        "reward",
+        "finite",
+        {CALM: CALM + " / (transition.before.n_updates != 37)"},
+        "decision after 37 updates, a sound run: expected a finite reward, got (-?inf|nan)",
+    ),
+    (
+        "reward",
+        "finite",
+        {
+            CALM: "gain = transition.val_before - transition.val_after\n"
+            "    return (gain / gain.abs()).where(~transition.before.diverged, torch.zeros_like(gain))[:, None]"
+        },
+        "a sound run: expected a finite reward, got nan",
+    ),
+    (
+        "reward",
+        "finite",
+        {CALM: CALM + " * 1e9"},
+        r"decision after 0 updates, a sound run: expected a reward of at most 1e\+06 in size, got",
+    ),
     ("reward", "needs", {'@reward("grad_norm")': "@reward()"}, "raised AttributeError"),
     ("reward", "deterministic", {CALM: CALM + " + torch.rand(1)"}, "the second time"),
     ("reward", "inputs_unchanged", {CALM: "transition.val_after.mul_(2)\n    " + CALM}, "changed transition.val_after"),
