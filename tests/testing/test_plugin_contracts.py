@@ -184,7 +184,13 @@ CASES: list[Case] = [
         "observation",
         "finite",
         {GRAD: 'return view.layer("grad_norm").neg().log()'},
-        "after 25 updates: expected finite values, got nan",
+        "after 2 updates: expected finite values, got nan",
+    ),
+    (
+        "observation",
+        "finite",
+        {GRAD: GRAD + " / (view.signals.n_updates != 37)"},
+        "after 37 updates: expected finite values, got inf",
     ),
     (
         "observation",
