@@ -30,11 +30,12 @@ def test_it_ends_with_where_everything_lies(call: Call, config: str) -> None:
     assert ", validation " in said.err
 
 
-def test_a_reward_that_is_no_number_ends_it_in_one_line(call: Call, config: str) -> None:
-    Path("mine.py").write_text(
+def test_a_reward_that_is_no_number_ends_it_in_one_line_and_once_mended_it_goes_on(call: Call, config: str) -> None:
+    good = (
         "from ganno_bench.marl.rewards import reward\n\n@reward()\ndef mine(transition):\n"
-        "    return transition.val_after[:, None] * float('nan')\n"
+        "    return -transition.val_after[:, None]\n"
     )
+    Path("mine.py").write_text(good.replace("return -", "return float('nan') * "))
     Path(config).write_text(CONFIG.replace("[learner]", '[reward]\n"./mine.py:mine" = 1.0\n\n[learner]'))
     said = call("train", config, "--env-steps", "20")
     assert (said.code, said.out) == (2, "")
@@ -44,7 +45,8 @@ def test_a_reward_that_is_no_number_ends_it_in_one_line(call: Call, config: str)
         r"checkpoint\n",
         said.err,
     )
-    assert Path("runs/train/tiny/checkpoint.pt").is_file()
+    Path("mine.py").write_text(good)
+    assert call("train", config, "--env-steps", "20", "--resume").code == 0  # though it was the first batch
 
 
 @pytest.mark.slow(group="policies")
