@@ -38,6 +38,7 @@ def train(
     import torch
 
     from ganno_bench.core.config import check_least
+    from ganno_bench.core.errors import PluginError
     from ganno_bench.marl.config import load_train_config
     from ganno_bench.marl.mappo import Trainer
     from ganno_bench.marl.plots import write_learning_curve
@@ -59,6 +60,8 @@ def train(
     except KeyboardInterrupt:
         typer.echo("interrupted; --resume goes on from the last checkpoint", err=True)
         raise typer.Exit(130) from None
+    except PluginError as error:
+        raise PluginError(f"{error}; once it is mended, --resume goes on from the last checkpoint") from error
     if trainer.batches:
         write_learning_curve(trainer.batches, folder / "learning-curve.png", wanted.name)
     typer.echo(f"policy    {folder / 'policy'}")

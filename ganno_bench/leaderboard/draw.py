@@ -14,7 +14,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from ganno_bench.core.records import LrTrace, RunRecord
 from ganno_bench.leaderboard.style import Look, log_ticks
 from ganno_bench.scoring.budget import trials_to_match
-from ganno_bench.scoring.metrics import FloatArray, clipped_loss, performance_profile, validation_curves
+from ganno_bench.scoring.metrics import FloatArray, clipped_loss, counted, performance_profile, validation_curves
 from ganno_bench.scoring.reference import REFERENCE
 from ganno_bench.scoring.results import Ruleset, Standings
 
@@ -186,15 +186,16 @@ def profiles(records: Iterable[RunRecord], standings: Standings) -> dict[Ruleset
     """
     losses: dict[tuple[str, str], dict[tuple[str, int], float]] = defaultdict(dict)
     for run in sorted(records, key=lambda run: run.study, reverse=True):
-        if run.role == "report":
-            losses[run.ruleset, run.scheduler][run.workload, run.seed] = clipped_loss(run)
+        if run.role == "report" and run.workload in standings.workloads:
+            loss = counted(clipped_loss(run), standings.reference[run.workload], run.chance_loss)
+            losses[run.ruleset, run.scheduler][run.workload, run.seed] = float(loss)
     found: dict[Ruleset, Profile] = {}
     for ruleset, table in standings.tables.items():
         ranked: list[tuple[str, str]] = [(row.ruleset, row.entry) for row in table if row.rank is not None]
         problems = [
             problem
             for problem in (losses[ranked[0]] if len(ranked) > 1 else ())
-            if problem[0] in standings.workloads and all(problem in losses[key] for key in ranked)
+            if all(problem in losses[key] for key in ranked)
         ]
         if problems:
             values = np.array([[losses[key][problem] for problem in problems] for key in ranked])

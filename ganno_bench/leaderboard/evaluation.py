@@ -92,6 +92,7 @@ def _page(evaluation: Evaluation, cells: Sequence[TransferCell], drawn: set[str]
         parts += [
             f"Mean scores against tuned {REFERENCE} of everyone on the same cells; `{UNTUNED}` is not tuned, either:",
             markdown_table(entry_table(evaluation, cells)),
+            *(escape_markdown(said) for cell in cells if (said := cell.remark) is not None),
             "### Cell by cell",
             markdown_table(cell_table(evaluation, cells)),
         ]

@@ -12,7 +12,6 @@ from ganno_bench.bench.evaluation import LAYERWISE, Evaluation
 from ganno_bench.leaderboard.evaluation_plots import matrix_rows, varied_losses
 from ganno_bench.leaderboard.robustness_tables import short_label
 from ganno_bench.leaderboard.tables import Column, TextTable, estimate
-from ganno_bench.scoring.metrics import score
 from ganno_bench.scoring.reference import REFERENCE
 from ganno_bench.scoring.robustness import OWN, Setting
 from ganno_bench.scoring.transfer import Comparison, Summary, TransferCell, summarise, transfer_cells
@@ -110,11 +109,7 @@ def entry_table(evaluation: Evaluation, cells: Sequence[TransferCell]) -> TextTa
     names = [evaluation.policy, *evaluation.rivals]
     names = [name for name in names if all(name in cell.losses for cell in cells)]
     means = {
-        name: [
-            float(np.mean([score(cell.losses[name], cell.losses[REFERENCE]) for cell in groups[label]]))
-            for label in shown
-        ]
-        for name in names
+        name: [float(np.mean([cell.score_of(name) for cell in groups[label]])) for label in shown] for name in names
     }
     names.sort(key=lambda name: -means[name][0])
     rows = tuple((name, *(f"{mean:+z.1f}" for mean in means[name])) for name in names)

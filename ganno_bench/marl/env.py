@@ -19,10 +19,11 @@ from torchrl.data import Bounded, Categorical, Composite, Unbounded
 from torchrl.envs import EnvBase
 
 from ganno_bench.core.seeding import stream_seed
+from ganno_bench.marl.guards import check_seen, rewarded
 from ganno_bench.marl.rewards import CEILING, Reward, Transition, load_reward
 from ganno_bench.policies.actions import ActionSpec
 from ganno_bench.policies.controller import Controller
-from ganno_bench.policies.observations import LIMIT
+from ganno_bench.policies.observations import LIMIT, OBSERVATIONS, View
 from ganno_bench.training.optimizers import OPTIMIZERS
 from ganno_bench.training.population import Engine, Population
 from ganno_bench.training.signals import SAMPLED, Controls
@@ -110,20 +111,24 @@ class LayerwiseLREnv(EnvBase):  # type: ignore[misc]
 
         Raises:
             UnknownNameError: A feature or a reward is unknown.
+            PluginError: A plugin among them is broken. So says `reset` or `step` of one that raises, or gives something
+                of another form, or what is not finite; also of a reward beyond `guards.LARGEST`.
         """
         self.engine = engine
         self.controller = Controller(
             observation, action or ActionSpec(), layerwise=layerwise_observation, n_hidden=n_hidden, files=True
         )
+        named = zip(observation, self.controller.features, strict=True)
+        self._observed_by_plugins = [(name, seen) for name, seen in named if OBSERVATIONS.origin(name) is not None]
         self._n_hidden = n_hidden
         self.interval = interval
         self.n_decisions = -(-engine.workload.spec.n_updates // interval)
-        self.rewards: list[tuple[Reward, float]] = [
-            (load_reward(name), weight) for name, weight in (reward or {"log-validation": 1.0}).items()
+        self.rewards: list[tuple[str, Reward, float]] = [
+            (name, load_reward(name), weight) for name, weight in (reward or {"log-validation": 1.0}).items()
         ]
-        self.per_agent = any(kind.per_agent for kind, _ in self.rewards)
-        self._reruns = any(kind.reruns for kind, _ in self.rewards)
-        self.needs = self.controller.needs.union({SAMPLED}, *(kind.needs for kind, _ in self.rewards))
+        self.per_agent = any(kind.per_agent for _, kind, _ in self.rewards)
+        self._reruns = any(kind.reruns for _, kind, _ in self.rewards)
+        self.needs = self.controller.needs.union({SAMPLED}, *(kind.needs for _, kind, _ in self.rewards))
         self.validation = engine.validation.head(validation_size)
         self._ceiling = CEILING * engine.workload.dataset.chance_loss
         self.defaults = OPTIMIZERS[engine.workload.spec.optimizer.name]
@@ -245,7 +250,10 @@ class LayerwiseLREnv(EnvBase):  # type: ignore[misc]
         if self._n_hidden:
             # An actor that remembers writes it beforehand; TorchRL then takes the actor's.
             result["agents", "memory"] = tensordict.get(("next", "agents", "memory"), tensordict["agents", "memory"])
-        total_reward = sum(weight * kind.compute(transition) for kind, weight in self.rewards)
+        done = transition.before.n_updates
+        decision = f"decision {done // self.interval + 1} of {self.n_decisions} (after {done} updates)"
+        where = f"{self.engine.workload.spec.id!r}, {decision}"
+        total_reward = sum(rewarded(name, kind, weight, transition, where) for name, kind, weight in self.rewards)
         assert isinstance(total_reward, Tensor)
         if self.per_agent:
             if self.n_agents == 1:
@@ -295,6 +303,12 @@ class LayerwiseLREnv(EnvBase):  # type: ignore[misc]
         return torch.stack(losses, dim=1)
 
     def _observe(self) -> None:
+        if self._observed_by_plugins:
+            done, control = self._population.n_updates, self._control
+            view = View(self._signals, self._run, control.memory, self.lr, control.log_factor, control.log_decay)
+            for name, feature in self._observed_by_plugins:
+                where = f"{self.engine.workload.spec.id!r} after {done} updates"
+                check_seen(name, feature, view, where, finite=done > self.interval)
         self._seen, self._control = self.controller.observe(self._control, self._run, self._signals)
 
     def _validation_loss(self) -> Tensor:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 from tensordict import TensorDictBase
 from torch import Tensor
@@ -10,7 +13,7 @@ from ganno_bench.core.seeding import stream_seed
 from ganno_bench.marl.env import LayerwiseLREnv
 from ganno_bench.policies.policy import Policy
 
-__all__ = ["evaluate_greedily", "mean_over_runs", "whole_episodes"]
+__all__ = ["evaluate_greedily", "explained_variance", "mean_over_runs", "whole_episodes"]
 
 
 def mean_over_runs(advantage: Tensor, alive: Tensor) -> Tensor:
@@ -24,6 +27,19 @@ def whole_episodes(episode: TensorDictBase) -> list[TensorDictBase]:
     """Cut each run where it diverged; return runs of the same length together, shape (runs, length)."""
     lengths = (~episode["diverged"]).sum(dim=(1, 2))
     return [episode[lengths == length][:, :length] for length in lengths.unique().tolist()]
+
+
+def explained_variance(parts: Sequence[TensorDictBase]) -> float:
+    """Return the share of the returns' variance that the critic's values explain.
+
+    It is taken over all decisions of a batch at once: over a few runs it can be anything below 1, and so can a mean of
+    such shares. 1 at best, 0 for a critic that says the same of everything; NaN where the returns do not differ.
+    """
+    values, returns = (
+        torch.cat([part["agents", key].flatten() for part in parts]).double() for key in ("state_value", "value_target")
+    )
+    variance = float(returns.var(correction=0))
+    return 1.0 - float((returns - values).var(correction=0)) / variance if variance > 0 else math.nan
 
 
 def evaluate_greedily(policy: Policy, env: LayerwiseLREnv) -> Tensor:

@@ -26,7 +26,6 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 from torchrl.collectors import Collector
-from torchrl.modules import PopArtValueNorm
 from torchrl.objectives import ValueEstimators
 from torchrl.objectives.multiagent import IPPOLoss, MAPPOLoss
 
@@ -38,9 +37,10 @@ from ganno_bench.marl.behaviour import measure_behaviour
 from ganno_bench.marl.config import TrainConfig
 from ganno_bench.marl.demonstrations import imitate, load_curves
 from ganno_bench.marl.env import LayerwiseLREnv
-from ganno_bench.marl.episodes import evaluate_greedily, mean_over_runs, whole_episodes
+from ganno_bench.marl.episodes import evaluate_greedily, explained_variance, mean_over_runs, whole_episodes
 from ganno_bench.marl.modules import Critic, actor_module, critic_module
 from ganno_bench.marl.tasks import Task, draw_tasks, load_task_data
+from ganno_bench.marl.value_norm import RunningScale
 from ganno_bench.policies.actor import Actor
 from ganno_bench.policies.policy import Policy, PolicyCard, PolicySpec, TrainingCard, load_policy
 from ganno_bench.training.population import Engine
@@ -49,7 +49,9 @@ __all__ = ["Batch", "Trainer"]
 
 _VERSIONED = ("ganno-bench", "torch", "torchrl", "tensordict", "numpy")
 _VALIDATION_RUNS = 6
-_FORMAT = 1
+_LEARNED = {"entropy": "entropy", "kl": "kl_approx", "clip_fraction": "clip_fraction"}
+"""Column of `metrics.csv` -> TorchRL's term, a mean over the decisions of a minibatch."""
+_FORMAT = 2
 """Of a checkpoint."""
 
 
@@ -66,8 +68,10 @@ class Batch:
         log_loss: Mean of ln(final validation loss / chance loss), at most ln 2.
         diverged: Share of its runs that diverged.
         entropy: Of the agents' decisions, nats.
-        explained_variance: Of the critic, 1 at best.
-        kl: From the policy that collected to the one that was learned.
+        explained_variance: Share of the variance of the batch's returns that the critic explained when it was
+            collected, 1 at best; NaN where all returns were the same.
+        kl: From the policy that collected to the one that was learned; like entropy and clip fraction a mean over all
+            decisions of all epochs.
         clip_fraction: Share of decisions whose ratio was clipped.
         validation: Mean of ln(final validation loss / chance loss) on the validation tasks, greedy; NaN between
             evaluations.
@@ -152,11 +156,11 @@ class Trainer:
         self.loss = kind(
             module,
             critic_module(critic).to(device),
-            value_norm=PopArtValueNorm(shape=1, device=torch.device(device)),
+            value_norm=RunningScale(device=torch.device(device)),
             clip_epsilon=learner.clip,
             entropy_coeff=learner.entropy,
             normalize_advantage=False,  # it is done over all workloads of a batch
-            log_explained_variance=True,
+            log_explained_variance=False,  # it would be that of a minibatch
         )
         own = ("agents", "reward") if self.envs[0].per_agent else "reward"
         self.loss.set_keys(
@@ -202,11 +206,16 @@ class Trainer:
                 fall towards this end.
             minutes: Stop after so long, whatever was reached.
             on_batch: Called after each batch.
+
+        Raises:
+            PluginError: A reward or an observation of a plugin gave something that nothing can be learned from. Nothing
+                of the batch is kept.
         """
         target = env_steps or self.config.learner.env_steps
         began = time.perf_counter() - self._seconds
         if not self.batches:
             self._evaluate()  # the untrained policy is the first to be kept
+            self._save()  # so there is something to go on from, should the first batch fail
         finished = self.env_steps >= target
         while not finished:
             number = len(self.batches) + 1
@@ -248,43 +257,43 @@ class Trainer:
             episode["agents", "advantage"] -= mean_over_runs(episode["agents", "advantage"], alive)
             parts += whole_episodes(episode) if self.config.actor.memory else [episode[alive.squeeze(-1)]]
         advantages = torch.cat([part["agents", "advantage"].flatten() for part in parts])
-        mean, deviation = advantages.mean(), advantages.std().clamp(min=1e-6)
+        mean, deviation = advantages.mean(), advantages.std(correction=min(1, len(advantages) - 1)).clamp(min=1e-6)
         for part in parts:
             part["agents", "advantage"] = (part["agents", "advantage"] - mean) / deviation
-        learned: dict[str, list[float]] = {}
+        learned: dict[str, float] = {}
         for _ in range(learner.epochs):
             orders = [torch.randperm(len(part)).chunk(learner.minibatches) for part in parts]
             for step in range(learner.minibatches):
                 pieces = [part[order[step]] for part, order in zip(parts, orders, strict=True) if step < len(order)]
-                for name, value in self._descend(pieces).items():
-                    learned.setdefault(name, []).append(value)
-        means = {name: sum(values) / len(values) for name, values in learned.items()}
+                for name, total in self._descend(pieces).items():
+                    learned[name] = learned.get(name, 0.0) + total
+        means = {name: total / (learner.epochs * len(advantages)) for name, total in learned.items()}
         count = sum(len(episode) for episode in episodes)
         totals = {
             name: sum(part[name] * len(episode) for part, episode in zip(statistics, episodes, strict=True)) / count
             for name in statistics[0]
         }
-        return {"env_steps": float(sum(episode.numel() for episode in episodes)), **totals, **means}
+        return {
+            "env_steps": float(sum(episode.numel() for episode in episodes)),
+            "explained_variance": explained_variance(parts),
+            **totals,
+            **means,
+        }
 
     def _descend(self, pieces: Sequence[TensorDictBase]) -> dict[str, float]:
-        """Make one gradient step on pieces of several workloads' episodes."""
+        """Make one gradient step on pieces of several workloads' episodes; return sums over agents' decisions."""
         sizes = [piece["agents", "advantage"].numel() for piece in pieces]
         self._optimizer.zero_grad()
-        means: dict[str, float] = {}
+        sums = dict.fromkeys(_LEARNED, 0.0)
         for piece, size in zip(pieces, sizes, strict=True):
-            share = size / sum(sizes)
             terms = self.loss(piece)
-            ((terms["loss_objective"] + terms["loss_critic"] + terms["loss_entropy"]) * share).backward()
-            for name, key in (
-                ("entropy", "entropy"),
-                ("explained_variance", "explained_variance"),
-                ("kl", "kl_approx"),
-                ("clip_fraction", "clip_fraction"),
-            ):
-                means[name] = means.get(name, 0.0) + share * float(terms[key].mean())
+            loss = terms["loss_objective"] + terms["loss_critic"] + terms["loss_entropy"]
+            (loss * (size / sum(sizes))).backward()
+            for name, key in _LEARNED.items():
+                sums[name] += size * float(terms[key])
         torch.nn.utils.clip_grad_norm_(self.loss.parameters(), self.config.learner.max_grad_norm)
         self._optimizer.step()
-        return means
+        return sums
 
     def _collect(self, index: int, number: int) -> TensorDictBase:
         """Return one episode of a workload, shape (P, T)."""

@@ -41,7 +41,7 @@ def write_learning_curve(batches: Sequence[Batch], file: Path, title: str) -> No
     axes[1, 0].plot(steps, [batch.entropy for batch in batches], color="#009E73")
     _say(axes[1, 0], "Entropy of the decisions", "nats")
     axes[1, 1].plot(steps, [batch.explained_variance for batch in batches], color="#CC79A7")
-    axes[1, 1].set_ylim(min(0.0, *(max(-1.0, batch.explained_variance) for batch in batches)), 1.0)
+    axes[1, 1].set_ylim(max(-1.0, min([0.0, *(batch.explained_variance for batch in batches)])), 1.0)
     _say(axes[1, 1], "Explained variance of the critic", "share")
     for axis in axes[1]:
         axis.set_xlabel("environment steps")

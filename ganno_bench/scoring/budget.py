@@ -16,7 +16,7 @@ import numpy as np
 
 from ganno_bench.core.records import RunRecord
 from ganno_bench.core.studies import StudyRecord
-from ganno_bench.scoring.metrics import FloatArray, score
+from ganno_bench.scoring.metrics import FloatArray, counted, score
 from ganno_bench.scoring.reference import REFERENCE
 
 __all__ = ["BudgetCurve", "budget_curves", "budget_scores", "expected_best", "trials_to_match"]
@@ -101,6 +101,7 @@ def budget_scores(
         (ruleset, entry) -> workload -> scores after 1, 2, ... N trials, shape (N,). A zero-shot entry has shape (1,):
         the mean over its report runs, whatever the number of trials.
     """
+    chance = {record.workload: record.chance_loss for record in records}
     losses: dict[tuple[str, str, str], FloatArray] = {}
     for curve in budget_curves(records, studies):
         losses["tuned", curve.entry, curve.workload] = curve.loss
@@ -112,8 +113,10 @@ def budget_scores(
     scores: dict[tuple[str, str], dict[str, FloatArray]] = defaultdict(dict)
     for (ruleset, entry, workload), loss in losses.items():
         if ("tuned", REFERENCE, workload) in losses:
-            reference = float(losses["tuned", REFERENCE, workload][-1])
-            scores[ruleset, entry][workload] = score(loss, reference)
+            reference, known = float(losses["tuned", REFERENCE, workload][-1]), chance.get(workload, 0.0)
+            scores[ruleset, entry][workload] = score(
+                counted(loss, reference, known), float(counted(reference, reference, known))
+            )
     return dict(scores)
 
 

@@ -13,9 +13,12 @@ from scipy.stats import rankdata
 from ganno_bench.core.records import RunRecord, significant
 
 __all__ = [
+    "NOTHING_LEARNED",
+    "SOLVED",
     "FloatArray",
     "clipped_error",
     "clipped_loss",
+    "counted",
     "improvements",
     "interquartile_mean",
     "is_diverged",
@@ -29,6 +32,12 @@ __all__ = [
 ]
 
 FloatArray: TypeAlias = NDArray[np.float64]
+
+SOLVED = 1e-3
+"""A workload on which the reference's loss is at most so many times the chance loss is solved."""
+
+NOTHING_LEARNED = 0.99
+"""A loss that is at least so many times the chance loss is as good as chance."""
 
 _SMALLEST_LOSS = 1e-12
 """Nats. A loss that is rounded to zero would have an infinite score."""
@@ -53,12 +62,27 @@ def clipped_error(record: RunRecord) -> float | None:
     return 1 - math.exp(-record.chance_loss) if is_diverged(record) else record.metrics.test_error
 
 
+def counted(losses: float | FloatArray, reference: float, chance: float) -> FloatArray:
+    """Return what losses count as in scores, comparisons and ranks: themselves, unless the workload is solved.
+
+    Near zero a ratio of losses says nothing of a scheduler: a ten-thousandth of a nat less can be a score of +200. So
+    where the reference solves a workload, who solves it as well ties with it, and who does not loses.
+
+    Args:
+        losses: Clipped losses, nats, any shape.
+        reference: The workload's reference loss, nats.
+        chance: Its chance loss, nats.
+    """
+    solved = SOLVED * chance
+    return np.maximum(np.asarray(losses, dtype=np.float64), solved if reference <= solved else _SMALLEST_LOSS)
+
+
 def score(loss: float | FloatArray, reference: float) -> FloatArray:
     """Return `100 * ln(reference / loss)`: 0 ties with the reference, +10 is a loss about 10 % lower.
 
     Args:
-        loss: Clipped losses, nats, any shape.
-        reference: The workload's reference loss, nats.
+        loss: Losses as they count, nats, any shape; see `counted`.
+        reference: The workload's reference loss, as it counts, nats.
     """
     return 100 * np.log(reference / np.maximum(np.asarray(loss, dtype=np.float64), _SMALLEST_LOSS))
 
@@ -155,14 +179,20 @@ def updates_to_target(records: Sequence[RunRecord], target: float) -> float:
     return float(reached[0]) if reached.size else math.inf
 
 
-def target_of(reference: Sequence[RunRecord]) -> tuple[float, float]:
+def target_of(reference: Sequence[RunRecord]) -> tuple[float, float] | None:
     """Return the reference's horizon in updates and its target: the last point of the median of its validation curves.
+
+    On a solved workload the target is what counts as solved. None where the target is as good as chance, or the curve
+    is there at its first point already: then it says nothing of an entry that it reaches the target, or when.
 
     Args:
         reference: Report runs of tuned cosine on one workload.
     """
     updates, losses = validation_curves(reference)
-    return float(updates[-1]), float(np.median(losses, axis=0)[-1])
+    curve = np.median(losses, axis=0)[updates > 0]
+    chance = reference[0].chance_loss
+    target = max(float(curve[-1]), SOLVED * chance)
+    return (float(updates[-1]), target) if target < min(curve[0], NOTHING_LEARNED * chance) else None
 
 
 def speed_up(records: Sequence[RunRecord], reference: tuple[float, float]) -> float:

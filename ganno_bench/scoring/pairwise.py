@@ -11,7 +11,7 @@ import numpy as np
 
 from ganno_bench.core.records import RunRecord
 from ganno_bench.scoring.bootstrap import interval, resample_workload
-from ganno_bench.scoring.metrics import FloatArray, clipped_loss, improvements
+from ganno_bench.scoring.metrics import FloatArray, clipped_loss, counted, improvements
 from ganno_bench.scoring.results import Ruleset, Standings
 
 __all__ = ["Duel", "duels"]
@@ -45,7 +45,7 @@ def duels(records: Iterable[RunRecord], standings: Standings, ruleset: Ruleset) 
     A pair is compared by what both have: on every workload the seeds in common. Resamples are those of the standings.
     """
     ranked = [row.entry for row in standings.tables.get(ruleset, ()) if row.rank is not None]
-    runs = _losses(records, ranked, ruleset)
+    runs = _losses(records, ranked, ruleset, standings.reference)
     found: dict[tuple[str, str], Duel] = {}
     for index, entry in enumerate(ranked):
         for rival in ranked[index + 1 :]:
@@ -60,11 +60,19 @@ _Grid = dict[int, dict[int, float]]
 """Study -> seed -> loss."""
 
 
-def _losses(records: Iterable[RunRecord], entries: Sequence[str], ruleset: Ruleset) -> dict[str, dict[str, _Grid]]:
+def _losses(
+    records: Iterable[RunRecord], entries: Sequence[str], ruleset: Ruleset, reference: Mapping[str, float]
+) -> dict[str, dict[str, _Grid]]:
     found: dict[str, dict[str, _Grid]] = {entry: defaultdict(lambda: defaultdict(dict)) for entry in entries}
     for record in records:
-        if record.role == "report" and record.ruleset == ruleset and record.scheduler in found:
-            found[record.scheduler][record.workload][record.study][record.seed] = clipped_loss(record)
+        if (
+            record.role == "report"
+            and record.ruleset == ruleset
+            and record.scheduler in found
+            and record.workload in reference
+        ):
+            loss = counted(clipped_loss(record), reference[record.workload], record.chance_loss)
+            found[record.scheduler][record.workload][record.study][record.seed] = float(loss)
     return found
 
 

@@ -13,7 +13,7 @@ from pydantic import Field
 from ganno_bench.core.config import Config, parse_config
 from ganno_bench.core.errors import ConfigError, RecordError
 from ganno_bench.core.records import RunRecord
-from ganno_bench.scoring.metrics import clipped_loss
+from ganno_bench.scoring.metrics import NOTHING_LEARNED, SOLVED, clipped_loss
 
 __all__ = [
     "REFERENCE",
@@ -24,6 +24,7 @@ __all__ = [
     "reference_losses",
     "reference_suites",
     "reference_values",
+    "remark",
 ]
 
 REFERENCE = "cosine"
@@ -43,11 +44,11 @@ def is_reference(record: RunRecord) -> bool:
 class ReferenceValues(Config):
     """What is committed of the reference on one workload."""
 
-    loss: Annotated[float, Field(gt=0)]
+    loss: Annotated[float, Field(ge=0)]
     """Median over the report seeds of the final test loss, nats: what scores are relative to."""
     spread: Annotated[float, Field(ge=0)]
     """Interquartile range of these losses, nats."""
-    target: Annotated[float, Field(gt=0)]
+    target: Annotated[float, Field(ge=0)]
     """Median over the report seeds of the final validation loss, nats."""
     fingerprint: str
     """Fingerprint of the dataset that it holds for."""
@@ -108,7 +109,7 @@ def reference_losses(records: Iterable[RunRecord], committed: Mapping[str, float
     It is the committed one; where none is given, the median over the report runs of tuned cosine among the records.
 
     Raises:
-        RecordError: A workload has neither.
+        RecordError: A workload has neither, or there is nothing to learn on it.
     """
     runs: dict[str, list[float]] = {}
     needed: dict[str, RunRecord] = {}
@@ -119,6 +120,11 @@ def reference_losses(records: Iterable[RunRecord], committed: Mapping[str, float
             runs.setdefault(record.workload, []).append(clipped_loss(record))
     found = {workload: float(np.median(losses)) for workload, losses in runs.items()} | dict(committed)
     for workload, record in needed.items():
+        if record.chance_loss <= 0:
+            raise RecordError(
+                f"workload {workload!r} of {record.suite}@{record.suite_hash} has nothing to score: its chance loss is "
+                f"{record.chance_loss:g}, as there is a single class, or token"
+            )
         if workload not in found:
             raise RecordError(
                 f"workload {workload!r} of {record.suite}@{record.suite_hash} has no reference to score against: "
@@ -126,3 +132,20 @@ def reference_losses(records: Iterable[RunRecord], committed: Mapping[str, float
                 f"are no report runs of tuned {REFERENCE!r} among the records; add --scheduler {REFERENCE} to the run"
             )
     return found
+
+
+def remark(workload: str, loss: float, chance: float) -> str | None:
+    """Return what a reader of scores on a workload must know of its reference, a sentence; None: nothing.
+
+    Args:
+        workload: Its id.
+        loss: Reference loss, nats.
+        chance: Chance loss, nats.
+    """
+    if loss >= NOTHING_LEARNED * chance:
+        return f"{workload}: tuned {REFERENCE} ends at chance, so a score there compares with guessing."
+    if loss <= SOLVED * chance:
+        return (
+            f"{workload}: tuned {REFERENCE} solves it, with {loss:.2g} nats; losses below a thousandth of chance tie."
+        )
+    return None

@@ -27,7 +27,7 @@ class Cell:
         score_low: Lower end of its 95 % bootstrap interval; None with a single seed, which says nothing about others.
         score_high: Upper end of it.
         speed_up: Reference's updates / the entry's updates to the reference's median final validation loss; 0 where
-            it was missed, None where there are no records of the reference.
+            it was missed, None where there are no records of the reference, or it never got lower than at first.
     """
 
     entry: str
@@ -69,7 +69,7 @@ class Row:
         improvement_high: Upper end of it.
         mean_rank: Mean over workloads of the rank by median test loss among the ranked entries of this table, ties
             at the middle; None for what is not ranked.
-        speed_up: Median over workloads of `Cell.speed_up`.
+        speed_up: Median of `Cell.speed_up` over the workloads that have one.
         open_optimizer: Whether a released optimizer of its own replaced that of a workload.
         baseline: Whether its runs are committed ones.
     """

@@ -19,7 +19,8 @@ import numpy as np
 from ganno_bench.core.records import Factor, RunRecord
 from ganno_bench.scoring.bootstrap import interval, resample_workload
 from ganno_bench.scoring.checks import check_records
-from ganno_bench.scoring.metrics import FloatArray, clipped_loss, is_diverged, score
+from ganno_bench.scoring.metrics import FloatArray, clipped_loss, counted, is_diverged, score
+from ganno_bench.scoring.reference import remark
 from ganno_bench.scoring.results import Ruleset, Standings
 
 __all__ = ["OWN", "Robustness", "Setting", "VariedCell", "VariedEntry", "robustness"]
@@ -147,7 +148,9 @@ def robustness(records: Iterable[RunRecord], standings: Standings) -> Robustness
         RecordError: The records cannot be compared.
     """
     runs: dict[tuple[Ruleset, str], _Runs] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    chance: dict[str, float] = {}
     for record in check_records(records):
+        chance[record.workload] = record.chance_loss
         if record.role != "tuning" and record.workload in standings.workloads:
             runs[record.ruleset, record.scheduler][record.workload][Setting.of(record)].append(record)
     varied = {key: on for key, on in runs.items() if any(setting != OWN for own in on.values() for setting in own)}
@@ -158,7 +161,9 @@ def robustness(records: Iterable[RunRecord], standings: Standings) -> Robustness
     )
     varied_on = {name for on in varied.values() for name, own in on.items() if own.keys() - {OWN}}
     workloads = [name for name in standings.workloads if name in varied_on]
-    entries, notes, n_seeds = [], [], []
+    remarks = [remark(name, standings.reference[name], chance[name]) for name in workloads]
+    notes = [said for said in remarks if said is not None]
+    entries, n_seeds = [], []
     for (ruleset, name), on in varied.items():
         seeds = {workload: _common_seeds(on.get(workload, {}), [OWN, *settings]) for workload in workloads}
         if missing := [workload for workload in workloads if not seeds[workload]]:
@@ -197,7 +202,8 @@ def _entry(
         for setting in settings:
             kept = sorted((r for r in runs[workload][setting] if r.seed in own), key=lambda r: (r.study, r.seed))
             losses = np.array([clipped_loss(record) for record in kept]).reshape(-1, len(own))
-            scores = score(losses, standings.reference[workload])
+            reference, chance = standings.reference[workload], kept[0].chance_loss
+            scores = score(counted(losses, reference, chance), float(counted(reference, reference, chance)))
             drawn = resample_workload(scores, standings.n_resamples, standings.rng_seed, workload)
             samples[setting].append(drawn.mean(axis=1))  # all settings are resampled by the same seeds
             cells[workload][setting] = VariedCell(

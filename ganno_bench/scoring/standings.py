@@ -23,6 +23,7 @@ from ganno_bench.scoring.metrics import (
     FloatArray,
     clipped_error,
     clipped_loss,
+    counted,
     improvements,
     interquartile_mean,
     is_diverged,
@@ -31,7 +32,7 @@ from ganno_bench.scoring.metrics import (
     speed_up,
     target_of,
 )
-from ganno_bench.scoring.reference import REFERENCE, reference_losses
+from ganno_bench.scoring.reference import REFERENCE, reference_losses, remark
 from ganno_bench.scoring.results import Cell, Row, Ruleset, Standings
 
 __all__ = ["UNRANKED_IN_ZERO_SHOT", "Cell", "Row", "Ruleset", "Standings", "standings"]
@@ -133,7 +134,9 @@ class _Runs:
         self.records = [runs[seed] for runs in studies.values() for seed in self.seeds]
         self.left_out = len(records) - len(self.records)
         self.losses = np.array([clipped_loss(record) for record in self.records]).reshape(len(studies), -1)
-        self.scores = score(self.losses, reference)
+        self.chance = records[0].chance_loss
+        self.counted = counted(self.losses, reference, self.chance)
+        self.scores = score(self.counted, float(counted(reference, reference, self.chance)))
 
     def scores_of(self, seeds: Sequence[int]) -> FloatArray:
         """Return the scores of some of its seeds, shape (studies, seeds)."""
@@ -189,8 +192,8 @@ class _Scorer:
             self.cosine = {name: _Runs(runs[name], self.reference[name]) for name in self.workloads if name in runs}
 
     @cached_property
-    def targets(self) -> dict[str, tuple[float, float]]:
-        """Return horizon and target of the reference on each workload."""
+    def targets(self) -> dict[str, tuple[float, float] | None]:
+        """Return horizon and target of the reference on each workload; see `target_of`."""
         return {name: target_of(runs.records) for name, runs in self.cosine.items()}
 
     @cached_property
@@ -204,7 +207,7 @@ class _Scorer:
         if not own:
             return ()
         complete = [entry for entry in own if len(self.entries[entry]) == len(self.workloads)]
-        medians = np.array([[np.median(runs.losses) for runs in self.entries[entry].values()] for entry in complete])
+        medians = np.array([[np.median(runs.counted) for runs in self.entries[entry].values()] for entry in complete])
         ranks = dict(zip(complete, mean_ranks(medians), strict=True)) if complete else {}
         rows = []
         for entry in own:
@@ -220,8 +223,17 @@ class _Scorer:
         return (*rows, self._oracle(ruleset, own)) if len(own) > 1 else tuple(rows)
 
     def notes(self) -> tuple[str, ...]:
-        """Return what a reader must know about runs that are missing or left out."""
+        """Return what a reader must know about runs that are missing or left out, and scores that say little."""
         notes = []
+        for name in self.workloads:
+            chance = next((on[name].chance for on in self.entries.values() if name in on), None)
+            if chance is not None and (said := remark(name, self.reference[name], chance)) is not None:
+                notes.append(said)
+            if name in self.targets and self.targets[name] is None:
+                notes.append(
+                    f"{name}: no speed-up, because tuned {REFERENCE} ends at chance, or had its final validation loss "
+                    "when it was first measured."
+                )
         for (ruleset, scheduler), on in self.entries.items():
             for name, runs in on.items():
                 if runs.left_out:
@@ -240,7 +252,7 @@ class _Scorer:
         return tuple(notes)
 
     def _cell(self, entry: _Entry, workload: str) -> Cell:
-        runs = self.entries[entry][workload]
+        runs, target = self.entries[entry][workload], self.targets.get(workload)
         samples = resample_workload(runs.scores, self.n_resamples, self.rng_seed, workload).mean(axis=1)
         low, high = _interval(samples, [runs.seeds])
         errors = [error for record in runs.records if (error := clipped_error(record)) is not None]
@@ -255,7 +267,7 @@ class _Scorer:
             score=float(runs.scores.mean()),
             score_low=low,
             score_high=high,
-            speed_up=speed_up(runs.records, self.targets[workload]) if workload in self.targets else None,
+            speed_up=None if target is None else speed_up(runs.records, target),
         )
 
     def _row(

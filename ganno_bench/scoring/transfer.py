@@ -14,8 +14,8 @@ import numpy as np
 
 from ganno_bench.core.records import RunRecord
 from ganno_bench.scoring.bootstrap import interval, resample_workload
-from ganno_bench.scoring.metrics import FloatArray, score
-from ganno_bench.scoring.reference import REFERENCE
+from ganno_bench.scoring.metrics import FloatArray, counted, score
+from ganno_bench.scoring.reference import REFERENCE, remark
 
 __all__ = ["Comparison", "Summary", "TransferCell", "blinded", "compare", "summarise", "transfer_cells"]
 
@@ -57,6 +57,7 @@ class TransferCell:
     Attributes:
         workload: Its id.
         losses: Entry -> median final validation loss over seeds, nats; at worst chance. The policy is among them.
+        chance: Chance loss, nats.
         n_seeds: The policy's runs.
         diverged: How many of them diverged.
         cosine: Against tuned cosine.
@@ -66,11 +67,23 @@ class TransferCell:
 
     workload: str
     losses: Mapping[str, float]
+    chance: float
     n_seeds: int
     diverged: int
     cosine: Comparison
     layerwise: Comparison | None
     against: Mapping[str, Comparison]
+
+    @property
+    def remark(self) -> str | None:
+        """What a reader of its scores must know of tuned cosine; None: nothing."""
+        return remark(self.workload, self.losses[REFERENCE], self.chance)
+
+    def score_of(self, entry: str) -> float:
+        """Return the score of an entry's median loss against that of tuned cosine."""
+        reference = self.losses[REFERENCE]
+        ours, theirs = (counted(loss, reference, self.chance) for loss in (self.losses[entry], reference))
+        return float(score(ours, float(theirs)))
 
 
 @dataclass(frozen=True)
@@ -105,7 +118,10 @@ def blinded(records: Iterable[RunRecord]) -> list[RunRecord]:
 
 
 def compare(policy: Sequence[RunRecord], rival: Sequence[RunRecord]) -> Comparison:
-    """Compare report runs of two entries on one workload, by the seeds that both have; at least one."""
+    """Compare report runs of two entries on one workload, by the seeds that both have; at least one.
+
+    Where the rival solves the workload, and the policy does, they tie; see `ganno_bench.scoring.metrics.counted`.
+    """
     ours, theirs = ({run.seed: run.objective for run in runs} for runs in (policy, rival))
     seeds = sorted(ours.keys() & theirs.keys())
     name = rival[0].scheduler
@@ -114,8 +130,13 @@ def compare(policy: Sequence[RunRecord], rival: Sequence[RunRecord]) -> Comparis
         values = np.array([[losses[seed] for seed in seeds]])
         return np.median(resample_workload(values, _RESAMPLES, 0, policy[0].workload), axis=1)  # both by the same seeds
 
-    samples = _paired_score(resampled(ours), resampled(theirs))
-    centre = float(_paired_score(*(np.median([losses[seed] for seed in seeds]) for losses in (ours, theirs))))
+    medians = [float(np.median([losses[seed] for seed in seeds])) for losses in (ours, theirs)]
+
+    def count(losses: float | FloatArray) -> FloatArray:
+        return counted(losses, medians[1], rival[0].chance_loss)
+
+    samples = _paired_score(count(resampled(ours)), count(resampled(theirs)))
+    centre = float(_paired_score(*map(count, medians)))
     low, high = interval(samples) if len(seeds) > 1 else (None, None)
     return Comparison(name, centre, low, high, samples)
 
@@ -148,6 +169,7 @@ def transfer_cells(
             TransferCell(
                 workload=workload,
                 losses=losses,
+                chance=ours[0].chance_loss,
                 n_seeds=len(ours),
                 diverged=sum(run.status == "diverged" for run in ours),
                 cosine=against[REFERENCE],

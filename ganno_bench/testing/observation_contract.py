@@ -64,10 +64,11 @@ def check_shape(feature: Feature) -> None:
 
 
 def check_finite(feature: Feature) -> None:
-    """It is finite once there was an interval; what is not measured before the first one may be NaN, and is shown 0."""
-    for view in views(synthetic_runs(60)):
+    """It is finite once there were two intervals; what is not measured before that may be NaN, and is shown 0."""
+    runs = synthetic_runs(60)
+    for view in views(runs, looks=range(runs.total + 1)):
         seen = feature.compute(view)
-        if view.signals.n_updates > _LOOKS[1] and not bool(seen.isfinite().all()):
+        if view.signals.n_updates > 1 and not bool(seen.isfinite().all()):
             raise ContractError(f"{_when(view)}: expected finite values, got {float(seen[~seen.isfinite()][0])}")
 
 
@@ -200,12 +201,20 @@ class ObservationContract(Contract):
     load = staticmethod(load_entry)
 
 
-def views(runs: SyntheticRuns, needs: Collection[str] = OPTIONAL_SIGNALS) -> Iterator[View]:
-    """Yield what an observation is computed from, before the first update, twice on the way, and at the end."""
+def views(
+    runs: SyntheticRuns, needs: Collection[str] = OPTIONAL_SIGNALS, looks: Sequence[int] = _LOOKS
+) -> Iterator[View]:
+    """Yield what an observation is computed from; by default before the first update, twice on the way, at the end.
+
+    Args:
+        runs: The runs.
+        needs: Optional signals; the others are None.
+        looks: Updates done whenever the agents look.
+    """
     run = runs.info()
     memory, since = Memory.blank(run), 0
     base = run.base_lr[:, None] * torch.linspace(0.1, 3.0, run.n_layers, dtype=torch.float64)
-    for done in _LOOKS:
+    for done in looks:
         signals = runs.signals(done, since, base / (1 + done), needs)
         lr = torch.where(signals.lr.isnan(), run.base_lr[:, None], signals.lr)
         log_factor = (lr / run.base_lr[:, None]).log()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import ClassVar
 
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ganno_bench.core.errors import PluginError, did_you_mean
+from ganno_bench.marl.guards import reward_fault, value_fault
 from ganno_bench.marl.rewards import CEILING, Reward, Transition, load_reward
 from ganno_bench.testing.contract import Check, CheckResult, Contract, check_all, unchanged
 from ganno_bench.testing.playing import ContractError
@@ -44,25 +46,23 @@ def load_entry(ref: str) -> Reward:
 def check_shape(reward: Reward) -> None:
     """It is a floating-point tensor of shape (P, L) if each agent has its own, else (P, 1)."""
     for transition in transitions(synthetic_runs(60), reward):
-        got, (n_runs, n_layers) = reward.compute(transition), transition.lr_before.shape
-        expected = (n_runs, n_layers if reward.per_agent else 1)
-        if not isinstance(got, Tensor) or not got.is_floating_point() or got.shape != expected:
-            what = f"{got.dtype} of shape {tuple(got.shape)}" if isinstance(got, Tensor) else type(got).__name__
-            raise ContractError(
-                f"{_when(transition)}: expected floating-point numbers of shape {expected}, as per_agent is "
-                f"{reward.per_agent}, got {what}"
-            )
+        if fault := reward_fault(reward, reward.compute(transition), transition):
+            raise ContractError(f"{_when(transition)}: {fault}")
 
 
 def check_finite(reward: Reward) -> None:
-    """It is finite, at the first decision, at the last, and where a run diverged."""
-    for runs in (synthetic_runs(60), synthetic_runs(60).diverging(1, n_updates=15)):
-        for transition in transitions(runs, reward):
-            got = reward.compute(transition)
-            if bad := (~got.isfinite()).nonzero().tolist():
-                state = "diverged" if bool(transition.after.diverged[bad[0][0]]) else "sound"
-                value = float(got[tuple(bad[0])])
-                raise ContractError(f"{_when(transition)}, a {state} run: expected a finite reward, got {value}")
+    """It is finite and at most 1e6 in size at every decision, of runs that diverge or have learned everything, too."""
+    runs = synthetic_runs(60)
+    solved = replace(
+        runs,
+        train_loss=torch.zeros_like(runs.train_loss),
+        val_loss=torch.zeros_like(runs.val_loss),
+        layers={name: torch.zeros_like(values) for name, values in runs.layers.items()},
+    )
+    for episode in (runs, runs.diverging(1, n_updates=15), runs.diverging(0, n_updates=1), solved):
+        for transition in transitions(episode, reward, decisions=range(runs.total + 1)):
+            if fault := value_fault(reward.compute(transition), transition):
+                raise ContractError(f"{_when(transition)}, {fault}")
 
 
 def check_needs(reward: Reward) -> None:
@@ -131,12 +131,24 @@ class RewardContract(Contract):
     load = staticmethod(load_entry)
 
 
-def transitions(runs: SyntheticRuns, reward: Reward, needs: Collection[str] = OPTIONAL_SIGNALS) -> Iterator[Transition]:
-    """Yield three decisions and what came of them: the first, one on the way, and the last."""
+def transitions(
+    runs: SyntheticRuns,
+    reward: Reward,
+    needs: Collection[str] = OPTIONAL_SIGNALS,
+    decisions: Sequence[int] = _DECISIONS,
+) -> Iterator[Transition]:
+    """Yield decisions and what came of them; by default three: the first, one on the way, and the last.
+
+    Args:
+        runs: The runs.
+        reward: It gets what it asks for.
+        needs: Optional signals; the others are None.
+        decisions: Updates done at each decision, and at the end.
+    """
     run = runs.info()
     rates = run.base_lr[:, None] * torch.linspace(0.5, 2.0, run.n_layers, dtype=torch.float64)
     lr_before, since = run.base_lr[:, None].expand_as(rates), 0
-    for first, last in pairwise(_DECISIONS):
+    for first, last in pairwise(decisions):
         lr = rates / (1 + first)
         before, after = runs.signals(first, since, lr_before, needs), runs.signals(last, first, lr, needs)
         train_after = _cut(after.train_loss)
@@ -155,7 +167,7 @@ def transitions(runs: SyntheticRuns, reward: Reward, needs: Collection[str] = OP
             chance_loss=_CHANCE,
             lr_before=lr_before,
             n_updates=last - first,
-            done=last == _DECISIONS[-1],
+            done=last == decisions[-1],
             val_without=_cut(val_after[:, None] * factors) if reward.reruns else None,
         )
         lr_before, since = lr, first

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,25 @@ def test_it_ends_with_where_everything_lies(call: Call, config: str) -> None:
         assert str(Path("runs/train/tiny") / part) in said.out
         assert (Path("runs/train/tiny") / part).exists()
     assert ", validation " in said.err
+
+
+def test_a_reward_that_is_no_number_ends_it_in_one_line_and_once_mended_it_goes_on(call: Call, config: str) -> None:
+    good = (
+        "from ganno_bench.marl.rewards import reward\n\n@reward()\ndef mine(transition):\n"
+        "    return -transition.val_after[:, None]\n"
+    )
+    Path("mine.py").write_text(good.replace("return -", "return float('nan') * "))
+    Path(config).write_text(CONFIG.replace("[learner]", '[reward]\n"./mine.py:mine" = 1.0\n\n[learner]'))
+    said = call("train", config, "--env-steps", "20")
+    assert (said.code, said.out) == (2, "")
+    assert re.fullmatch(
+        r"error: reward './mine.py:mine' on 'training-.*', decision 1 of \d \(after 0 updates\), a sound run: "
+        r"expected a finite reward, got nan \(run 0 of 4\); once it is mended, --resume goes on from the last "
+        r"checkpoint\n",
+        said.err,
+    )
+    Path("mine.py").write_text(good)
+    assert call("train", config, "--env-steps", "20", "--resume").code == 0  # though it was the first batch
 
 
 @pytest.mark.slow(group="policies")

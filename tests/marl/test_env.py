@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from tensordict import TensorDict
 from torchrl.envs.utils import check_env_specs
 
-from ganno_bench.core.errors import UnknownNameError
+from ganno_bench.core.errors import PluginError, UnknownNameError
 from ganno_bench.marl import LayerwiseLREnv, make_env
 from ganno_bench.marl.rewards import CEILING
 from ganno_bench.policies.actions import ACTIONS, ActionSpec
@@ -176,3 +177,83 @@ def test_an_environment_of_a_suite_by_name() -> None:
         make_env("quickstart/digits-mlp-3")
     with pytest.raises(UnknownNameError, match="unknown reward 'log-validatoin'; did you mean 'log-validation'"):
         env_of(reward={"log-validatoin": 1.0})
+
+
+GAIN = "(transition.val_before - transition.val_after)[:, None]"
+SEEN = 'view.log_loss("train").tanh()'
+FAULTS = {  # what is given in the place of the good one, and what is said of it
+    "nan": (
+        f"{GAIN} / 0 * 0",
+        "decision 3 of 5 (after 10 updates), a sound run: expected a finite reward, got nan (run",
+    ),
+    "infinite": (
+        f"{GAIN}.abs() / 0",
+        "decision 3 of 5 (after 10 updates), a sound run: expected a finite reward, got inf",
+    ),
+    "huge": (f"{GAIN} * 0 + 1e30", "a sound run: expected a reward of at most 1e+06 in size, got 1e+30 (run 0 of 4)"),
+    "flat": (f"{GAIN}[:, 0]", "of shape (4, 1), as per_agent is False, got torch.float64 of shape (4,)"),
+    "for each layer": (f"{GAIN}.expand(-1, 4)", "as per_agent is False, got torch.float64 of shape (4, 4)"),
+    "whole": (
+        f"({GAIN} > 0).long()",
+        "expected floating-point numbers of shape (4, 1), as per_agent is False, got torch.int64",
+    ),
+    "a number": ("1.0", "decision 3 of 5 (after 10 updates): expected floating-point numbers of shape (4, 1)"),
+    "raises": ("1 / 0", "decision 3 of 5 (after 10 updates): raised ZeroDivisionError: division by zero"),
+}
+
+
+@pytest.mark.parametrize(("given", "said"), FAULTS.values(), ids=FAULTS)
+def test_a_faulty_reward_is_named_with_the_decision(tmp_path: Path, given: str, said: str) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from ganno_bench.marl.rewards import reward\n\n@reward()\ndef mine(transition):\n"
+        f"    return {GAIN} if transition.before.n_updates != 10 else {given}\n"
+    )
+    env = env_of(reward={f"{tmp_path}/mine.py:mine": 1.0, "terminal": 1.0}, base_lr=(0.1, 1.0))
+    with pytest.raises(PluginError) as caught:
+        env.rollout(100)
+    assert str(caught.value).startswith(
+        f"reward '{tmp_path}/mine.py:mine' on 'mlp', decision 3 of 5 (after 10 updates)"
+    )
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_reward_may_be_too_large_by_its_weight_alone() -> None:
+    with pytest.raises(PluginError, match=r"^reward 'terminal' on 'mlp', decision 5 .* got .*; its weight is 1e\+09$"):
+        env_of(reward={"terminal": 1e9}).rollout(100)
+
+
+SEEN_FAULTS = {
+    "nan": (f"{SEEN} * float('nan')", "expected finite values, got nan (run "),
+    "infinite": (f"{SEEN} + float('inf')", "expected finite values, got inf (run "),
+    "flat": (
+        f"{SEEN}[:, 0]",
+        "expected floating-point numbers of shape (4, 4) or (4, 1), got torch.float64 of shape (4,)",
+    ),
+    "truth": (f"{SEEN} > 0", "got torch.bool of shape (4, 1)"),
+    "raises": ("view.nothing", "raised AttributeError: 'View' object has no attribute 'nothing'"),
+}
+
+
+@pytest.mark.parametrize(("given", "said"), SEEN_FAULTS.values(), ids=SEEN_FAULTS)
+def test_a_faulty_observation_is_named_with_the_updates(tmp_path: Path, given: str, said: str) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from ganno_bench.policies.observations import feature\n\n@feature()\ndef mine(view):\n"
+        f"    return {SEEN} if view.signals.n_updates != 10 else {given}\n"
+    )
+    env = env_of(observation=["log-factor", f"{tmp_path}/mine.py:mine"], base_lr=(0.1, 1.0))
+    with pytest.raises(PluginError) as caught:
+        env.rollout(100)
+    assert str(caught.value).startswith(f"observation '{tmp_path}/mine.py:mine' on 'mlp' after 10 updates: ")
+    assert said in str(caught.value)
+
+
+def test_an_observation_may_be_blind_at_first_and_of_what_diverged(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from ganno_bench.policies.observations import feature\n\n@feature()\ndef mine(view):\n"
+        "    return view.log_loss('train') - view.log_loss('last')\n"
+    )
+    env = env_of(observation=["log-factor", f"{tmp_path}/mine.py:mine"], base_lr=(1e6, 1e7))
+    episode = env.rollout(100)
+    assert episode["next", "diverged"][:, -1].all()
+    assert episode["agents", "observation"].isfinite().all()

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import csv
+import math
 from pathlib import Path
 
 import pytest
 import torch
-from tensordict import TensorDict
+from tensordict import TensorDict, TensorDictBase
 
-from ganno_bench.core.errors import ConfigError, ResumeError, UserError
+from ganno_bench.core.errors import ConfigError, PluginError, ResumeError, UserError
 from ganno_bench.marl.config import load_train_config
-from ganno_bench.marl.episodes import evaluate_greedily, mean_over_runs, whole_episodes
+from ganno_bench.marl.episodes import evaluate_greedily, explained_variance, mean_over_runs, whole_episodes
 from ganno_bench.marl.mappo import Batch, Trainer
 from ganno_bench.marl.modules import Critic
 from ganno_bench.marl.tasks import draw_tasks, load_task_data
@@ -117,11 +118,20 @@ def test_checkpoints_of_other_versions(config_file: Path) -> None:
     trained.train(env_steps=1)
     file = trained.out / "checkpoint.pt"
     state = torch.load(file, weights_only=True)
-    torch.save({name: value for name, value in state.items() if name != "format"}, file)  # as the first versions did
-    assert torch.equal(weights(trainer_of(config_file, resume=True)), weights(trained))
-    torch.save({**state, "format": 2}, file)
+    learned = dict(state["loss"])
+    mean, variance, weight = (learned.pop(f"value_norm.{name}") for name in ("mean", "variance", "weight"))
+    learned |= {  # as the first versions wrote it
+        "value_norm.running_mean": (mean * weight).float(),
+        "value_norm.running_mean_sq": ((variance + mean**2) * weight).float(),
+        "value_norm.debiasing_term": weight.float(),
+    }
+    torch.save({name: value for name, value in state.items() if name != "format"} | {"loss": learned}, file)
+    resumed = trainer_of(config_file, resume=True)
+    assert torch.equal(weights(resumed), weights(trained))
+    torch.testing.assert_close(resumed.loss.value_norm.scale(), trained.loss.value_norm.scale(), rtol=1e-4, atol=0.0)
+    torch.save({**state, "format": 3}, file)
     with pytest.raises(
-        ResumeError, match=r"checkpoint.pt: key 'format' is 2; this version of ganno-bench reads 1; a later"
+        ResumeError, match=r"checkpoint.pt: key 'format' is 3; this version of ganno-bench reads 1 to 2; a later"
     ):
         trainer_of(config_file, resume=True)
 
@@ -208,3 +218,103 @@ def test_the_mean_over_runs_leaves_out_the_diverged_ones() -> None:
     advantage = torch.tensor([[1.0, 5.0], [3.0, 100.0]])[..., None, None].expand(2, 2, 3, 1)  # (P, T, A, 1)
     alive = torch.tensor([[True, True], [True, False]])[..., None]
     assert mean_over_runs(advantage, alive).flatten().tolist() == [2.0, 5.0]
+
+
+def test_what_is_measured_of_a_batch_is_that_of_all_its_decisions(
+    config_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = CONFIG.replace("n_runs = 4", "n_runs = 3").replace("hidden = [16]", "hidden = [16]\nmemory = 4")
+    config_file.write_text(text)
+    collected: list[TensorDictBase] = []
+    learned: list[tuple[int, float]] = []
+
+    def keep(episode: TensorDictBase) -> list[TensorDictBase]:
+        collected.extend(parts := whole_episodes(episode))
+        return parts
+
+    monkeypatch.setattr("ganno_bench.marl.mappo.whole_episodes", keep)
+    trainer = trainer_of(config_file)
+    trainer.loss.register_forward_hook(
+        lambda module, given, terms: learned.append((given[0]["agents", "action"].numel(), float(terms["entropy"])))
+    )
+    trainer.train(env_steps=1)
+    value, target = (
+        torch.cat([part["agents", key].double().flatten() for part in collected])
+        for key in ("state_value", "value_target")
+    )
+    share = 1.0 - float((target - value).var() / target.var())
+    assert trainer.batches[0].explained_variance == pytest.approx(share, rel=1e-6)
+    sizes, entropies = (torch.tensor(values, dtype=torch.float64) for values in zip(*learned, strict=True))
+    assert len(sizes.unique()) > 2  # gradient steps are of one run of each workload, or of two
+    assert trainer.batches[0].entropy == pytest.approx(float((sizes * entropies).sum() / sizes.sum()), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("value", "target", "share"),
+    [
+        ([[0.5, 0.5, 0.5]], [[1.0, 2.0, 6.0]], 0.0),  # it says the same of everything
+        ([[1.0, 2.0, 6.0]], [[1.0, 2.0, 6.0]], 1.0),
+        ([[1.0, 3.0]], [[4.0, 0.0]], -1.25),
+        ([[1.0, 3.0]], [[4.0, 4.0]], math.nan),  # there is nothing to explain
+        ([[1.0]], [[4.0]], math.nan),
+    ],
+)
+def test_what_a_critic_explains(value: list[list[float]], target: list[list[float]], share: float) -> None:
+    shape = [1, len(value[0])]
+    agents = {
+        "state_value": torch.tensor(value)[..., None, None],
+        "value_target": torch.tensor(target)[..., None, None],
+    }
+    part = TensorDict({"agents": TensorDict(agents, shape)}, shape)
+    assert explained_variance([part]) == pytest.approx(share, nan_ok=True)
+    assert explained_variance([part[:, :1], part[:, 1:]]) == pytest.approx(share, nan_ok=True)
+
+
+def test_a_single_decision_of_a_single_run_leaves_the_weights_finite(config_file: Path) -> None:
+    text = CONFIG.replace("n_runs = 4", "n_runs = 1").replace("decisions = [4, 6]", "decisions = [1, 1]")
+    text = text.replace("tasks_per_batch = 2", "tasks_per_batch = 1").replace(
+        "[learner]", '[action]\nscope = "network"\n\n[learner]'
+    )
+    config_file.write_text(text)
+    trainer = trainer_of(config_file)
+    trainer.train(env_steps=1)
+    assert weights(trainer).isfinite().all()
+    assert math.isnan(trainer.batches[0].explained_variance)
+
+
+FAULTY = """
+import torch
+from ganno_bench.marl.rewards import reward
+
+calls = []
+
+@reward()
+def mine(transition):
+    calls.append(1)
+    gain = (transition.val_before.log() - transition.val_after.log())[:, None]
+    return gain / (len(calls) != 14)
+"""
+
+
+def test_a_reward_that_is_no_number_is_named_and_training_goes_on_once_it_is_mended(config_file: Path) -> None:
+    plugin = config_file.with_name("mine.py")
+    config_file.write_text(CONFIG.replace("[learner]", f'[reward]\n"{plugin}:mine" = 1.0\n\n[learner]'))
+    good = FAULTY.replace(" / (len(calls) != 14)", "")
+    plugin.write_text(good)
+    whole = trainer_of(config_file, "whole")
+    whole.train(env_steps=60)
+    plugin.write_text(FAULTY)
+    broken = trainer_of(config_file, "broken")
+    with pytest.raises(
+        PluginError,
+        match=r"^reward '.*mine.py:mine' on 'training-\d-mlp-\d', decision \d of \d \(after \d+ updates\), "
+        r"a sound run: expected a finite reward, got (-?inf|nan) \(run 0 of 4\)$",
+    ):
+        broken.train(env_steps=60)
+    assert [batch.batch for batch in broken.batches] == [1]
+    assert weights(broken).isfinite().all()
+    plugin.write_text(good)
+    mended = trainer_of(config_file, "broken", resume=True)
+    mended.train(env_steps=60)
+    assert without_time(mended.batches) == without_time(whole.batches)
+    assert torch.equal(weights(mended), weights(whole))

@@ -60,3 +60,11 @@ def test_scores_are_relative_to_all_of_cosines_trials_and_zero_shot_is_one_level
 @pytest.mark.parametrize(("level", "expected"), [(-50.0, 1), (-10.0, 3), (0.0, 4), (0.1, None)])
 def test_trials_to_match_is_the_first_number_of_trials_that_gets_there(level, expected):
     assert trials_to_match(np.array([-40.0, -20, -10, 0]), level) == expected
+
+
+def test_on_a_workload_that_tuned_cosine_solves_who_solves_it_ties():
+    records = _trial(0, 0.5) + _trial(1, 1e-6) + _trial(0, 1e-9, scheduler="wsd") + _trial(1, 1e-9, scheduler="wsd")
+    scores = budget_scores(records)
+    assert scores["tuned", "wsd"]["mlp"].tolist() == [0, 0]
+    assert scores["tuned", "cosine"]["mlp"][-1] == 0
+    assert scores["tuned", "cosine"]["mlp"][0] < 0

@@ -109,7 +109,10 @@ def test_the_committed_reference_is_read_by_the_suites_hash(tmp_path):
         ([1], ": is not of the form {suite hash: {workload: {loss, spread, target, fingerprint}}} (value: [1])"),
         ({"5f1e": 3}, ": key '5f1e': is not of the form {suite hash: "),
         ({"5f1e": {"mlp": 0.25}}, ": key '5f1e': is not of the form {suite hash: "),
-        ({"5f1e": {"mlp": VALUES | {"loss": -1}}}, ": 5f1e.mlp: key 'loss': Input should be greater than 0 (value: -1"),
+        (
+            {"5f1e": {"mlp": VALUES | {"loss": -1}}},
+            ": 5f1e.mlp: key 'loss': Input should be greater than or equal to 0 (value: -1",
+        ),
         ({"5f1e": {"mlp": VALUES | {"los": 1}}}, ": 5f1e.mlp: unknown key 'los'; did you mean 'loss'?"),
     ],
 )
@@ -135,3 +138,8 @@ def test_what_is_committed_of_the_reference():
     chance = math.log(10)
     assert reference_values(runs) == ReferenceValues(loss=0.3, spread=0.4 - 0.2, target=0.15, fingerprint="da7a")
     assert reference_values(runs[-1:]).loss == reference_values(runs[-1:]).target == chance
+
+
+def test_a_reference_may_have_nothing_left_to_learn():
+    values = reference_values([make_record(seed=seed, test_loss=0.0) for seed in range(3)])
+    assert (values.loss, values.target) == (0.0, 0.0)

@@ -7,6 +7,7 @@ from scipy.stats import trim_mean
 from ganno_bench.scoring.metrics import (
     clipped_error,
     clipped_loss,
+    counted,
     improvements,
     interquartile_mean,
     mean_ranks,
@@ -105,3 +106,30 @@ def test_speed_up_is_the_references_horizon_over_the_entrys_updates_and_zero_for
     assert speed_up(_runs((2.0, 0.6, 0.5, 0.5)), target) == 4  # 200 / 50
     assert speed_up(_runs((2.0, 1.0, 1.0, 0.61)), target) == 0
     assert speed_up(reference, target) == 1  # although one of its own two runs ends above the target
+
+
+def test_a_loss_counts_as_itself_unless_the_reference_solves_the_workload():
+    losses = np.array([1e-7, 5e-4, 2e-3, 0.5])
+    assert counted(losses, 3e-3, 2.0).tolist() == losses.tolist()
+    assert counted(losses, 2e-3, 2.0).tolist() == [2e-3, 2e-3, 2e-3, 0.5]
+    assert counted(1e-9, 1e-8, 2.0) == 2e-3
+    assert counted(0.0, 0.5, 2.0) > 0  # its score is finite
+
+
+@pytest.mark.parametrize(
+    "curve",
+    [
+        (2.4, 2.4, 2.4, 2.4),  # at chance
+        (2.3, 2.295, 2.29, 2.285),  # as good as chance, which is ln 10
+        (0.7, 0.7, 0.7, 0.7),  # it never moved
+        (0.5, 0.4, 0.6, 0.7),  # it got worse
+    ],
+)
+def test_a_reference_that_never_got_lower_is_no_target(curve):
+    assert target_of(_runs(curve)) is None
+
+
+def test_the_target_on_a_solved_workload_is_what_counts_as_solved():
+    target = target_of(_runs((1.0, 1e-2, 1e-4, 1e-6)))
+    assert target == (200, pytest.approx(1e-3 * math.log(10)))
+    assert speed_up(_runs((1.0, 1e-2, 2e-3, 2e-3)), target) == 2

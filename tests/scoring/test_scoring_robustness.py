@@ -138,3 +138,24 @@ def test_two_configurations_under_one_setting_cannot_be_compared() -> None:
         RecordError, match=r"cosine \(tuned\) on 'mlp' has varied runs of two configurations in study 0"
     ):
         standings(records)
+
+
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [
+        (9.0, "a: tuned cosine ends at chance, so a score there compares with guessing."),
+        (1e-6, "a: tuned cosine solves it, with 1e-06 nats; losses below a thousandth of chance tie."),
+    ],
+)
+def test_a_reference_that_says_little_is_named(loss: float, said: str) -> None:
+    ordinary = varied_benchmark({"cosine": 1.0, "sturdy": 0.5}, luck=0.0)
+    records = [
+        record.model_copy(update={"metrics": record.metrics.model_copy(update={"test_loss": loss})})
+        if record.workload == "a"
+        else record
+        for record in ordinary
+    ]
+    found = scored(records)
+    assert found.notes == (said,)
+    assert all(cell.score == 0 for entry in found.entries for cell in entry.cells["a"].values())
+    assert scored(ordinary).notes == ()

@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ganno_bench.core.errors import RecordError
+from ganno_bench.leaderboard.formats import to_latex, to_markdown
+from ganno_bench.scoring.pairwise import duels
 from ganno_bench.scoring.standings import standings
 from tests.helpers.effort import effort
 from tests.helpers.fake_records import ENTRIES, fake_benchmark, make_record
@@ -243,3 +245,63 @@ def test_a_large_benchmark_takes_no_call_for_each_resample():
         result = standings(records)
     assert len(result.cells) == 15 * 10
     assert needed.calls < 1_000_000  # 270,000 now; with a call for each resample 3 million more
+
+
+AT_CHANCE = "tuned cosine ends at chance, so a score there compares with guessing."
+NO_SPEED_UP = (
+    "no speed-up, because tuned cosine ends at chance, or had its final validation loss when it was first measured."
+)
+SOLVES = "tuned cosine solves it, with 1e-05 nats; losses below a thousandth of chance tie."
+
+
+def test_a_reference_at_chance_is_no_target_and_a_sentence_says_so():
+    records = runs("cosine", [9.0, 2.3, None]) + runs("wsd", [0.5] * 3) + runs("step", [9.0] * 3)
+    records += runs("cosine", [0.5] * 3, "b") + runs("wsd", [0.4] * 3, "b") + runs("step", [0.6] * 3, "b")
+    result = standings(records, n_resamples=50)
+    assert {key[1]: cell.speed_up for key, cell in result.cells.items() if key[2] == "mlp"} == {
+        "cosine": None,
+        "wsd": None,
+        "step": None,
+    }
+    assert row_of(result, "wsd").speed_up == result.cells["tuned", "wsd", "b"].speed_up > 0
+    assert result.notes == (f"mlp: {AT_CHANCE}", f"mlp: {NO_SPEED_UP}")
+    for text in (to_markdown(result), to_latex(result)):
+        assert f"mlp: {AT_CHANCE}" in text
+        assert f"mlp: {NO_SPEED_UP}" in text
+
+
+def test_a_reference_that_got_no_lower_is_no_target_either():
+    still = {"updates": (50, 100), "curve": (0.5, 0.5)}
+    records = runs("cosine", [0.5] * 3, **still) + runs("wsd", [0.4] * 3)
+    result = standings(records, n_resamples=50)
+    assert [cell.speed_up for cell in result.cells.values()] == [None, None]
+    assert result.notes == (f"mlp: {NO_SPEED_UP}",)
+    assert row_of(result, "wsd").iqm == pytest.approx(100 * math.log(0.5 / 0.4))
+
+
+def test_on_a_solved_workload_who_solves_it_too_ties_and_who_does_not_loses():
+    records = runs("cosine", [1.1e-5, 1e-5, 9e-6, 1e-5]) + runs("wsd", [6.8e-7] * 4) + runs("step", [0.5] * 4)
+    for entry in ("cosine", "wsd", "step"):
+        records += runs(entry, [0.5, 0.52, 0.48, 0.5], "other")
+    result = standings(records, n_resamples=200)
+    assert [result.cells["tuned", entry, "mlp"].score for entry in ("cosine", "wsd")] == [0, 0]
+    assert row_of(result, "wsd").iqm == pytest.approx(row_of(result, "cosine").iqm, abs=1e-9)
+    assert row_of(result, "wsd").improvement == 0.5
+    assert (row_of(result, "wsd").rank, row_of(result, "cosine").rank, row_of(result, "step").rank) == (1, 1, 3)
+    assert row_of(result, "wsd").mean_rank == row_of(result, "cosine").mean_rank
+    assert result.cells["tuned", "step", "mlp"].score == pytest.approx(100 * math.log(1e-3 * math.log(10) / 0.5))
+    assert result.cells["tuned", "wsd", "mlp"].test_loss == 6.8e-7  # the loss itself is shown as it is
+    assert duels(records, result, "tuned")["wsd", "cosine"].probability == 0.5
+    assert result.notes == (f"mlp: {SOLVES}", f"mlp: {NO_SPEED_UP}")
+
+
+def test_nothing_is_said_where_scores_are_what_they_seem():
+    assert not [note for note in standings(RECORDS, n_resamples=10).notes if "cosine" in note]
+
+
+def test_a_workload_on_which_there_is_nothing_to_learn_is_refused():
+    records = runs("cosine", [0.0] * 3, chance_loss=0.0) + runs("wsd", [0.0] * 3, chance_loss=0.0)
+    with pytest.raises(
+        RecordError, match=r"^workload 'mlp' of ladder@5f1e has nothing to score: its chance loss is 0, as"
+    ):
+        standings(records)

@@ -184,7 +184,13 @@ CASES: list[Case] = [
         "observation",
         "finite",
         {GRAD: 'return view.layer("grad_norm").neg().log()'},
-        "after 25 updates: expected finite values, got nan",
+        "after 2 updates: expected finite values, got nan",
+    ),
+    (
+        "observation",
+        "finite",
+        {GRAD: GRAD + " / (view.signals.n_updates != 37)"},
+        "after 37 updates: expected finite values, got inf",
     ),
     (
         "observation",
@@ -278,6 +284,27 @@ CASES: list[Case] = [
         "finite",
         {CALM: "return transition.before.grad_norm.mean(1, True)"},
         "decision after 0 updates, a sound run: expected a finite reward, got nan",
+    ),
+    (
+        "reward",
+        "finite",
+        {CALM: CALM + " / (transition.before.n_updates != 37)"},
+        "decision after 37 updates, a sound run: expected a finite reward, got (-?inf|nan)",
+    ),
+    (
+        "reward",
+        "finite",
+        {
+            CALM: "gain = transition.val_before - transition.val_after\n"
+            "    return (gain / gain.abs()).where(~transition.before.diverged, torch.zeros_like(gain))[:, None]"
+        },
+        "a sound run: expected a finite reward, got nan",
+    ),
+    (
+        "reward",
+        "finite",
+        {CALM: CALM + " * 1e9"},
+        r"decision after 0 updates, a sound run: expected a reward of at most 1e\+06 in size, got",
     ),
     ("reward", "needs", {'@reward("grad_norm")': "@reward()"}, "raised AttributeError"),
     ("reward", "deterministic", {CALM: CALM + " + torch.rand(1)"}, "the second time"),
