@@ -78,6 +78,8 @@ def _print(report: EvaluationReport) -> None:
         console.print()
         console.print(rich_table(summary_table(report.evaluation, report.cells)))
         console.print(rich_table(matrix_table(report.evaluation, report.cells)))
+        for remark in dict.fromkeys(cell.remark for cell in report.cells if cell.remark):
+            console.print(remark, style="dim", highlight=False, markup=False)
     for what, path in report.files.items():
         console.print(f"{what:<10}{path}", highlight=False, markup=False, soft_wrap=True)
     if report.evaluation.failures:

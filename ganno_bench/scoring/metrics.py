@@ -23,6 +23,7 @@ __all__ = [
     "interquartile_mean",
     "is_diverged",
     "mean_ranks",
+    "median_speed_up",
     "performance_profile",
     "score",
     "speed_up",
@@ -211,3 +212,13 @@ def speed_up(records: Sequence[RunRecord], reference: tuple[float, float]) -> fl
     """
     horizon, target = reference
     return horizon / updates_to_target(records, target)
+
+
+def median_speed_up(speed_ups: Sequence[float]) -> float:
+    """Return the median over workloads; 0, which is *missed*, where the target was missed on half of them or more.
+
+    A miss is no small speed-up, so there is nothing half-way between it and one.
+    """
+    if 2 * sum(value == 0 for value in speed_ups) >= len(speed_ups):
+        return 0.0
+    return float(np.median(speed_ups))

@@ -69,7 +69,7 @@ class Row:
         improvement_high: Upper end of it.
         mean_rank: Mean over workloads of the rank by median test loss among the ranked entries of this table, ties
             at the middle; None for what is not ranked.
-        speed_up: Median of `Cell.speed_up` over the workloads that have one.
+        speed_up: Median of `Cell.speed_up` over the workloads that have one; 0 where half of them or more are missed.
         open_optimizer: Whether a released optimizer of its own replaced that of a workload.
         baseline: Whether its runs are committed ones.
     """

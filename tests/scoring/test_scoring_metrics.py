@@ -11,6 +11,7 @@ from ganno_bench.scoring.metrics import (
     improvements,
     interquartile_mean,
     mean_ranks,
+    median_speed_up,
     performance_profile,
     score,
     speed_up,
@@ -133,3 +134,11 @@ def test_the_target_on_a_solved_workload_is_what_counts_as_solved():
     target = target_of(_runs((1.0, 1e-2, 1e-4, 1e-6)))
     assert target == (200, pytest.approx(1e-3 * math.log(10)))
     assert speed_up(_runs((1.0, 1e-2, 2e-3, 2e-3)), target) == 2
+
+
+@pytest.mark.parametrize(
+    ("speed_ups", "median"),
+    [((0, 1.0), 0), ((0, 0, 1.0, 1.2), 0), ((0, 1.0, 1.2), 1.0), ((0, 1.0, 1.2, 1.4), 1.1), ((2.0,), 2.0)],
+)
+def test_a_miss_is_no_small_speed_up(speed_ups: tuple[float, ...], median: float) -> None:
+    assert median_speed_up(speed_ups) == pytest.approx(median)
