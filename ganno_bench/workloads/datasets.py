@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ganno_bench.core.errors import DatasetError, did_you_mean
 from ganno_bench.workloads.cache import cache_folder, cached
-from ganno_bench.workloads.columns import read_images, read_labels, read_strings
+from ganno_bench.workloads.columns import check_image_files, read_images, read_labels, read_strings
 from ganno_bench.workloads.data import Dataset, Examples, TaskShape, TokenStream
 from ganno_bench.workloads.embedded import EMBEDDED
 from ganno_bench.workloads.fingerprint import Rows, canonical_text, fingerprint, hash_row
@@ -135,6 +135,8 @@ def _splits(spec: DatasetSpec, source: Source) -> dict[str, Any]:
         if len(source.splits[split]) == 0:
             raise DatasetError(f"has no rows in split {split!r}")
         splits[role] = source.splits[split]
+        if source.inside is not None:
+            check_image_files(splits[role], role, spec.input, source.inside)
     return splits
 
 

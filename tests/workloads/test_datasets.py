@@ -500,7 +500,7 @@ def test_images_with_more_than_8_bits_are_an_error(write: Write) -> None:
 def test_a_broken_image_is_an_error(write: Write) -> None:
     broken = {"image": [{"bytes": b"no image", "path": None}] * 9, "label": [0, 1, 2] * 3}
     folder = write("a", {"train": broken, "test": broken}, image_features())
-    assert "broken image in column 'image' near row 0 for train" in message(at(IMAGES, folder))
+    assert "broken image in column 'image' of row 0 for train" in message(at(IMAGES, folder))
 
 
 def test_folders_that_cannot_be_read(tmp_path: Path) -> None:
