@@ -18,6 +18,7 @@ from ganno_bench.workloads.embedded import EMBEDDED
 from ganno_bench.workloads.fingerprint import Rows, canonical_text, fingerprint, hash_row
 from ganno_bench.workloads.graph_encoding import encode_neighbourhoods
 from ganno_bench.workloads.image_encoding import encode_images
+from ganno_bench.workloads.overlap import check_overlap, share_of_rows, share_of_text
 from ganno_bench.workloads.sources import Source, data_directories, list_datasets, open_source
 from ganno_bench.workloads.suite import DatasetSpec
 from ganno_bench.workloads.text_encoding import first_tokens, learn_encoder
@@ -75,6 +76,7 @@ def _load_classification(name: str, spec: DatasetSpec, splits: Mapping[str, Any]
         else:
             texts = read_strings(split, role, spec.input)
             rows[role] = Rows.of([canonical_text(text).strip() for text in texts], labels[role])
+    check_overlap({role: kept.hashes for role, kept in rows.items()}, share_of_rows, spec.max_overlap)
     if "validation" not in rows:
         rows["train"], rows["validation"] = rows["train"].cut(spec.validation_fraction)
     rows = {role: rows[role].cap(cap) for role, cap in _caps(spec).items()}
@@ -104,6 +106,7 @@ def _load_classification(name: str, spec: DatasetSpec, splits: Mapping[str, Any]
 
 def _load_language_modelling(name: str, spec: DatasetSpec, splits: Mapping[str, Any]) -> Dataset:
     texts = {role: canonical_text("\n".join(read_strings(split, role, spec.input))) for role, split in splits.items()}
+    check_overlap(texts, share_of_text, spec.max_overlap)
     if "validation" not in texts:
         n_train = round((1 - spec.validation_fraction) * len(texts["train"]))
         texts["train"], texts["validation"] = texts["train"][:n_train], texts["train"][n_train:]

@@ -68,6 +68,9 @@ class DatasetSpec(Config):
     """None: cut from the training split, by a hash of each row's content."""
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     test_split: str = "test"
+    max_overlap: Annotated[float, Field(ge=0, le=1)] = Field(default=0.01, exclude_if=lambda value: value == 0.01)
+    """How much of the test split may be in the training or validation split, too, before any cap (rows with the same
+    input and target; of a text, passages of 64 characters); and of a validation split in the training split."""
     max_train: Positive | None = None
     """Keep at most so many training examples, chosen by content hash (language modelling: the first tokens, or for
     `bpe`, whose tokens are learned from what is kept, characters)."""
@@ -206,9 +209,13 @@ class Suite(Config):
     def hash(self) -> str:
         """Hash of all that affects results: everything but the description, the default entries, and where data lie.
 
-        Which data there were is in the fingerprints of the records.
+        Which data there were, splits that overlap included, is in the fingerprints of the records.
         """
-        apart: dict[str, Any] = {"dataset": {"__all__": {"folder", "local"}}, "description": True, "schedulers": True}
+        apart: dict[str, Any] = {
+            "dataset": {"__all__": {"folder", "local", "max_overlap"}},
+            "description": True,
+            "schedulers": True,
+        }
         return content_hash(self.model_dump(mode="json", exclude=apart))
 
     def find_workload(self, workload_id: str) -> WorkloadSpec:
