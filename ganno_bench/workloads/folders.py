@@ -71,6 +71,7 @@ def load_folder(folder: Path, config: str | None) -> tuple[Mapping[str, Any], bo
         DatasetError: What is there is not what is declared, or nothing that can be read.
         Exception: Whatever `datasets` and the readers below it raise.
     """
+    folder = folder.resolve()  # as `datasets` does, so that it gives the paths of files back as they were
     options, info = _declaration(folder, config)
     base = folder / _inside(options.get("data_dir", ""), "data_dir", folder)
     layout = _declared(options["data_files"], base, folder) if "data_files" in options else _by_name(base)

@@ -170,6 +170,17 @@ def test_the_class_of_a_declared_file_is_the_folder_under_what_the_pattern_names
     assert sizes(data) == (80, 40)
 
 
+@pytest.mark.parametrize("place", ["data", "./data", "other/../data", "link"])
+def test_class_folders_are_read_by_any_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    images(tmp_path / "data" / "train", 40, "cat", "dog")
+    images(tmp_path / "data" / "test", 20, "cat", "dog")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "link").symlink_to("data")
+    monkeypatch.chdir(tmp_path)
+    assert sizes(load_images(Path(place))) == (40, 20)
+    assert sizes(load_images(tmp_path / place)) == (40, 20)
+
+
 def test_an_image_in_no_class_folder_is_named(tmp_path: Path) -> None:
     images(tmp_path / "train", 40, "cat", "dog")
     images(tmp_path / "train", 1, ".", seed=1)
