@@ -233,7 +233,8 @@ def _hub_caches() -> tuple[Path, ...]:
     import datasets
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    return Path(datasets.config.HF_DATASETS_CACHE), Path(HF_HUB_CACHE)
+    places = (datasets.config.HF_DATASETS_CACHE, datasets.config.DOWNLOADED_DATASETS_PATH, HF_HUB_CACHE)
+    return tuple(Path(place) for place in places)
 
 
 @contextmanager
