@@ -6,15 +6,55 @@ Messages go on from the dataset's origin: "folder '/data/mnist' has no column 'i
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from ganno_bench.core.errors import DatasetError, did_you_mean
+import numpy as np
+from PIL import Image
+
+from ganno_bench.core.errors import DatasetError, did_you_mean, one_line
 from ganno_bench.workloads.fingerprint import Pixels, canonical_pixels
 
-__all__ = ["read_images", "read_labels", "read_strings"]
+__all__ = ["check_image_files", "read_images", "read_labels", "read_strings"]
 
-_BROKEN_IMAGE = (OSError, SyntaxError, ValueError)  # what Pillow raises
+_BATCH = 256
+
+
+def check_image_files(split: Any, role: str, column: str, inside: Sequence[Path]) -> None:
+    """Check that the files which a column of images names, if it has any, lie in certain folders.
+
+    Args:
+        split: A `datasets.Dataset`.
+        role: What it is used for, for messages: `train`.
+        column: Name of the column; one without images has no files.
+        inside: The folders.
+
+    Raises:
+        DatasetError: A file is elsewhere, links followed, or would be fetched.
+    """
+    import datasets
+
+    if not isinstance(split.features.get(column), datasets.Image):
+        return
+    folders = [folder.resolve() for folder in inside]
+    start = 0
+    for table in split.select_columns([column]).with_format("arrow").iter(batch_size=1024):
+        images = table.column(column).combine_chunks()
+        for index in np.flatnonzero(images.field("bytes").is_null()):
+            place = images.field("path")[index].as_py()
+            if place is not None and not _lies_in(place, folders):
+                raise DatasetError(
+                    f"has an image in column {column!r} of row {start + index} for {role} that lies outside of it: "
+                    f"{place!r}"
+                )
+        start += len(images)
+
+
+def _lies_in(place: str, folders: Sequence[Path]) -> bool:
+    is_remote = "://" in place or "::" in place
+    return not is_remote and any(Path(place).resolve().is_relative_to(folder) for folder in folders)
 
 
 def read_images(split: Any, role: str, column: str) -> list[Pixels]:
@@ -26,7 +66,8 @@ def read_images(split: Any, role: str, column: str) -> list[Pixels]:
         column: Name of the column.
 
     Raises:
-        DatasetError: There is no such column, it has no images, or one is missing or broken.
+        DatasetError: There is no such column, it has no images, or one is missing, broken or larger than Pillow's
+            `MAX_IMAGE_PIXELS`, against files that are small and decode to more than there is memory.
     """
     import datasets
 
@@ -34,17 +75,35 @@ def read_images(split: Any, role: str, column: str) -> list[Pixels]:
     if not isinstance(feature, datasets.Image):
         raise DatasetError(f"has no images in column {column!r}, but {feature}")
     images: list[Pixels] = []
-    try:
-        for batch in split.select_columns([column]).iter(batch_size=256):
-            if None in batch[column]:
-                row = len(images) + batch[column].index(None)
-                raise DatasetError(f"has no value in column {column!r} of row {row} for {role}")
-            images += map(canonical_pixels, batch[column])
-    except _BROKEN_IMAGE as error:
-        raise DatasetError(
-            f"has a broken image in column {column!r} near row {len(images)} for {role}: {error}"
-        ) from error
+    rows = split.select_columns([column])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            for batch in rows.iter(batch_size=_BATCH):
+                if None in batch[column]:
+                    row = len(images) + batch[column].index(None)
+                    raise DatasetError(f"has no value in column {column!r} of row {row} for {role}")
+                images += map(canonical_pixels, batch[column])
+        except DatasetError:
+            raise
+        except Exception as error:  # whatever Pillow and its plugins raise about a user's files
+            row = len(images) + _first_broken(rows.select(range(len(images), min(len(images) + _BATCH, len(rows)))))
+            place = rows.with_format("arrow")[row : row + 1].column(column)[0].as_py()["path"]
+            raise DatasetError(
+                f"has a broken image in column {column!r} of row {row} for {role}"
+                f"{'' if place is None else f', {place!r}'}: {one_line(error)}"
+            ) from error
     return images
+
+
+def _first_broken(rows: Any) -> int:
+    """Return the first row that cannot be decoded; 0 if each of them can by itself."""
+    for row in range(len(rows)):
+        try:
+            rows[row]
+        except Exception:
+            return row
+    return 0
 
 
 def read_strings(split: Any, role: str, column: str) -> list[str]:

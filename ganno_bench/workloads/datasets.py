@@ -12,12 +12,13 @@ from torch import Tensor
 
 from ganno_bench.core.errors import DatasetError, did_you_mean
 from ganno_bench.workloads.cache import cache_folder, cached
-from ganno_bench.workloads.columns import read_images, read_labels, read_strings
+from ganno_bench.workloads.columns import check_image_files, read_images, read_labels, read_strings
 from ganno_bench.workloads.data import Dataset, Examples, TaskShape, TokenStream
 from ganno_bench.workloads.embedded import EMBEDDED
 from ganno_bench.workloads.fingerprint import Rows, canonical_text, fingerprint, hash_row
 from ganno_bench.workloads.graph_encoding import encode_neighbourhoods
 from ganno_bench.workloads.image_encoding import encode_images
+from ganno_bench.workloads.overlap import check_overlap, share_of_rows, share_of_text
 from ganno_bench.workloads.sources import Source, data_directories, list_datasets, open_source
 from ganno_bench.workloads.suite import DatasetSpec
 from ganno_bench.workloads.text_encoding import first_tokens, learn_encoder
@@ -55,6 +56,8 @@ def load_dataset(
     try:
         if wrong := spec.vocab_size_error:
             raise DatasetError(f"vocab_size {wrong}")
+        if (misplaced := spec.misplaced_key) is not None:
+            raise DatasetError(f"{misplaced} has no meaning for {spec.task} (value: {getattr(spec, misplaced)!r})")
         source = open_source(spec, data_dirs, suite_file_dir)
         try:
             splits = _splits(spec, source)
@@ -75,6 +78,7 @@ def _load_classification(name: str, spec: DatasetSpec, splits: Mapping[str, Any]
         else:
             texts = read_strings(split, role, spec.input)
             rows[role] = Rows.of([canonical_text(text).strip() for text in texts], labels[role])
+    check_overlap({role: kept.hashes for role, kept in rows.items()}, share_of_rows, spec.max_overlap)
     if "validation" not in rows:
         rows["train"], rows["validation"] = rows["train"].cut(spec.validation_fraction)
     rows = {role: rows[role].cap(cap) for role, cap in _caps(spec).items()}
@@ -83,6 +87,7 @@ def _load_classification(name: str, spec: DatasetSpec, splits: Mapping[str, Any]
             raise DatasetError(
                 f"has too few rows: a validation_fraction of {spec.validation_fraction} leaves no {role}"
             )
+    _check_classes(rows["train"].labels, spec)
     contents = {role: kept.inputs for role, kept in rows.items()}
     if spec.task == "image-classification":
         inputs, black = encode_images(contents, spec.image_size, spec.grayscale)
@@ -97,6 +102,8 @@ def _load_classification(name: str, spec: DatasetSpec, splits: Mapping[str, Any]
         encoder = learn_encoder(contents["train"], spec.tokenizer, spec.vocab_size, spec.n_reserved, length)
         inputs = {role: encoder.encode_padded(texts, length) for role, texts in contents.items()}
         shape = TaskShape("tokens", (length,), len(encoder), n_classes, next_token=False)
+    if all(torch.equal(row, inputs["train"][0]) for row in inputs["train"]):
+        raise DatasetError(f"has nothing to learn from in column {spec.input!r}: all inputs for train are the same")
     examples = {role: Examples(inputs[role], torch.tensor(kept.labels)) for role, kept in rows.items()}
     digest = fingerprint(*(kept.hashes for kept in rows.values()))
     return Dataset(name, spec.task, digest, shape, **examples, chance_loss=math.log(n_classes), black=black)
@@ -104,6 +111,7 @@ def _load_classification(name: str, spec: DatasetSpec, splits: Mapping[str, Any]
 
 def _load_language_modelling(name: str, spec: DatasetSpec, splits: Mapping[str, Any]) -> Dataset:
     texts = {role: canonical_text("\n".join(read_strings(split, role, spec.input))) for role, split in splits.items()}
+    check_overlap(texts, share_of_text, spec.max_overlap)
     if "validation" not in texts:
         n_train = round((1 - spec.validation_fraction) * len(texts["train"]))
         texts["train"], texts["validation"] = texts["train"][:n_train], texts["train"][n_train:]
@@ -115,9 +123,12 @@ def _load_language_modelling(name: str, spec: DatasetSpec, splits: Mapping[str, 
             raise DatasetError(
                 f"has too little text: {n_tokens} tokens for {role}, with a sequence_length of {spec.sequence_length}"
             )
+    chance = _entropy(streams["train"].tokens)
+    if chance == 0:
+        raise DatasetError(f"has nothing to learn from in column {spec.input!r}: all tokens for train are the same")
     shape = TaskShape("tokens", (spec.sequence_length,), len(encoder), len(encoder), next_token=True)
     digest = fingerprint(*([hash_row(text, label=None)] for text in texts.values()))
-    return Dataset(name, spec.task, digest, shape, **streams, chance_loss=_entropy(streams["train"].tokens), black=None)
+    return Dataset(name, spec.task, digest, shape, **streams, chance_loss=chance, black=None)
 
 
 def _splits(spec: DatasetSpec, source: Source) -> dict[str, Any]:
@@ -135,7 +146,19 @@ def _splits(spec: DatasetSpec, source: Source) -> dict[str, Any]:
         if len(source.splits[split]) == 0:
             raise DatasetError(f"has no rows in split {split!r}")
         splits[role] = source.splits[split]
+        if source.inside is not None:
+            check_image_files(splits[role], role, spec.input, source.inside)
     return splits
+
+
+def _check_classes(labels: Sequence[int], spec: DatasetSpec) -> None:
+    """Check that the training rows that are left show what a class is; an index of the rows, say, is no target."""
+    n_classes = len(set(labels))
+    if n_classes < 2 or len(labels) < 2 * n_classes:
+        raise DatasetError(
+            f"has too few rows of a class in column {spec.target!r}: {n_classes} classes in {len(labels)} rows for "
+            "train, where 2 classes, and 2 rows of each on average, are the least"
+        )
 
 
 def _caps(spec: DatasetSpec) -> dict[str, int | None]:

@@ -12,14 +12,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from ganno_bench.core.errors import DatasetError, GannoBenchError, PluginError, did_you_mean
 from ganno_bench.workloads.embedded import EMBEDDED, load_maker
+from ganno_bench.workloads.folders import load_folder
 from ganno_bench.workloads.suite import DatasetSpec
 
 __all__ = ["Listed", "Source", "data_directories", "list_datasets", "open_source"]
 
+T = TypeVar("T")
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _HUB_TIMEOUT_SECONDS = 5
 
@@ -73,11 +75,13 @@ class Source:
         origin: What it is and where it lies, for messages.
         splits: Name -> `datasets.Dataset`.
         registered: Whether its function made the splits, so that one called `validation` is meant to be it.
+        inside: Folders that the image files which rows name must lie in; None: any file may be read.
     """
 
     origin: str
     splits: Mapping[str, Any]
     registered: bool = False
+    inside: tuple[Path, ...] | None = None
 
 
 def open_source(spec: DatasetSpec, data_dirs: Sequence[Path], suite_dir: Path | None) -> Source:
@@ -100,7 +104,11 @@ def open_source(spec: DatasetSpec, data_dirs: Sequence[Path], suite_dir: Path | 
     if folder is None and spec.folder is not None:
         folder = _find_folder(spec.folder, data_dirs, suite_dir)
     if folder is not None:
-        return Source(f"folder {str(folder)!r}", _read_folder(folder, spec.config))
+        splits, is_image_folder = _read_folder(folder, spec.config)
+        # In the hub's cache a folder's files are links to where the files of all its versions lie. The files of an
+        # image folder were listed, so a link among them is meant; a path in a row may be anything.
+        home = folder.parent.parent if folder.parent.name == "snapshots" else folder
+        return Source(f"folder {str(folder)!r}", splits, inside=None if is_image_folder else (home,))
     path = _expand(source)
     if path.is_absolute():
         beside = _folder_names(path.parent) if path.parent.is_dir() else []
@@ -110,7 +118,7 @@ def open_source(spec: DatasetSpec, data_dirs: Sequence[Path], suite_dir: Path | 
     places = ["the current directory", *(repr(str(base)) for base in (suite_dir, *data_dirs) if base is not None)]
     missing = f"{source!r} is no embedded dataset and in no data folder (looked in {', '.join(places)})"
     if _HUB_ID.fullmatch(source):
-        return Source(f"hub dataset {source!r}", _read_hub(spec, missing, nearest))
+        return Source(f"hub dataset {source!r}", _read_hub(spec, missing, nearest), inside=_hub_caches())
     raise DatasetError(f"{missing}, and no hub id (owner/name){nearest}")
 
 
@@ -154,15 +162,10 @@ def _find_folder(source: str, data_dirs: Sequence[Path], suite_dir: Path | None)
     return next((folder for folder in candidates if folder.is_dir()), None)
 
 
-def _read_folder(folder: Path, config: str | None) -> Mapping[str, Any]:
-    import datasets
-
-    def read() -> Any:
-        # A copy of one configuration of a hub dataset need not call it by the same name.
-        known = config is not None and config in datasets.get_dataset_config_names(str(folder))
-        return datasets.load_dataset(str(folder), name=config if known else None)
-
-    return _read(read, lambda error: f"folder {str(folder)!r} cannot be read: {_one_line(error)}")
+def _read_folder(folder: Path, config: str | None) -> tuple[Mapping[str, Any], bool]:
+    return _read(
+        lambda: load_folder(folder, config), lambda error: f"folder {str(folder)!r} cannot be read: {_one_line(error)}"
+    )
 
 
 def _read_hub(spec: DatasetSpec, missing: str, nearest: str) -> Mapping[str, Any]:
@@ -189,11 +192,12 @@ def _read_hub(spec: DatasetSpec, missing: str, nearest: str) -> Mapping[str, Any
     return _read(read, explain)
 
 
-def _read(read: Callable[[], Any], explain: Callable[[Exception], str]) -> Mapping[str, Any]:
+def _read(read: Callable[[], T], explain: Callable[[Exception], str]) -> T:
     with _quiet():
         try:
-            splits: Mapping[str, Any] = read()
-            return splits
+            return read()
+        except DatasetError:
+            raise
         except Exception as error:  # whatever `datasets` and the readers below it raise about a user's files
             message = explain(error)
     # A Parquet file that was read in part aborts the interpreter if it lives until the end (apache/arrow#45214), so
@@ -222,6 +226,15 @@ def _quiet() -> Iterator[None]:
                 logger.setLevel(level)
             if had_bars:
                 datasets.enable_progress_bars()
+
+
+def _hub_caches() -> tuple[Path, ...]:
+    """Return the folders that the files of hub datasets lie in."""
+    import datasets
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    places = (datasets.config.HF_DATASETS_CACHE, datasets.config.DOWNLOADED_DATASETS_PATH, HF_HUB_CACHE)
+    return tuple(Path(place) for place in places)
 
 
 @contextmanager

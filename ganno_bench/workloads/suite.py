@@ -68,6 +68,9 @@ class DatasetSpec(Config):
     """None: cut from the training split, by a hash of each row's content."""
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     test_split: str = "test"
+    max_overlap: Annotated[float, Field(ge=0, le=1)] = Field(default=0.01, exclude_if=lambda value: value == 0.01)
+    """How much of the test split may be in the training or validation split, too, before any cap (rows with the same
+    input and target; of a text, passages of 64 characters); and of a validation split in the training split."""
     max_train: Positive | None = None
     """Keep at most so many training examples, chosen by content hash (language modelling: the first tokens, or for
     `bpe`, whose tokens are learned from what is kept, characters)."""
@@ -92,17 +95,32 @@ class DatasetSpec(Config):
         return (self.task == "text-classification") + (self.tokenizer != "bpe")
 
     @property
+    def is_text(self) -> bool:
+        """Whether inputs are texts; else they are images."""
+        return self.task in ("text-classification", "language-modelling")
+
+    @property
     def vocab_size_error(self) -> str | None:
         """What is wrong with `vocab_size`, or None."""
+        if not self.is_text:
+            return None
         smallest = 256 + self.n_reserved
-        is_text = self.task in ("text-classification", "language-modelling")
-        if is_text and self.tokenizer == "bpe" and (self.vocab_size is None or self.vocab_size < smallest):
+        if self.tokenizer == "bpe" and (self.vocab_size is None or self.vocab_size < smallest):
             is_wrong = "is missing" if self.vocab_size is None else f"is too small: {self.vocab_size}"
             padding = ", 1 for padding" if self.n_reserved else ""
             return (
                 f"{is_wrong}; tokenizer 'bpe' needs at least {smallest} ids (256 for bytes{padding}), more for merges"
             )
+        if self.vocab_size is not None and self.vocab_size <= self.n_reserved:
+            return f"is too small: {self.vocab_size}; padding and unknown tokens have {self.n_reserved} ids"
         return None
+
+    @property
+    def misplaced_key(self) -> str | None:
+        """A key that says what is to be done to texts where inputs are images, or the reverse; None: there is none."""
+        foreign = ("image_size", "grayscale") if self.is_text else ("tokenizer", "vocab_size", "sequence_length")
+        # By its value, since a suite that was derived and written spells out the defaults.
+        return next((key for key in foreign if getattr(self, key) != type(self).model_fields[key].default), None)
 
 
 class OptimizerSpec(Config):
@@ -117,6 +135,12 @@ class OptimizerSpec(Config):
     """Adam and AdamW only."""
     eps: Annotated[float, Field(gt=0)] = 1e-8
     """Adam and AdamW only."""
+
+    @property
+    def misplaced_key(self) -> str | None:
+        """A key that another optimizer has; None: there is none."""
+        foreign = ("betas", "eps") if self.name == "sgd" else ("momentum", "nesterov")
+        return next((key for key in foreign if getattr(self, key) != type(self).model_fields[key].default), None)
 
 
 class AugmentationSpec(Config):
@@ -206,9 +230,13 @@ class Suite(Config):
     def hash(self) -> str:
         """Hash of all that affects results: everything but the description, the default entries, and where data lie.
 
-        Which data there were is in the fingerprints of the records.
+        Which data there were, splits that overlap included, is in the fingerprints of the records.
         """
-        apart: dict[str, Any] = {"dataset": {"__all__": {"folder", "local"}}, "description": True, "schedulers": True}
+        apart: dict[str, Any] = {
+            "dataset": {"__all__": {"folder", "local", "max_overlap"}},
+            "description": True,
+            "schedulers": True,
+        }
         return content_hash(self.model_dump(mode="json", exclude=apart))
 
     def find_workload(self, workload_id: str) -> WorkloadSpec:
@@ -263,30 +291,46 @@ def load_suite(ref: str) -> Suite:
         if count > 1:
             raise ConfigError(f"{path}: key 'workload': id {workload_id!r} is given {count} times")
     for index, workload in enumerate(suite.workload):
-        if workload.dataset not in suite.dataset:
-            raise ConfigError(
-                f"{path}: key 'workload[{index}].dataset': no dataset {workload.dataset!r} is declared"
-                f"{did_you_mean(workload.dataset, suite.dataset)}"
-            )
-        if not isinstance(workload.model.get("family"), str):
-            raise ConfigError(f"{path}: key 'workload[{index}].model.family' is missing or no string")
-        _check_augmentation(workload, suite.dataset[workload.dataset], f"{path}: key 'workload[{index}].augmentation'")
-    for key, dataset in suite.dataset.items():
-        if wrong := dataset.vocab_size_error:
-            raise ConfigError(f"{path}: key 'dataset.{key}.vocab_size' {wrong}")
-        if (dataset.target is None) != (dataset.task == "language-modelling"):
-            raise ConfigError(
-                f"{path}: key 'dataset.{key}.target': {dataset.task} "
-                + ("needs the name of the label column" if dataset.target is None else "has no label column")
-            )
-        if (dataset.graph is None) == (dataset.task == "node-classification"):
-            raise ConfigError(
-                f"{path}: key 'dataset.{key}.graph': {dataset.task} "
-                + ("needs a graph, such as { neighbours = 8 }" if dataset.graph is None else "has no graph")
-            )
+        _check_workload(workload, suite, f"{path}: key 'workload[{index}]")
+    for name, dataset in suite.dataset.items():
+        _check_dataset(dataset, f"{path}: key 'dataset.{name}")
     if suite.variation is not None:
         _check_variation(suite, suite.variation, str(path))
     return suite
+
+
+def _check_workload(workload: WorkloadSpec, suite: Suite, key: str) -> None:
+    if workload.dataset not in suite.dataset:
+        raise ConfigError(
+            f"{key}.dataset': no dataset {workload.dataset!r} is declared"
+            f"{did_you_mean(workload.dataset, suite.dataset)}"
+        )
+    if not isinstance(workload.model.get("family"), str):
+        raise ConfigError(f"{key}.model.family' is missing or no string")
+    if (misplaced := workload.optimizer.misplaced_key) is not None:
+        value = getattr(workload.optimizer, misplaced)
+        raise ConfigError(f"{key}.optimizer.{misplaced}': {workload.optimizer.name!r} has none (value: {value!r})")
+    _check_augmentation(workload, suite.dataset[workload.dataset], f"{key}.augmentation'")
+
+
+def _check_dataset(dataset: DatasetSpec, key: str) -> None:
+    if wrong := dataset.vocab_size_error:
+        raise ConfigError(f"{key}.vocab_size' {wrong}")
+    if (misplaced := dataset.misplaced_key) is not None:
+        inputs = "texts and no images" if dataset.is_text else "images and no texts"
+        raise ConfigError(f"{key}.{misplaced}': {dataset.task} has {inputs} (value: {getattr(dataset, misplaced)!r})")
+    if (dataset.target is None) != (dataset.task == "language-modelling"):
+        raise ConfigError(
+            f"{key}.target': {dataset.task} "
+            + ("needs the name of the label column" if dataset.target is None else "has no label column")
+        )
+    if dataset.target == dataset.input:
+        raise ConfigError(f"{key}.target': is the column of the inputs, too (value: {dataset.target!r})")
+    if (dataset.graph is None) == (dataset.task == "node-classification"):
+        raise ConfigError(
+            f"{key}.graph': {dataset.task} "
+            + ("needs a graph, such as { neighbours = 8 }" if dataset.graph is None else "has no graph")
+        )
 
 
 def _check_variation(suite: Suite, variation: Variation, source: str) -> None:

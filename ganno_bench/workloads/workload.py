@@ -87,7 +87,8 @@ def load_workloads(
 
     Raises:
         DatasetError: A dataset is missing, or not as declared.
-        ConfigError: A model's arguments are wrong, or it does not take such data; images are too small for a crop.
+        ConfigError: A model's arguments are wrong, or it does not take such data; images are too small for a crop, or a
+            batch is larger than the training split.
         PluginError: A package that the suite requires is missing, or what is named of one is broken.
     """
     check_installed(suite.requires or (), f"{source}: key 'requires'")
@@ -107,6 +108,7 @@ def load_workloads(
             tuple(name for name, is_used in packages.items() if is_used),
         )
     for index, workload in workloads.items():
+        _check_batches(workload, suite, str(source), index)
         if workload.spec.augmentation is not None:
             try:
                 Augmentation(workload.spec.augmentation, workload.dataset)
@@ -114,3 +116,20 @@ def load_workloads(
                 raise ConfigError(f"{source}: key 'workload[{index}].augmentation': {error}") from None
         assert workload.layers  # built once, so that what does not fit is known before anything runs
     return list(workloads.values())
+
+
+def _check_batches(workload: Workload, suite: Suite, source: str, index: int) -> None:
+    """Check that an update uses no example twice, in the suite's variation either."""
+    n_examples = workload.dataset.train.n_examples
+    if workload.spec.batch_size > n_examples:
+        raise ConfigError(
+            f"{source}: key 'workload[{index}].batch_size': dataset {workload.dataset.name!r} has {n_examples} "
+            f"examples for train (value: {workload.spec.batch_size})"
+        )
+    for multiple in suite.variation.batch_size if suite.variation is not None else ():
+        batch_size = workload.spec.varied("batch_size", multiple).batch_size
+        if batch_size > n_examples:
+            raise ConfigError(
+                f"{source}: key 'variation.batch_size': {multiple:g} makes batches of {batch_size} for workload "
+                f"{workload.id!r}, whose dataset {workload.dataset.name!r} has {n_examples} examples for train"
+            )

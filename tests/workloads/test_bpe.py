@@ -20,6 +20,7 @@ STREAM = DatasetSpec(
     task="language-modelling",
     input="text",
     validation_split="validation",
+    max_overlap=1.0,
     tokenizer="bpe",
     vocab_size=300,
     sequence_length=32,

@@ -22,8 +22,10 @@ from ganno_bench.workloads.suite import DatasetSpec, GraphSpec
 
 DIGITS = DatasetSpec(source="digits", task="image-classification", input="image", target="label")
 GRAPH = DIGITS.model_copy(update={"task": "node-classification", "graph": GraphSpec(), "max_train": 200})
-STREAM = DatasetSpec(source="x", task="language-modelling", input="text", sequence_length=8)
-WORDS = DatasetSpec(source="x", task="text-classification", input="text", target="label", tokenizer="word")
+STREAM = DatasetSpec(source="x", task="language-modelling", input="text", sequence_length=8, max_overlap=1.0)
+WORDS = DatasetSpec(
+    source="x", task="text-classification", input="text", target="label", tokenizer="word", max_overlap=1.0
+)
 
 
 @pytest.fixture
@@ -138,7 +140,7 @@ def test_images_in_files_of_their_own_are_content(folder: Path, tmp_path: Path, 
             place.mkdir(parents=True)
             for i in range(12):
                 Image.new("L", (4, 4), i).save(place / f"{i}.bmp")
-    spec = DIGITS.model_copy(update={"source": str(tmp_path / "pictures")})
+    spec = DIGITS.model_copy(update={"source": str(tmp_path / "pictures"), "max_overlap": 1.0})
     before = load_dataset("one", spec).fingerprint
     assert load_dataset("one", spec).fingerprint == before
     assert encoded == ["one"]

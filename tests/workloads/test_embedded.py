@@ -100,9 +100,9 @@ def test_a_dataset_in_a_file_of_the_users_own(tmp_path: Path) -> None:
     file.write_text(
         "import datasets\n"
         "def mine():\n"
-        "    rows = {'t': [f'{i} {w}' for i in range(40) for w in ('no', 'yes')], 'y': ['no', 'yes'] * 40}\n"
+        "    rows = {'t': [f'{i} {w}' for i in range(80) for w in ('no', 'yes')], 'y': ['no', 'yes'] * 80}\n"
         "    data = datasets.Dataset.from_dict(rows)\n"
-        "    return {'train': data, 'test': data}\n"
+        "    return {'train': data.select(range(80)), 'test': data.select(range(80, 160))}\n"
         "def empty():\n"
         "    return {**mine(), 'test': datasets.Dataset.from_dict({'t': [], 'y': []})}\n"
         "def broken():\n"

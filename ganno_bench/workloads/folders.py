@@ -1,0 +1,268 @@
+"""Folders in hub layout: which of their files belong to which split, and which class an image is of.
+
+`datasets` would find out by itself, but takes the name of a split for one wherever it stands in a path, so that
+training images of a class called `test` become test images; and it takes a folder called `[1]` for a pattern. So the
+files are listed here, by the rules below, and `datasets` is given that list.
+
+- What the `README.md` declares (`data_files`) counts, and nothing else.
+- Elsewhere the first level that names a split decides: the folder itself, else `data` in it, or its only subfolder.
+  Shards in `data` (`train-00000-of-00001.parquet`), else folders, else files are named after splits. What lies in a
+  folder that is named after a split belongs to that split, whatever it is called; what is named after no split, or
+  after two, belongs to none.
+- The class of an image is the folder right under its split's, however deep below it the image lies.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import takewhile
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from ganno_bench.core.config import content_hash
+from ganno_bench.core.errors import DatasetError
+
+__all__ = ["load_folder"]
+
+_WORDS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
+}
+"""Part of a name -> the split that it names."""
+_SHARD = re.compile(r"(\w+(?:\.\w+)*)-\d{5}-of-\d{5}.*\.\w+")
+_METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+"""Labels, or whatever else is known, of the images beside them."""
+_NO_DATA = ("README.md", "config.json", "dataset_dict.json", "dataset_info.json", "dataset_infos.json", "state.json")
+
+
+class _File(NamedTuple):
+    """A file of a split, and the folder whose subfolders are classes if it is an image."""
+
+    path: Path
+    root: Path
+
+
+class _Format(NamedTuple):
+    """What of `datasets` reads a file, and with which options."""
+
+    reader: str
+    options: tuple[tuple[str, Any], ...]
+
+
+_Layout = Mapping[str, Sequence[_File]]
+
+
+def load_folder(folder: Path, config: str | None) -> tuple[Mapping[str, Any], bool]:
+    """Read a folder.
+
+    Args:
+        folder: In hub layout.
+        config: The configuration to read; if the folder has none of that name, its default one.
+
+    Returns:
+        Split -> `datasets.Dataset`; and whether these are image files by class, rather than rows, which may name files.
+
+    Raises:
+        DatasetError: What is there is not what is declared, or nothing that can be read.
+        Exception: Whatever `datasets` and the readers below it raise.
+    """
+    folder = folder.resolve()  # as `datasets` does, so that it gives the paths of files back as they were
+    options, info = _declaration(folder, config)
+    base = folder / _inside(options.get("data_dir", ""), "data_dir", folder)
+    layout = _declared(options["data_files"], base, folder) if "data_files" in options else _by_name(base)
+    form, layout = _of_one_format(layout, folder)
+    has_classes = form.reader == "imagefolder" and "drop_labels" not in options and not _has_metadata(layout)
+    options = {key: value for key, value in options.items() if key not in ("data_dir", "data_files", "default")}
+    if has_classes:
+        options["drop_labels"] = True
+    elif info is not None and form.reader != "imagefolder":
+        options.setdefault("features", info.features)
+    splits = _read(form.reader, layout, {**dict(form.options), **options}, content_hash(str(info)))
+    if info is not None and info.splits is not None:
+        _check_sizes(splits, info.splits, folder)
+    return (_labelled(splits, layout, folder) if has_classes else splits), has_classes
+
+
+def _declaration(folder: Path, config: str | None) -> tuple[dict[str, Any], Any]:
+    """Return what the `README.md` says of a configuration: options of the reader, and a `DatasetInfo` or None."""
+    from datasets.info import DatasetInfosDict
+    from datasets.utils.metadata import MetadataConfigs
+    from huggingface_hub import DatasetCard
+
+    card = folder / "README.md"
+    configs = MetadataConfigs.from_dataset_card_data(DatasetCard.load(card).data if card.is_file() else {})
+    infos = DatasetInfosDict.from_directory(str(folder))
+    # A copy of one configuration of a hub dataset need not call it by the same name.
+    if config not in (*configs, *infos):
+        config = configs.get_default_config_name()
+        if config is None and configs:
+            raise DatasetError(
+                f"folder {str(folder)!r} has several configurations: give a config ({', '.join(configs)})"
+            )
+        if config is None and len(infos) == 1:
+            (config,) = infos
+    return dict(configs.get(config, {})), infos.get(config)
+
+
+def _declared(data_files: Any, base: Path, folder: Path) -> _Layout:
+    """Return the files that declared patterns match."""
+    from datasets.data_files import sanitize_patterns
+
+    layout = {}
+    for split, patterns in sanitize_patterns(data_files).items():
+        paths, roots = [], []
+        for pattern in patterns:
+            parts = PurePosixPath(_inside(pattern, "data_files", folder)).parts
+            roots.append(base.joinpath(*takewhile(lambda part: not glob.has_magic(part), parts[:-1])))
+            paths += [base / name for name in sorted(glob.glob(pattern, root_dir=base, recursive=True))]
+        root = Path(os.path.commonpath(roots))
+        # Of `train/cat/*` alone the class is `cat`, as it is of `train/**`.
+        layout[split] = [
+            _File(path, root.parent if path.parent == root != base else root)
+            for path in dict.fromkeys(paths)
+            if path.is_file() and path.name not in _NO_DATA
+        ]
+    return layout
+
+
+def _inside(place: str, key: str, folder: Path) -> str:
+    path = PurePosixPath(place)
+    if "://" in place or "::" in place or path.is_absolute() or ".." in path.parts:
+        raise DatasetError(f"{folder / 'README.md'}: key {key!r}: lies outside of the folder (value: {place!r})")
+    return place
+
+
+def _by_name(base: Path) -> _Layout:
+    """Return the files of the splits that folders or files are named after; else all of them as `train`."""
+    named = next(filter(None, map(_named, _levels(base))), {"train": [base]})
+    layout = {}
+    for split, paths in named.items():
+        files = [_File(file, path) for path in paths for file in _files_below(path)]
+        layout[split] = sorted(files, key=lambda file: str(file.path))
+    return layout
+
+
+def _levels(base: Path) -> Iterator[Path]:
+    """Yield the folders in which splits may be named, from the outside to the inside."""
+    level: Path | None = base
+    while level is not None:
+        yield level
+        below = [path for path in _visible(level) if path.is_dir()]
+        below = [path for path in below if path.name == "data"] or below
+        level = below[0] if len(below) == 1 else None
+
+
+def _named(level: Path) -> dict[str, list[Path]]:
+    """Return split -> what is named after it right in a folder: shards, else folders, else files."""
+    entries = _visible(level)
+    folders = [path for path in entries if path.is_dir()]
+    files = [path for path in entries if path.is_file() and _format(path) is not None]
+    shards: dict[str, list[Path]] = defaultdict(list)
+    for path in files:
+        if level.name == "data" and (match := _SHARD.fullmatch(path.name)):
+            shards[match[1]].append(path)
+    return shards or _by_words(folders) or _by_words(files)
+
+
+def _by_words(paths: Sequence[Path]) -> dict[str, list[Path]]:
+    """Return split -> what has its name, and that of no other, in its own name."""
+    named: dict[str, list[Path]] = defaultdict(list)
+    for path in paths:
+        splits = {_WORDS[word] for word in re.split(r"[-._ 0-9]+", path.name) if word in _WORDS}
+        if len(splits) == 1:
+            named[splits.pop()].append(path)
+    return named
+
+
+def _files_below(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    return [file for below in _visible(path) for file in _files_below(below)]
+
+
+def _visible(folder: Path) -> list[Path]:
+    hidden = (".", "__")
+    return sorted(path for path in folder.iterdir() if not path.name.startswith(hidden) and path.name not in _NO_DATA)
+
+
+def _format(path: Path) -> _Format | None:
+    from datasets.packaged_modules import _EXTENSION_TO_MODULE
+
+    for suffix in path.suffixes:
+        if (known := _EXTENSION_TO_MODULE.get(suffix.lower())) is not None:
+            reader, options = known
+            return _Format(reader, tuple(options.items()))
+    return None
+
+
+def _of_one_format(layout: _Layout, folder: Path) -> tuple[_Format, _Layout]:
+    """Return the format of most files, and the files that are of it, with the metadata of images."""
+    formats = {file.path: _format(file.path) for files in layout.values() for file in files}
+    known = [(path, form) for path, form in formats.items() if form is not None]
+    votes = Counter(form for path, form in known if path.name not in _METADATA) or Counter(form for _, form in known)
+    if not votes:
+        raise DatasetError(f"folder {str(folder)!r} cannot be read: it has no data files")
+    # Of formats with as many files as each other, the one that `datasets` prefers.
+    chosen = max(votes, key=lambda form: (votes[form], *(form.reader == name for name in ("parquet", "arrow", "json"))))
+    beside = _METADATA if chosen.reader == "imagefolder" else ()
+    kept = {
+        split: [file for file in files if formats[file.path] == chosen or file.path.name in beside]
+        for split, files in layout.items()
+    }
+    return chosen, {split: files for split, files in kept.items() if files}
+
+
+def _has_metadata(layout: _Layout) -> bool:
+    return any(file.path.name in _METADATA for files in layout.values() for file in files)
+
+
+def _read(reader: str, layout: _Layout, options: Mapping[str, Any], declaration: str) -> dict[str, Any]:
+    import datasets
+    from datasets.data_files import DataFilesList
+
+    lists = {}
+    for split, files in layout.items():
+        stats = [file.path.stat() for file in files]
+        # What the cache of `datasets` knows a file by, beside its path.
+        stamps = [(str(stat.st_mtime_ns), str(stat.st_size), declaration) for stat in stats]
+        lists[split] = DataFilesList([str(file.path) for file in files], stamps)
+    return dict(datasets.load_dataset(reader, data_files=lists, **options))
+
+
+def _check_sizes(splits: Mapping[str, Any], declared: Mapping[str, Any], folder: Path) -> None:
+    for name in sorted(splits.keys() & declared.keys()):
+        n_rows = declared[name].num_examples
+        if n_rows and len(splits[name]) != n_rows:
+            raise DatasetError(
+                f"{folder / 'README.md'}: key 'dataset_info': split {name!r} has {len(splits[name])} rows "
+                f"(value: {n_rows})"
+            )
+
+
+def _labelled(splits: Mapping[str, Any], layout: _Layout, folder: Path) -> Mapping[str, Any]:
+    """Return image folders with the class of each image, if they lie in class folders."""
+    import datasets
+
+    labels: dict[str, list[str]] = {}
+    for name, split in splits.items():
+        roots = {str(file.path): file.root for file in layout[name]}
+        paths = [image["path"] for image in split.with_format("arrow")[:].column("image").to_pylist()]
+        labels[name] = [(*Path(path).relative_to(roots[path]).parent.parts, "")[0] for path in paths]
+        if "" in labels[name] and any(labels[name]):
+            stray = Path(paths[labels[name].index("")]).relative_to(folder)
+            raise DatasetError(
+                f"folder {str(folder)!r} has class folders, and an image that is in none: {str(stray)!r}"
+            )
+    classes = sorted({label for own in labels.values() for label in own})
+    if "" in classes:
+        return splits
+    feature = datasets.ClassLabel(names=classes)
+    return {
+        name: split.add_column("label", feature.str2int(labels[name]), feature=feature)
+        for name, split in splits.items()
+    }
