@@ -68,7 +68,7 @@ def load_folder(folder: Path, config: str | None) -> tuple[Mapping[str, Any], bo
         Split -> `datasets.Dataset`; and whether these are image files by class, rather than rows, which may name files.
 
     Raises:
-        DatasetError: What is there is not what is declared, or nothing that can be read.
+        DatasetError: What is there is not what is declared, or in several formats, or nothing that can be read.
         Exception: Whatever `datasets` and the readers below it raise.
     """
     folder = folder.resolve()  # as `datasets` does, so that it gives the paths of files back as they were
@@ -209,6 +209,11 @@ def _of_one_format(layout: _Layout, folder: Path) -> tuple[_Format, _Layout]:
         raise DatasetError(f"folder {str(folder)!r} cannot be read: it has no data files")
     # Of formats with as many files as each other, the one that `datasets` prefers.
     chosen = max(votes, key=lambda form: (votes[form], *(form.reader == name for name in ("parquet", "arrow", "json"))))
+    for file in (file for files in layout.values() for file in files if file.root == file.path):
+        if formats[file.path] != chosen:  # what is named after a split is not left out without a word
+            raise DatasetError(
+                f"folder {str(folder)!r} has splits in several formats: {file.path.name!r} is not of {chosen.reader}"
+            )
     beside = _METADATA if chosen.reader == "imagefolder" else ()
     kept = {
         split: [file for file in files if formats[file.path] == chosen or file.path.name in beside]

@@ -255,6 +255,14 @@ def test_a_link_to_an_image_in_a_class_folder_is_meant(tmp_path: Path) -> None:
     assert sizes(load_images(tmp_path / "links")) == (40, 20)
 
 
+def test_splits_in_several_formats_are_refused(tmp_path: Path) -> None:
+    table(tmp_path / "train.csv", 40)
+    table(tmp_path / "test.csv", 20)
+    (tmp_path / "train.json").write_text('{"text": "more", "label": "a"}\n')
+    wanted = f"folder {str(tmp_path)!r} has splits in several formats: 'train.json' is not of csv"
+    assert message(tmp_path, load_texts) == f"dataset 'd': {wanted}"
+
+
 @pytest.mark.parametrize("pattern", ["../secret.csv", "/etc/*.csv", "https://localhost:1/x.csv"])
 def test_a_declaration_outside_of_the_folder_is_refused(tmp_path: Path, pattern: str) -> None:
     table(tmp_path / "own" / "train.csv", 40)
