@@ -84,7 +84,7 @@ def load_task_data(distribution: TaskDistribution, source: Path, data_dirs: Sequ
         data_dirs: Folders in which datasets are looked up by name.
 
     Raises:
-        ConfigError: A dataset is not declared.
+        ConfigError: A dataset is not declared, or has fewer examples than a batch.
         DatasetError: A dataset is missing.
     """
     for index, family in enumerate(distribution.family):
@@ -94,7 +94,15 @@ def load_task_data(distribution: TaskDistribution, source: Path, data_dirs: Sequ
                 f"{did_you_mean(family.dataset, distribution.dataset)}"
             )
     used = {family.dataset for family in distribution.family}
-    return {name: load_dataset(name, distribution.dataset[name], data_dirs, source.parent) for name in sorted(used)}
+    data = {name: load_dataset(name, distribution.dataset[name], data_dirs, source.parent) for name in sorted(used)}
+    for index, family in enumerate(distribution.family):
+        n_examples, largest = data[family.dataset].train.n_examples, max(family.batch_size)
+        if largest > n_examples:
+            raise ConfigError(
+                f"{source}: key 'tasks.family[{index}].batch_size': dataset {family.dataset!r} has {n_examples} "
+                f"examples for train (value: {largest})"
+            )
+    return data
 
 
 def draw_tasks(

@@ -144,6 +144,11 @@ def test_checkpoints_of_other_versions(config_file: Path) -> None:
         ("seed = 3", 'observation = ["log-rl"]', "key 'observation': unknown observation 'log-rl'; did you mean"),
         ('dataset = "digits"\nmodel', 'dataset = "digit"\nmodel', "key 'tasks.family[0].dataset': no dataset 'digit'"),
         ('family = "mlp"', 'family = "mpl"', "key 'tasks.family[0].model.family': unknown model 'mpl'; did you mean"),
+        (
+            "batch_size = [16]",
+            "batch_size = [16, 9999]",
+            "key 'tasks.family[0].batch_size': dataset 'digits' has",
+        ),
         ("[actor]", "[action]\nmultipliers = [0.5, 2.0]\n[actor]", "key 'action': Value error, 1.0 is missing among"),
     ],
 )
