@@ -16,6 +16,7 @@ import torch
 
 from ganno_bench.core.errors import ConfigError, RecordError, ResumeError
 from ganno_bench.core.records import read_records
+from tests.helpers.resealed import reseal
 from tests.helpers.tiny_suite import (
     RECORDS,
     SMALL,
@@ -94,17 +95,18 @@ def test_a_corrupt_line_is_named_and_nothing_is_touched(broken: Path, suite: Pat
     before = snapshot(broken)
     with pytest.raises(RecordError) as caught:
         run_tiny(suite, broken)
-    assert str(caught.value).startswith(f"{broken}/records.jsonl:8: key 'seed': Field required")
+    assert str(caught.value).startswith(f"{broken}/records.jsonl:8: was changed after it was written: its checksum is ")
     assert snapshot(broken) == before
     keep(broken, 7)
     run_tiny(suite, broken)  # the failed attempt has let go of the directory
 
 
 def test_records_of_another_schema_are_named(broken: Path, suite: Path) -> None:
-    line = (broken / "records.jsonl").read_bytes().splitlines(keepends=True)[0]
-    keep(broken, 6, line.replace(b'"schema_version":2', b'"schema_version":3'))
+    line = (broken / "records.jsonl").read_text().splitlines()[6]
+    keep(broken, 6, line.replace('"schema_version":3', '"schema_version":4').encode() + b"\n")
+    reseal(broken / "records.jsonl")
     with pytest.raises(
-        RecordError, match=r"records.jsonl:7: key 'schema_version' is 3; this version of ganno-bench reads 1 to 2"
+        RecordError, match=r"records.jsonl:7: key 'schema_version' is 4; this version of ganno-bench reads 1 to 3"
     ):
         run_tiny(suite, broken)
 

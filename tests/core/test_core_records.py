@@ -25,6 +25,7 @@ from ganno_bench.core.records import (
     parse_record,
     read_records,
 )
+from tests.helpers.resealed import sealed_data
 
 NOTHING = Metrics(train_loss=None, val_loss=None, val_error=None, test_loss=None, test_error=None)
 
@@ -72,7 +73,7 @@ def test_only_varied_runs_have_a_factor_and_a_multiple() -> None:
     varied = record(role="varied", factor="weight_decay", multiple=0.0)
     assert parse_record(dump_record(varied), "f:1") == varied
     for changes in ({"role": "varied"}, {"role": "varied", "multiple": 2.0}, {"factor": "horizon", "multiple": 2.0}):
-        broken = json.dumps(json.loads(line) | changes)
+        broken = sealed_data(json.loads(line) | changes)
         with pytest.raises(RecordError, match=r"f:1: key 'multiple': .*varied runs, and no others, have a factor"):
             parse_record(broken, "f:1")
 
@@ -131,8 +132,8 @@ def test_what_is_not_finite_cannot_be_recorded(changes: Any, value: float) -> No
     ("change", "message"),
     [
         (
-            {"schema_version": 3},
-            "f:3: key 'schema_version' is 3; this version of ganno-bench reads 1 to 2; a later one wrote it",
+            {"schema_version": 4},
+            "f:3: key 'schema_version' is 4; this version of ganno-bench reads 1 to 3; a later one wrote it",
         ),
         ({"schema_version": None}, "f:3: key 'schema_version' is None; this version"),
         ({"seed": -1}, "f:3: key 'seed': Input should be greater than or equal to 0 (value: -1)"),
@@ -145,7 +146,7 @@ def test_what_is_not_finite_cannot_be_recorded(changes: Any, value: float) -> No
 def test_what_is_no_record_is_named(change: dict[str, Any], message: str) -> None:
     data = json.loads(dump_record(record())) | change
     with pytest.raises(RecordError) as caught:
-        parse_record(json.dumps(data), "f:3")
+        parse_record(sealed_data(data), "f:3")
     assert str(caught.value).startswith(message)
 
 
