@@ -83,5 +83,5 @@ def _foreign(record: RunRecord, config: RunConfig) -> str | None:
     }
     for key, right in wanted.items():
         if (there := getattr(record, key)) not in right:
-            return f"key {key!r}: {there!r} is not {' or '.join(map(repr, sorted(map(str, right))))}, as in config.toml"
+            return f"key {key!r}: {there!r} is not {' or '.join(sorted(map(repr, right)))}, as in config.toml"
     return None
