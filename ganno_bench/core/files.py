@@ -40,8 +40,8 @@ def writing(file: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageError(
-            f"{file}: cannot be written: {error.strerror or error}; what was written before is kept, and the same "
-            "command again goes on"
+            f"{file}: cannot be written: {error.strerror or error}; once it can, the same command again goes on from "
+            "what was written before"
         ) from error
 
 

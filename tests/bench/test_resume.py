@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -14,7 +16,7 @@ import optuna
 import pytest
 import torch
 
-from ganno_bench.core.errors import ConfigError, RecordError, ResumeError
+from ganno_bench.core.errors import ConfigError, RecordError, ResumeError, StorageError
 from ganno_bench.core.records import read_records
 from tests.helpers.resealed import reseal
 from tests.helpers.tiny_suite import (
@@ -117,6 +119,32 @@ def test_an_interrupted_run_goes_on(suite: Path, tmp_path: Path, unbroken: Path)
             run_tiny(suite, tmp_path / "out", Interrupt(n))
     run_tiny(suite, tmp_path / "out")
     assert results(tmp_path / "out") == results(unbroken)
+
+
+@pytest.mark.parametrize("name", ["records.jsonl", "records.end", "suite.toml", "config.toml", "studies.journal"])
+def test_a_full_disk_is_said_and_the_run_goes_on(
+    suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    out, tries, write = tmp_path / "out", iter(range(99)), Path.open
+
+    def full(path: Path, mode: str = "r", *args: Any, **options: Any) -> Any:
+        if path.name in (name, f".{name}.new") and mode[0] in "aw" and next(tries) == name.startswith("records"):
+            with write(path, mode) as file:
+                file.write(b'{"torn')
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(path, mode, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", full)
+        with pytest.raises(StorageError) as caught:
+            run_tiny(suite, out, schedulers=["cosine"], **SMALL)
+    assert str(caught.value).startswith(f"{out / name}: ")
+    assert "No space left on device; " in str(caught.value)
+    assert "same command again goes on" in str(caught.value)
+    assert not list(out.glob(".*.new"))
+    run_tiny(suite, out, schedulers=["cosine"], **SMALL)
+    run_tiny(suite, tmp_path / "whole", schedulers=["cosine"], **SMALL)
+    assert results(out) == results(tmp_path / "whole")
 
 
 # What Optuna keeps
