@@ -112,20 +112,6 @@ def test_what_is_refused(config_file: Path) -> None:
         trainer_of(config_file, resume=True)
 
 
-def test_checkpoints_of_other_versions(config_file: Path) -> None:
-    trained = trainer_of(config_file)
-    trained.train(env_steps=1)
-    file = trained.out / "checkpoint.pt"
-    state = torch.load(file, weights_only=True)
-    torch.save({name: value for name, value in state.items() if name != "format"}, file)  # as the first versions did
-    assert torch.equal(weights(trainer_of(config_file, resume=True)), weights(trained))
-    torch.save({**state, "format": 2}, file)
-    with pytest.raises(
-        ResumeError, match=r"checkpoint.pt: key 'format' is 2; this version of ganno-bench reads 1; a later"
-    ):
-        trainer_of(config_file, resume=True)
-
-
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
