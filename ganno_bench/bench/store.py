@@ -202,6 +202,8 @@ class RunDirectory:
                 records.append(parse_record(line, f"{self._file.path}:{len(records) + 1}"))
         except RecordError as error:
             raise RecordError(f"{error}; {self.what_to_do(len(records))}") from None
+        except OSError as error:
+            raise RecordError(f"{self._file.path}: cannot be read: {error.strerror or error}") from None
         return records
 
 

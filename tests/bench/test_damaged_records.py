@@ -39,6 +39,21 @@ def test_a_file_that_is_as_it_was_written_is_read(run: Path, unbroken: Path) -> 
         assert directory.records == read_records([unbroken])[:N]
 
 
+def test_a_process_that_died_between_the_two_files_did_no_damage(run: Path, unbroken: Path) -> None:
+    before = (run / "records.end").read_bytes()
+    with RunDirectory(run) as directory:
+        directory.append(read_records([unbroken])[N : N + 6])
+    (run / "records.end").write_bytes(before)
+    assert len(read_records([run])) == N + 6
+
+
+def test_records_that_cannot_be_read_at_all(run: Path, suite: Path) -> None:
+    (run / "records.jsonl").unlink()
+    (run / "records.jsonl").mkdir()
+    with pytest.raises(RecordError, match=r"records\.jsonl: cannot be read: Is a directory$"):
+        run_tiny(suite, run)
+
+
 def leaves(data: Any, *path: Any) -> Iterator[tuple[Any, ...]]:
     """Yield where each value of plain data stands."""
     if isinstance(data, dict | list) and data:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from ganno_bench.baselines.files import of_suite, read_lines
 from ganno_bench.core.errors import RecordError
 from ganno_bench.core.files import replace_file
 from ganno_bench.core.records import (
@@ -24,6 +25,7 @@ from ganno_bench.core.records import (
     dump_record,
     parse_record,
     read_records,
+    record_text,
 )
 from tests.helpers.resealed import sealed_data
 
@@ -148,6 +150,38 @@ def test_what_is_no_record_is_named(change: dict[str, Any], message: str) -> Non
     with pytest.raises(RecordError) as caught:
         parse_record(sealed_data(data), "f:3")
     assert str(caught.value).startswith(message)
+
+
+def test_a_line_that_was_changed_is_named() -> None:
+    line = dump_record(record())
+    for old, new in (
+        ('"test_loss":0.3', '"test_loss":0.2'),
+        ('"seed":1', '"seed": 1'),
+        ('"checksum":"', '"checksum":"0'),
+    ):
+        with pytest.raises(RecordError, match=r"^f:3: (was changed after it was written|key 'checksum': is missing)"):
+            parse_record(line.replace(old, new), "f:3")
+    with pytest.raises(
+        RecordError, match=r"^f:3: key 'checksum': is missing at the end of the line, so it was changed"
+    ):
+        parse_record(record_text(record()), "f:3")
+
+
+def test_a_line_of_version_2_has_no_checksum_and_says_the_same() -> None:
+    line = record_text(record()).replace('"schema_version":3', '"schema_version":2')
+    assert parse_record(line, "f:1") == record()
+    spaced = json.dumps({key: json.loads(line)[key] for key in sorted(json.loads(line))})
+    assert parse_record(spaced, "f:1") == record()
+
+
+def test_a_line_that_is_passed_over_is_checked_too(tmp_path: Path) -> None:
+    file = tmp_path / "records.jsonl.gz"
+    lines = [dump_record(record(suite_hash=suite)) + "\n" for suite in ("aaaa", "bbbb")]
+    replace_file(file, "".join(lines))
+    assert [r.suite_hash for r in read_lines(RunRecord, file, of_suite("aaaa"))] == ["aaaa"]
+    replace_file(file, "".join(lines).replace("aaaa", "cccc"))
+    with pytest.raises(RecordError, match=r"records\.jsonl\.gz:1: was changed after it was written"):
+        list(read_lines(RunRecord, file, of_suite("aaaa")))
 
 
 @pytest.mark.parametrize("line", ["", "{", "nonsense", b"\xff", '{"schema_version": 1', "\0\0\0"])
