@@ -201,7 +201,7 @@ def load_records(*paths: str | Path) -> pd.DataFrame:
         paths: Run directories, or record files.
 
     Raises:
-        RecordError: A file is missing, or a line of it is no record.
+        RecordError: A file is missing, a line of it is no record, or it is not as it was written.
     """
     import pandas as pd
 

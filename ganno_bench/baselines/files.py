@@ -21,7 +21,8 @@ import tomli_w
 from ganno_bench.core.config import Config, parse_config, read_toml
 from ganno_bench.core.errors import BaselineError
 from ganno_bench.core.files import read_file
-from ganno_bench.core.records import RunRecord, dump_record, parse_line
+from ganno_bench.core.lines import check_line, parse_line
+from ganno_bench.core.records import RunRecord, dump_record
 from ganno_bench.core.resources import baselines_dir
 from ganno_bench.core.studies import StudyRecord, dump_study
 from ganno_bench.core.versions import with_code
@@ -191,6 +192,8 @@ def read_lines(model: type[C], file: Path, wanted: Callable[[bytes], bool] = lam
     for number, line in enumerate(content.splitlines(), 1):
         if wanted(line):
             yield parse_line(model, line, f"{file}:{number}")
+        else:
+            check_line(line, f"{file}:{number}")  # a change may have made it one that is not wanted
 
 
 def of_suite(suite_hash: str) -> Callable[[bytes], bool]:

@@ -158,11 +158,11 @@ class _Merge:
             raise BaselineError(f"{self.toml}: {self.where}, is there with another result; --replace takes the new one")
         if differs:
             values, records, studies = [], [], []
-        texts = {
-            studies_file: study_lines([*other_studies, *(studies or new_studies)]),
-            records_file: record_lines([*other_records, *(records or self.runs)]),
-            self.toml: self._file(file, [*other_values, *(values or [self.value])]).text(),
-        }
+        texts = {self.toml: self._file(file, [*other_values, *(values or [self.value])]).text()}
+        if not studies:  # what is there stays as it is, be it of an earlier version
+            texts[studies_file] = study_lines([*other_studies, *new_studies])
+        if not records:
+            texts[records_file] = record_lines([*other_records, *self.runs])
         if reference is not None:
             texts[self.folder.reference] = reference
         if stale:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 import traceback
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 
 import optuna
@@ -16,6 +15,7 @@ from optuna.storages import BaseStorage
 
 from ganno_bench.bench.plan import Job, jobs_of
 from ganno_bench.bench.progress import Progress
+from ganno_bench.bench.recorded import n_torn
 from ganno_bench.bench.recording import Recorder
 from ganno_bench.bench.store import EntryConfig, RunConfig, RunDirectory
 from ganno_bench.core.config import check_least
@@ -135,6 +135,8 @@ def run_suite(
     Raises:
         UserError: Something in the settings, the suite or the data is wrong; nothing was run.
         ResumeError: The run directory belongs to a run with other settings.
+        RecordError: What is recorded there is not as it was written.
+        StorageError: What was measured cannot be written; what was written before is safe.
     """
     progress = progress or Progress()
     _check_numbers(settings)
@@ -173,6 +175,7 @@ def run_suite(
     database = None if settings.storage is None else open_storage(settings.storage)
     with RunDirectory(settings.out or Path("runs") / suite.name) as directory:
         config = directory.pin(wanted, source.read_text(encoding="utf-8"))
+        directory.check_suite(config.suite_hash)
         run = _Run(suite.model_copy(update={"budget": budget}), config, directory, progress, on_finished)
         for workload_id in engines:
             for ref, error in broken.items():
@@ -206,6 +209,7 @@ class _Run:
         storage: BaseStorage,
         is_needed: Callable[[RunConfig, str, SchedulerEntry], bool],
     ) -> None:
+        self._drop_torn_population()
         jobs = {
             (workload, entry.name): list(
                 jobs_of(workload, entry.name, self.suite.budget, self.suite.variation, zero_shot=entry.zero_shot)
@@ -214,7 +218,6 @@ class _Run:
             for entry in entries
             if self._recorded(workload, entry.name) or is_needed(self.config, workload, entry)
         }
-        self._drop_torn_population(engines)
         costs = {job: _cost(engines[job.workload], job) for several in jobs.values() for job in several}
         total = sum(costs.values())
         done = total - sum(costs[job] for key, several in jobs.items() for job in self._remaining(*key, several))
@@ -310,17 +313,17 @@ class _Run:
     def _recorded(self, workload: str, entry: str) -> list[RunRecord]:
         return [r for r in self.directory.records if r.workload == workload and r.scheduler == entry]
 
-    def _drop_torn_population(self, workloads: Iterable[str]) -> None:
-        """Remove the records of a population of which the last ones were never written.
+    def _drop_torn_population(self) -> None:
+        """Remove the records of a population of which the last ones were never written, and see that others are whole.
 
         It may belong to a scheduler that takes no part this time.
         """
-        for workload, entry in product(workloads, self.config.entries if self.directory.records else ()):
-            for job in jobs_of(workload, entry.name, self.suite.budget, self.suite.variation):
-                if job.covers(self.directory.records[-1]):
-                    covered = sum(job.covers(record) for record in self.directory.records)
-                    self.directory.drop_tail(covered if covered < job.n_runs else 0)
-                    return
+
+        def jobs(record: RunRecord) -> Iterator[Job]:
+            budget, zero_shot = self.suite.budget, record.ruleset == "zero-shot"
+            return jobs_of(record.workload, record.scheduler, budget, self.suite.variation, zero_shot=zero_shot)
+
+        self.directory.drop_tail(n_torn(self.directory, self.config, jobs))
 
 
 def _outcomes(records: Sequence[RunRecord]) -> dict[int, Outcome]:

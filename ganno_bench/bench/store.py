@@ -3,6 +3,7 @@
 config.toml      settings as resolved; a later call must agree with them
 suite.toml       the suite as it was
 records.jsonl    one line for each training run, appended population by population
+records.end      how far that was written
 failures.jsonl   what could not be run, and why
 studies.journal  Optuna's studies, unless they lie in a storage of the user's
 """
@@ -10,7 +11,6 @@ studies.journal  Optuna's studies, unless they lie in a storage of the user's
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -19,11 +19,13 @@ import tomli_w
 from filelock import FileLock, Timeout
 from pydantic import Field
 
+from ganno_bench.core.append_only import AppendOnlyFile
 from ganno_bench.core.config import Config, parse_config, read_toml
-from ganno_bench.core.errors import ResumeError
-from ganno_bench.core.files import replace_file
-from ganno_bench.core.records import RunRecord, dump_record, parse_record
+from ganno_bench.core.errors import RecordError, ResumeError
+from ganno_bench.core.files import replace_file, writing
+from ganno_bench.core.records import RunRecord, parse_record, record_text
 from ganno_bench.core.versions import code_of_hash, with_code
+from ganno_bench.workloads.suite import load_suite
 
 __all__ = ["EntryConfig", "RunConfig", "RunDirectory"]
 
@@ -90,9 +92,10 @@ class RunDirectory:
 
         Raises:
             ResumeError: Another process is at work in it, or it cannot be made.
-            RecordError: A line of its records is corrupt (a torn last line is removed by `pin` instead).
+            RecordError: Its records are not as they were written (a torn last line is removed by `pin` instead).
         """
         self.path = path
+        self._file = AppendOnlyFile(path / "records.jsonl")
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -148,39 +151,60 @@ class RunDirectory:
             replace_file(self.path / "suite.toml", suite_text)
         if config != pinned:
             replace_file(file, tomli_w.dumps(config.model_dump(mode="json")))
-        if self._n_bytes is not None:
-            os.truncate(self.path / "records.jsonl", self._n_bytes)
+        self._file.cut()
         return config
 
+    def check_suite(self, suite_hash: str) -> None:
+        """Check that the suite that was kept is still the one that was run.
+
+        Raises:
+            ResumeError: It is another.
+            UserError: It cannot be read.
+        """
+        file = self.path / "suite.toml"
+        if (found := load_suite(str(file)).hash) != suite_hash:
+            raise ResumeError(
+                f"{file}: is not the suite that this run began with (hash {found}, not {suite_hash}); put that there"
+            )
+
     def append(self, records: Sequence[RunRecord]) -> None:
-        """Write the records of one population and wait until they are on the disk."""
-        with (self.path / "records.jsonl").open("ab") as file:
-            file.write(b"".join(dump_record(record).encode() + b"\n" for record in records))
-            file.flush()
-            os.fsync(file.fileno())
+        """Write the records of one population and wait until they are on the disk.
+
+        Raises:
+            StorageError: They cannot be written.
+        """
+        self._file.append([record_text(record) for record in records])
         self.records.extend(records)
 
     def drop_tail(self, n_records: int) -> None:
         """Remove the last records: those of a population that was cut short."""
         if n_records:
-            lines = (self.path / "records.jsonl").read_bytes().splitlines(keepends=True)
-            os.truncate(self.path / "records.jsonl", sum(len(line) for line in lines[:-n_records]))
             del self.records[-n_records:]
+            self._file.cut(len(self.records))
+
+    def what_to_do(self, n_whole: int) -> str:
+        """Return what to do where so many records are as they were written, and the next one is not."""
+        return (
+            f"get the file back, or keep its first {n_whole} lines and remove {self._file.end.name}: the same command "
+            "then trains the rest again"
+        )
 
     def fail(self, **failure: Any) -> None:
         """Note what could not be run, and why."""
-        with (self.path / "failures.jsonl").open("a", encoding="utf-8") as file:
+        path = self.path / "failures.jsonl"
+        with writing(path), path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(failure) + "\n")
 
     def _read(self) -> list[RunRecord]:
-        file = self.path / "records.jsonl"
-        self._n_bytes: int | None = None  # of whole lines
-        if not file.exists():
-            return []
-        content = file.read_bytes()
-        self._n_bytes = content.rfind(b"\n") + 1
-        lines = content[: self._n_bytes].splitlines()
-        return [parse_record(line, f"{file}:{number}") for number, line in enumerate(lines, 1)]
+        records: list[RunRecord] = []
+        try:
+            for line in self._file.lines():
+                records.append(parse_record(line, f"{self._file.path}:{len(records) + 1}"))
+        except RecordError as error:
+            raise RecordError(f"{error}; {self.what_to_do(len(records))}") from None
+        except OSError as error:
+            raise RecordError(f"{self._file.path}: cannot be read: {error.strerror or error}") from None
+        return records
 
 
 def _upgraded_entry(entry: Any) -> Any:
@@ -191,9 +215,8 @@ def _upgraded_entry(entry: Any) -> Any:
 
 
 def _continued(file: Path, pinned: RunConfig, wanted: RunConfig, recorded: Set[str]) -> RunConfig:
-    for name in RunConfig.model_fields:
-        if name in ("run_id", "custom", "entries"):  # `custom` follows from the budget, which says more
-            continue
+    # `custom` follows from the budget, which says more.
+    for name in [*(name for name in RunConfig.model_fields if name not in ("run_id", "custom", "entries")), "custom"]:
         before, now = getattr(pinned, name), getattr(wanted, name)
         if before != now:
             if isinstance(before, dict):

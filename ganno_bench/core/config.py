@@ -94,10 +94,10 @@ def check_least(option: str, value: int | None, least: int) -> None:
 
 
 def content_hash(data: Any) -> str:
-    """Return a hash of plain data (mappings, sequences, numbers, strings): 16 hexadecimal digits."""
+    """Return a hash of plain data (mappings, sequences, numbers, strings, dates): 16 hexadecimal digits."""
     if isinstance(data, BaseModel):
         data = data.model_dump(mode="json")
-    canonical = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    canonical = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 

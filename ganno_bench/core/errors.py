@@ -14,6 +14,7 @@ __all__ = [
     "PluginError",
     "RecordError",
     "ResumeError",
+    "StorageError",
     "SubmissionError",
     "UnknownNameError",
     "UserError",
@@ -65,6 +66,10 @@ class SubmissionError(UserError):
 
 class ResumeError(UserError):
     """A run directory cannot be continued with these settings."""
+
+
+class StorageError(UserError):
+    """A place that results are kept in fails: a database, a journal, a disk; what was recorded before is safe."""
 
 
 class PluginError(UserError):

@@ -5,9 +5,13 @@ from __future__ import annotations
 import gzip
 import os
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["read_file", "replace_file"]
+from ganno_bench.core.errors import StorageError
+
+__all__ = ["read_file", "replace_file", "writing"]
 
 
 def read_file(file: Path) -> bytes:
@@ -25,14 +29,39 @@ def read_file(file: Path) -> bytes:
         raise gzip.BadGzipFile(0, f"no gzip file: {error}") from None
 
 
-def replace_file(file: Path, text: str) -> None:
-    """Write a file beside the old one, wait until it is on the disk, and let it take the old one's place."""
-    content = text.encode()
+@contextmanager
+def writing(file: Path) -> Iterator[None]:
+    """Say in one line why a file cannot be written: the disk is full, or is no longer there.
+
+    Raises:
+        StorageError: It cannot.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"{file}: cannot be written: {error.strerror or error}; once it can, the same command again goes on from "
+            "what was written before"
+        ) from error
+
+
+def replace_file(file: Path, content: str | bytes) -> None:
+    """Write a file beside the old one, wait until it is on the disk, and let it take the old one's place.
+
+    Raises:
+        StorageError: It cannot be written; the old one is as it was.
+    """
+    data = content.encode() if isinstance(content, str) else content
     if file.suffix == ".gz":
-        content = gzip.compress(content, mtime=0)  # no date: the same text is the same file
+        data = gzip.compress(data, mtime=0)  # no date: the same text is the same file
     temporary = file.with_name(f".{file.name}.new")
-    with temporary.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(file)
+    with writing(file):
+        try:
+            with temporary.open("wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(file)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise

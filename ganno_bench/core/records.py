@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
+from ganno_bench.core.append_only import lines_in_place
+from ganno_bench.core.checksums import Place, sealed
 from ganno_bench.core.config import Config
-from ganno_bench.core.errors import RecordError, VersionError
+from ganno_bench.core.errors import RecordError
 from ganno_bench.core.files import read_file
+from ganno_bench.core.lines import parse_line
 from ganno_bench.core.versions import with_code
 
 __all__ = [
@@ -26,17 +29,16 @@ __all__ = [
     "RunRecord",
     "compact_record",
     "dump_record",
-    "parse_line",
     "parse_record",
     "read_records",
+    "record_text",
     "significant",
 ]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 SKETCHED = 24
 """Points that are left of a run's learning rates in a compact record."""
 
-C = TypeVar("C", bound=Config)
 Factor = Literal["base_lr", "weight_decay", "horizon", "batch_size"]
 """What a varied run changes of an entry's own configuration, or of its workload."""
 
@@ -103,7 +105,7 @@ class Provenance(Config):
 class RunRecord(Config):
     """One training run."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     suite: str
     suite_hash: str
     custom: bool
@@ -145,8 +147,8 @@ class RunRecord(Config):
 
     @classmethod
     def upgraded(cls, data: dict[str, Any]) -> dict[str, Any]:
-        """Return a record of schema version 1 with what stands for its code."""
-        return with_code(data)
+        """Return a record of an earlier version with what stands for its code."""
+        return with_code(data, newest=SCHEMA_VERSION)
 
     @field_validator("multiple")
     @classmethod
@@ -203,7 +205,12 @@ def _sketch(trace: LrTrace) -> LrTrace:
 
 
 def dump_record(record: RunRecord) -> str:
-    """Return a record as one line of JSON, without the line's end."""
+    """Return a record as one line of JSON with its checksum, without the line's end."""
+    return sealed(record_text(record))
+
+
+def record_text(record: RunRecord) -> str:
+    """Return a record as JSON without its checksum, for a file that is only added to."""
     return json.dumps(record.model_dump(mode="json"), separators=(",", ":"), allow_nan=False)
 
 
@@ -215,36 +222,10 @@ def parse_record(line: str | bytes, where: str) -> RunRecord:
         where: File and line number, for messages.
 
     Raises:
-        RecordError: The line is no JSON, has a schema version that cannot be read, or lacks something.
+        RecordError: The line is no JSON, was changed after it was written, has a schema version that cannot be read, or
+            lacks something.
     """
     return parse_line(RunRecord, line, where)
-
-
-def parse_line(model: type[C], line: str | bytes, where: str) -> C:
-    """Read a line of JSON as a model that has a `schema_version`; see `parse_record`."""
-    with suppress(ValidationError):
-        value = model.model_validate_json(line)
-        if "schema_version" in value.model_fields_set:
-            return value
-    upgraded = _upgraded(model, line, where)
-    try:
-        return model.model_validate_json(json.dumps(upgraded))
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise RecordError(f"{where}: key {key!r}: {first['msg']} (value: {first['input']!r})") from None
-
-
-def _upgraded(model: type[Config], line: str | bytes, where: str) -> dict[str, Any]:
-    """Return what a line of JSON that is not as this version writes it says in this one's form."""
-    try:
-        data = json.loads(line)
-    except ValueError as error:
-        raise RecordError(f"{where}: is not valid JSON: {error}") from None
-    try:
-        return model.upgraded(data if isinstance(data, dict) else {})
-    except VersionError as error:
-        raise RecordError(f"{where}: {error}") from None
 
 
 def read_records(paths: Iterable[Path]) -> list[RunRecord]:
@@ -254,20 +235,25 @@ def read_records(paths: Iterable[Path]) -> list[RunRecord]:
         paths: Files (those that end in `.gz` are compressed), or run directories that hold a `records.jsonl`.
 
     Raises:
-        RecordError: A file is missing or has a line that is no record.
+        RecordError: A file is missing, has a line that is no record, or is not as it was written.
     """
     records = []
     for path in paths:
         file = path / "records.jsonl" if path.is_dir() else path
         try:
-            content = read_file(file)
+            for number, line in enumerate(lines_in_place(file, partial(_lines, file), Place()), 1):
+                if line.strip():
+                    records.append(parse_record(line, f"{file}:{number}"))
         except OSError as error:
             raise RecordError(f"{file}: cannot be read: {error.strerror or error}") from None
-        lines = content.splitlines(keepends=True)
-        if lines and not lines[-1].endswith(b"\n") and not _is_json(lines[-1]):
-            raise RecordError(f"{file}:{len(lines)}: the line is cut short; going on with the run mends that")
-        records += [parse_record(line, f"{file}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
     return records
+
+
+def _lines(file: Path) -> list[bytes]:
+    lines = read_file(file).splitlines(keepends=True)
+    if lines and not lines[-1].endswith(b"\n") and not _is_json(lines[-1]):
+        raise RecordError(f"{file}:{len(lines)}: the line is cut short; going on with the run mends that")
+    return lines
 
 
 def _is_json(line: bytes) -> bool:

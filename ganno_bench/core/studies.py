@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from ganno_bench.core.checksums import sealed
 from ganno_bench.core.config import Config
 from ganno_bench.core.records import RunRecord
 from ganno_bench.core.versions import with_code
@@ -32,7 +33,7 @@ class TrialRecord(Config):
 class StudyRecord(Config):
     """One tuning study: one scheduler on one workload."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     suite: str
     suite_hash: str
     workload: str
@@ -46,8 +47,8 @@ class StudyRecord(Config):
 
     @classmethod
     def upgraded(cls, data: dict[str, Any]) -> dict[str, Any]:
-        """Return a study of schema version 1 with what stands for its code."""
-        return with_code(data)
+        """Return a study of an earlier version with what stands for its code."""
+        return with_code(data, newest=3)
 
     @property
     def winner(self) -> int:
@@ -80,5 +81,5 @@ def study_of(records: Iterable[RunRecord]) -> StudyRecord | None:
 
 
 def dump_study(study: StudyRecord) -> str:
-    """Return a study as one line of JSON, without the line's end."""
-    return json.dumps(study.model_dump(mode="json"), separators=(",", ":"), allow_nan=False)
+    """Return a study as one line of JSON with its checksum, without the line's end."""
+    return sealed(json.dumps(study.model_dump(mode="json"), separators=(",", ":"), allow_nan=False))

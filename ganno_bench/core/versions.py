@@ -34,25 +34,30 @@ def check_version(found: object, newest: int, key: str = "format") -> None:
         raise VersionError(f"key {key!r} is {found!r}; this version of ganno-bench reads {readable}{later}")
 
 
-def with_code(data: dict[str, Any], *, key: str = "schema_version", versioned: bool = True) -> dict[str, Any]:
-    """Return data of version 1 or 2 as those of version 2: with `code` in the place of `code_hash`.
+def with_code(
+    data: dict[str, Any], *, key: str = "schema_version", versioned: bool = True, newest: int = 2
+) -> dict[str, Any]:
+    """Return data of version 1 or later as those of the newest: with `code` in the place of `code_hash`.
+
+    What versions after 2 have more is the checksum at the end of a line, which is none of the data.
 
     Args:
         data: What a file, a line or a part of a file holds.
         key: Where its version stands.
         versioned: Whether version 1 has it there, too.
+        newest: The version that is written.
 
     Raises:
         VersionError: It has another version.
     """
     version = data.get(key, None if versioned else 1)
-    check_version(version, 2, key)
-    if version == 2:
+    check_version(version, newest, key)
+    if version == newest:
         return data
     renamed = {"code" if name == "code_hash" else name: value for name, value in data.items()}
     if "code_hash" in data:
         renamed["code"] = code_of_hash(data["code_hash"])
-    return {key: 2} | renamed | {key: 2}  # the version comes first
+    return {key: newest} | renamed | {key: newest}  # the version comes first
 
 
 def code_of_hash(code_hash: Any) -> Any:

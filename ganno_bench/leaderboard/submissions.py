@@ -19,9 +19,10 @@ import tomli_w
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
+from ganno_bench.core.checksums import unsealed
 from ganno_bench.core.config import Config
-from ganno_bench.core.errors import SubmissionError
-from ganno_bench.core.records import RunRecord
+from ganno_bench.core.errors import RecordError, SubmissionError
+from ganno_bench.core.records import SCHEMA_VERSION, RunRecord
 from ganno_bench.core.studies import StudyRecord
 from ganno_bench.core.versions import with_code
 from ganno_bench.leaderboard.search_spaces import Range
@@ -228,8 +229,14 @@ def parse_lines(model: type[C], folder: Path, name: str, faults: Faults, max_byt
         try:
             if len(line) > _MAX_LINE:
                 raise SubmissionError(f"is longer than {_MAX_LINE} characters")
-            made, wrong = parse_model(model, parse_json(line))
-        except SubmissionError as error:
+            data = parse_json(line)
+            _, is_sealed = unsealed(line.encode())
+            if is_sealed:
+                del data["checksum"]
+            elif isinstance(data, dict) and data.get("schema_version") == SCHEMA_VERSION:
+                raise SubmissionError("key 'checksum': is missing at the end of the line")
+            made, wrong = parse_model(model, data)
+        except (SubmissionError, RecordError) as error:
             faults.add(where, str(error))
             continue
         for what in wrong:

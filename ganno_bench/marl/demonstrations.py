@@ -93,6 +93,10 @@ def load_curves(spec: DemonstrationSpec, source: Path) -> dict[str, Curve]:
             f"{source}: key 'demonstrations': {spec.scheduler!r} replaces the optimizer, so it shows no learning rates"
         )
     suite = load_suite(str(folder / "suite.toml"))
+    if others := {record.suite_hash for record in records} - {suite.hash}:
+        raise ConfigError(
+            f"{folder / 'suite.toml'}: has hash {suite.hash}, but the records beside it are of {' and '.join(others)}"
+        )
     shown: dict[str, list[tuple[float, Tensor]]] = {}
     points = torch.linspace(0.0, 1.0, _POINTS, dtype=torch.float64)
     for record in records:

@@ -12,9 +12,9 @@ last checkpoint, bit by bit as if it had not been.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -30,10 +30,11 @@ from torchrl.objectives import ValueEstimators
 from torchrl.objectives.multiagent import IPPOLoss, MAPPOLoss
 
 from ganno_bench.core.config import content_hash
-from ganno_bench.core.errors import ResumeError, VersionError
+from ganno_bench.core.errors import ResumeError, one_line
+from ganno_bench.core.files import replace_file
 from ganno_bench.core.seeding import stream_seed
-from ganno_bench.core.versions import check_version
 from ganno_bench.marl.behaviour import measure_behaviour
+from ganno_bench.marl.checkpoint import load_checkpoint, save_checkpoint
 from ganno_bench.marl.config import TrainConfig
 from ganno_bench.marl.demonstrations import imitate, load_curves
 from ganno_bench.marl.env import LayerwiseLREnv
@@ -42,7 +43,7 @@ from ganno_bench.marl.modules import Critic, actor_module, critic_module
 from ganno_bench.marl.tasks import Task, draw_tasks, load_task_data
 from ganno_bench.marl.value_norm import RunningScale
 from ganno_bench.policies.actor import Actor
-from ganno_bench.policies.policy import Policy, PolicyCard, PolicySpec, TrainingCard, load_policy
+from ganno_bench.policies.policy import Policy, PolicyCard, PolicySpec, TrainingCard, load_policy, write_policy
 from ganno_bench.training.population import Engine
 
 __all__ = ["Batch", "Trainer"]
@@ -51,8 +52,6 @@ _VERSIONED = ("ganno-bench", "torch", "torchrl", "tensordict", "numpy")
 _VALIDATION_RUNS = 6
 _LEARNED = {"entropy": "entropy", "kl": "kl_approx", "clip_fraction": "clip_fraction"}
 """Column of `metrics.csv` -> TorchRL's term, a mean over the decisions of a minibatch."""
-_FORMAT = 2
-"""Of a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -180,6 +179,7 @@ class Trainer:
         self._collectors: dict[int, Any] = {}
         self.batches: list[Batch] = []
         self._best = math.inf
+        self._best_files: dict[str, bytes] = {}
         self._seconds = 0.0
         if resume:
             self._load()
@@ -351,7 +351,8 @@ class Trainer:
                     evaluation={"validation_log_loss": round(result, 6)},
                 )
             )
-            policy.save(self.out / "policy")
+            self._best_files = policy.files()
+            write_policy(self.out / "policy", self._best_files)
         return result
 
     def _card(self, training: TrainingCard) -> PolicyCard:
@@ -377,40 +378,52 @@ class Trainer:
         if resume:
             if not self._checkpoint.is_file():
                 raise ResumeError(f"{self.out}: there is no checkpoint to go on from")
-            if json.loads(pinned.read_text("utf-8"))["hash"] != content_hash(self.config):
+            try:
+                begun_with = json.loads(pinned.read_text("utf-8"))["hash"]
+            except (OSError, ValueError, LookupError, TypeError) as error:
+                raise ResumeError(f"{pinned}: cannot be read, or has no key 'hash': {one_line(error)}") from None
+            if begun_with != content_hash(self.config):
                 raise ResumeError(f"{self.out}: was begun with another configuration")
             return
         if pinned.exists():
             raise ResumeError(f"{self.out}: is not empty; give --resume to go on, or another --out")
         self.out.mkdir(parents=True, exist_ok=True)
         text = json.dumps({"hash": content_hash(self.config), "config": self.config.model_dump(mode="json")}, indent=1)
-        pinned.write_text(text + "\n", "utf-8")
+        replace_file(pinned, text + "\n")
 
     def _save(self) -> None:
         """Write a checkpoint, and the metrics up to it."""
         state = {
-            "format": _FORMAT,
+            **self._training,
             "loss": {key: value for key, value in self.loss.state_dict().items() if isinstance(value, Tensor)},
             "optimizer": self._optimizer.state_dict(),
             "batches": [asdict(batch) for batch in self.batches],
             "best": self._best,
+            "policy": self._best_files,
             "seconds": self._seconds,
         }
-        temporary = self._checkpoint.with_suffix(".new")
-        torch.save(state, temporary)
-        os.replace(temporary, self._checkpoint)
-        with (self.out / "metrics.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow([field.name for field in fields(Batch)])
-            writer.writerows([f"{value:.6g}" for value in asdict(batch).values()] for batch in self.batches)
+        save_checkpoint(self._checkpoint, state)
+        text = io.StringIO(newline="")
+        writer = csv.writer(text)
+        writer.writerow([field.name for field in fields(Batch)])
+        writer.writerows([f"{value:.6g}" for value in asdict(batch).values()] for batch in self.batches)
+        replace_file(self.out / "metrics.csv", text.getvalue())
 
     def _load(self) -> None:
-        state = torch.load(self._checkpoint, weights_only=True)
+        """Go on from the checkpoint, with the best policy that there was then."""
+        state = load_checkpoint(self._checkpoint, self._training)
         try:
-            check_version(state.get("format", 1), _FORMAT)  # the first checkpoints did not say
-        except VersionError as error:
-            raise ResumeError(f"{self._checkpoint}: {error}") from None
-        self.loss.load_state_dict(state["loss"], strict=False)
-        self._optimizer.load_state_dict(state["optimizer"])
-        self.batches = [Batch(**batch) for batch in state["batches"]]
-        self._best, self._seconds = state["best"], state["seconds"]
+            self.loss.load_state_dict(state["loss"], strict=False)
+            self._optimizer.load_state_dict(state["optimizer"])
+            self.batches = [Batch(**batch) for batch in state["batches"]]
+            self._best, self._seconds = state["best"], state["seconds"]
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:  # one without a checksum may hold anything
+            raise ResumeError(f"{self._checkpoint}: cannot be gone on from: {one_line(error)[:200]}") from None
+        if "policy" in state:  # the first checkpoints did not have it
+            self._best_files = state["policy"]
+            write_policy(self.out / "policy", self._best_files)
+
+    @property
+    def _training(self) -> dict[str, Any]:
+        """What tells this training from others: configuration and data."""
+        return {"config": content_hash(self.config), "datasets": self._fingerprints}

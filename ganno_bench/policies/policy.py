@@ -17,8 +17,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from ganno_bench.core.config import Config, Name, Positive, parse_config, read_toml
+from ganno_bench.core.config import Config, Name, Positive, content_hash, parse_config, read_toml
 from ganno_bench.core.errors import ConfigError, PluginError, UnknownNameError
+from ganno_bench.core.files import replace_file, writing
 from ganno_bench.core.versions import check_version
 from ganno_bench.policies.actions import ActionSpec
 from ganno_bench.policies.actor import Actor, ActorSpec
@@ -26,7 +27,7 @@ from ganno_bench.policies.controller import Controller, ControlState
 from ganno_bench.policies.observations import OBSERVATIONS
 from ganno_bench.training.signals import Controls, RunInfo, Signals
 
-__all__ = ["BehaviourCard", "Policy", "PolicyCard", "PolicySpec", "TrainingCard", "load_policy"]
+__all__ = ["BehaviourCard", "Policy", "PolicyCard", "PolicySpec", "TrainingCard", "load_policy", "write_policy"]
 
 WEIGHTS, CARD = "policy.safetensors", "card.toml"
 
@@ -201,30 +202,51 @@ class Policy:
         return hashlib.sha256(card.encode() + b"\0" + self._weights()).hexdigest()[:16]
 
     def save(self, folder: Path) -> None:
-        """Write the policy; an existing one is replaced."""
+        """Write the policy; an existing one is replaced.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+        write_policy(folder, self.files())
+
+    def files(self) -> dict[str, bytes]:
+        """Return the files that the policy is saved as: name -> content."""
         # None has no place in TOML, and is what a key that is missing means.
-        card = tomli_w.dumps(_without_none(self.card.model_dump(mode="json")))
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / WEIGHTS).write_bytes(self._weights())
-        (folder / CARD).write_text(card, "utf-8")
+        card, weights = _without_none(self.card.model_dump(mode="json")), self._weights()
+        return {WEIGHTS: weights, CARD: tomli_w.dumps({"checksum": _checksum(card, weights), **card}).encode()}
 
     def _weights(self) -> bytes:
         weights = {name: value.detach().float().cpu().contiguous() for name, value in self.actor.state_dict().items()}
         return save(weights)
 
 
+def write_policy(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write the files of a policy, as `Policy.files` returns them; existing ones are replaced.
+
+    Raises:
+        StorageError: They cannot be written.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        replace_file(folder / name, content)
+
+
 def load_policy(folder: Path) -> Policy:
     """Read a policy.
 
     Raises:
-        ConfigError: A file is missing or corrupt, or the weights do not fit the card; the message names the file.
+        ConfigError: A file is missing or corrupt, the weights do not fit the card, or one of the two was changed after
+            they were written; the message names the file.
         UnknownNameError: The card names an observation that is not installed; the message has the package that it was
             of when the policy was trained.
         PluginError: An observation's package is broken.
     """
     if not folder.is_dir():
         raise ConfigError(f"policy folder {str(folder)!r} does not exist")
-    card = parse_config(PolicyCard, read_toml(folder / CARD), str(folder / CARD))
+    data = read_toml(folder / CARD)
+    checksum = data.pop("checksum", None)
+    card = parse_config(PolicyCard, data, str(folder / CARD))
     try:
         with torch.random.fork_rng(devices=[]):  # an actor is initialised before it is filled
             policy = Policy(card)
@@ -236,7 +258,8 @@ def load_policy(folder: Path) -> Policy:
         raise type(error)(f"{folder / CARD}: key 'observation': {error}{hint}") from None
     file = folder / WEIGHTS
     try:
-        weights = load(file.read_bytes())
+        content = file.read_bytes()
+        weights = load(content)
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
     except SafetensorError as error:
@@ -250,8 +273,18 @@ def load_policy(folder: Path) -> Policy:
             )
     if not all(value.dtype == torch.float32 and bool(value.isfinite().all()) for value in weights.values()):
         raise ConfigError(f"{file}: has weights that are not finite numbers in float32")
+    if checksum is not None and checksum != (found_checksum := _checksum(data, content)):
+        raise ConfigError(
+            f"{folder / CARD}: key 'checksum' is {checksum!r}, but card and {WEIGHTS} have {found_checksum!r}: one of "
+            "them was changed after it was written; get it back, or, if you meant to change it, remove the key"
+        )
     policy.actor.load_state_dict(weights)
     return policy
+
+
+def _checksum(card: Mapping[str, Any], weights: bytes) -> str:
+    """Return a checksum of what a card says, its own checksum left out, and of a file of weights."""
+    return content_hash({"card": card, "weights": hashlib.sha256(weights).hexdigest()})
 
 
 def _without_none(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from ganno_bench.core.errors import ConfigError, one_line
+from ganno_bench.core.errors import ConfigError, StorageError, one_line
 from ganno_bench.core.seeding import stream_seed
 from ganno_bench.tuning.space import Config
 
@@ -78,14 +79,21 @@ def open_storage(place: str | Path) -> BaseStorage:
 
     Raises:
         ConfigError: The storage cannot be opened.
+        StorageError: The journal cannot be read.
     """
     if isinstance(place, Path):
-        _repair_journal(place)
-        return JournalStorage(Journal(place))
+        try:
+            _repair_journal(place)
+            return JournalStorage(Journal(place))
+        except Exception as error:
+            raise StorageError(
+                f"{place}: cannot be read: {one_line(error)[:200]}; remove it, and the same command makes it anew of "
+                "what is on record"
+            ) from error
     try:
         return RDBStorage(place)
     except Exception as error:
-        raise ConfigError(f"storage {place!r} cannot be opened: {one_line(error)[:200]}") from None
+        raise ConfigError(f"storage {_shown(place)!r} cannot be opened: {one_line(_first(error))[:200]}") from None
 
 
 class Journal(JournalFileBackend):
@@ -145,14 +153,19 @@ class BatchedStudy:
         self._startup_trials = startup_trials
         self._seed = seed
         self._storage = storage
-        with _quiet():
+        with self._talking():
             self._study = optuna.create_study(storage=storage, study_name=name, load_if_exists=True)
 
     def restore(self, outcomes: Mapping[int, Outcome]) -> None:
-        """Bring the study in line with the outcomes that are on record, by trial index."""
-        with _quiet():
+        """Bring the study in line with the outcomes that are on record, by trial index.
+
+        Raises:
+            StorageError: The storage fails.
+        """
+        with self._talking():
             trials = self._study.get_trials(deepcopy=False)
-            if any(self._contradicts(trial, outcomes) for trial in trials):
+            known = [index for trial in trials if (index := _told(trial, outcomes)) is not None]
+            if known != sorted(outcomes)[: len(known)] or any(self._contradicts(trial, outcomes) for trial in trials):
                 optuna.delete_study(study_name=self._study.study_name, storage=self._storage)
                 self._study = optuna.create_study(storage=self._storage, study_name=self._study.study_name)
                 trials = []
@@ -177,8 +190,11 @@ class BatchedStudy:
             batch: Index of the batch, which seeds the sampler.
             first: Index of its first trial.
             n_trials: Its size.
+
+        Raises:
+            StorageError: The storage fails.
         """
-        with _quiet():
+        with self._talking():
             self._study.sampler = TPESampler(
                 seed=stream_seed(self._seed, "batch", batch) % 2**32,
                 n_startup_trials=self._startup_trials,
@@ -196,29 +212,80 @@ class BatchedStudy:
         return pending
 
     def tell(self, pending: Sequence[Pending], outcomes: Sequence[Outcome]) -> None:
-        """Tell a batch's outcomes."""
-        with _quiet():
+        """Tell a batch's outcomes.
+
+        Raises:
+            StorageError: The storage fails; what is on record is told when the study is opened again.
+        """
+        with self._talking():
             for trial, outcome in zip(pending, outcomes, strict=True):
                 for step, value in _thinned(outcome.curve):
                     trial.trial.report(value, step)
                 trial.trial.set_user_attr(_VALUES, list(outcome.values))
                 self._study.tell(trial.trial, outcome.value)
 
-    @staticmethod
-    def _contradicts(trial: FrozenTrial, outcomes: Mapping[int, Outcome]) -> bool:
-        """Whether a trial was told of what is not on record, or waits for a study that is past it."""
-        if trial.state == TrialState.COMPLETE:
-            return trial.user_attrs.get(_INDEX) not in outcomes
-        return trial.state == TrialState.WAITING and bool(outcomes)
+    def _contradicts(self, trial: FrozenTrial, outcomes: Mapping[int, Outcome]) -> bool:
+        """Whether a trial says what is not on record, or waits for a study that is past it."""
+        if trial.state == TrialState.WAITING:
+            return bool(outcomes)
+        outcome = None if (index := _told(trial, outcomes)) is None else outcomes.get(index)
+        if outcome is None:
+            return trial.state == TrialState.COMPLETE
+        is_complete = trial.state == TrialState.COMPLETE
+        return trial.params != self._params(outcome) or (is_complete and trial.value != outcome.value)
 
     def _frozen(self, index: int, outcome: Outcome) -> FrozenTrial:
         return create_trial(
             value=outcome.value,
-            params={name: outcome.config[name] for name in self._space},
+            params=self._params(outcome),
             distributions=self._space,
             user_attrs={_INDEX: index, _VALUES: list(outcome.values)},
             intermediate_values=dict(_thinned(outcome.curve)),
         )
+
+    def _params(self, outcome: Outcome) -> Config:
+        return {name: outcome.config[name] for name in self._space}
+
+    @contextmanager
+    def _talking(self) -> Iterator[None]:
+        """Keep Optuna quiet, and say in one line what is wrong with the storage.
+
+        What a distribution of a plugin's finds wrong, an error of a value or a type, is no fault of the storage's.
+        """
+        try:
+            with _quiet():
+                yield
+        except (ValueError, TypeError):
+            raise
+        except Exception as error:  # Optuna, SQLAlchemy, a driver and the disk have errors of their own each
+            raise StorageError(
+                f"{_name(self._storage)}: {one_line(_first(error))[:200]}; what was recorded is safe, and the same "
+                "command again goes on"
+            ) from error
+
+
+def _told(trial: FrozenTrial, outcomes: Mapping[int, Outcome]) -> int | None:
+    """Return the index of a trial that was told or can be, -1 where it does not say; None for one that cannot."""
+    index: int = trial.user_attrs.get(_INDEX, -1)
+    can_be = trial.state == TrialState.RUNNING and index in outcomes
+    return index if can_be or trial.state == TrialState.COMPLETE else None
+
+
+def _name(storage: BaseStorage) -> str:
+    if isinstance(storage, RDBStorage):
+        return f"storage {_shown(storage.url)!r}"
+    backend = getattr(storage, "_backend", None)
+    return str(backend.file) if isinstance(backend, Journal) else f"storage {type(storage).__name__}"
+
+
+def _shown(url: str) -> str:
+    """Return a database's URL without its password."""
+    return re.sub(r"(//[^/@:]*):[^/]*@", r"\1:***@", url)
+
+
+def _first(error: BaseException) -> BaseException:
+    """Return the error that led to others: what a driver said, and not what was made of it."""
+    return error if error.__cause__ is None else _first(error.__cause__)
 
 
 def _thinned(curve: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:

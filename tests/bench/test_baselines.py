@@ -25,6 +25,7 @@ from ganno_bench.core.records import RunRecord, read_records
 from ganno_bench.scoring.budget import budget_curves
 from ganno_bench.scoring.reference import read_reference
 from ganno_bench.workloads.suite import load_suite
+from tests.helpers.resealed import resealed
 from tests.helpers.tiny_suite import SUITE, WORKLOADS, run_tiny, snapshot, write_suite
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -63,7 +64,7 @@ def edit(file: Path, *edits: tuple[str, str]) -> None:
     for old, new in edits:
         assert old in text, old
         text = text.replace(old, new, 1)
-    replace_file(file, text)
+    replace_file(file, resealed(text) if ".jsonl" in file.name else text)
 
 
 def faults(folder: Path) -> list[str]:
@@ -413,17 +414,17 @@ def test_a_sample_is_trained_again_bit_by_bit(copy: Path) -> None:
 def test_on_another_machine_a_run_agrees_within_the_range_of_its_seeds(copy: Path) -> None:
     folder, suites = BaselineFolder(copy / "baselines"), BaselineSuites(str(copy / "tiny.toml"))
     for file in (copy / "baselines" / "records").rglob("*.jsonl.gz"):
-        replace_file(file, read_file(file).decode().replace('"torch":"', '"torch":"0.'))
+        replace_file(file, resealed(read_file(file).decode().replace('"torch":"', '"torch":"0.')))
     (outcome,) = retrain(folder, suites, 1, 0)
     assert outcome.ok
     assert "within the range of its seeds" in outcome.text
     assert outcome.text.endswith("(another torch here)")
     file = folder.records("tiny", outcome.record.scheduler)
     loss = outcome.record.metrics.test_loss
-    replace_file(file, read_file(file).decode().replace(f'"test_loss":{loss!r}', '"test_loss":0.001'))
+    replace_file(file, resealed(read_file(file).decode().replace(f'"test_loss":{loss!r}', '"test_loss":0.001')))
     for run in records_of(copy, outcome.record.scheduler):  # the others agree on what the changed one is far from
         other = f'"test_loss":{run.metrics.test_loss!r}'
-        replace_file(file, read_file(file).decode().replace(other, '"test_loss":0.001'))
+        replace_file(file, resealed(read_file(file).decode().replace(other, '"test_loss":0.001')))
     (changed,) = retrain(folder, suites, 1, 0)
     assert changed.ok is False
 
@@ -431,7 +432,8 @@ def test_on_another_machine_a_run_agrees_within_the_range_of_its_seeds(copy: Pat
 def test_data_that_are_others_here_are_passed_over(copy: Path) -> None:
     folder, suites = BaselineFolder(copy / "baselines"), BaselineSuites(str(copy / "tiny.toml"))
     for file in (copy / "baselines" / "records").rglob("*.jsonl.gz"):
-        replace_file(file, read_file(file).decode().replace('"dataset_fingerprint":"', '"dataset_fingerprint":"0'))
+        text = read_file(file).decode().replace('"dataset_fingerprint":"', '"dataset_fingerprint":"0')
+        replace_file(file, resealed(text))
     outcomes = list(retrain(folder, suites, 2, 0))
     assert len(outcomes) == 18
     assert {(outcome.ok, outcome.text) for outcome in outcomes} == {(None, "its data are others here")}

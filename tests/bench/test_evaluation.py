@@ -34,7 +34,8 @@ from ganno_bench.schedulers.drive import Contestant, drive
 from ganno_bench.scoring.transfer import compare
 from ganno_bench.workloads.suite import DatasetSpec, WorkloadSpec, load_suite
 from tests.helpers.evaluation_cases import TASKS, evaluate, write_policy, write_suite
-from tests.helpers.tiny_suite import Started, snapshot, write_plugin
+from tests.helpers.resealed import reseal
+from tests.helpers.tiny_suite import Started, keep, snapshot, write_plugin
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -203,7 +204,8 @@ def test_test_data_change_nothing_and_nothing_is_trained_again(copied: Path) -> 
         for at, record in enumerate(records):
             if record["role"] != "tuning":
                 record["metrics"] |= {"test_loss": 0.001 * at, "test_error": 0.5}
-        file.write_text("".join(json.dumps(record) + "\n" for record in records))
+        file.write_text("".join(json.dumps(record, separators=(",", ":")) + "\n" for record in records))
+        reseal(file)
     started = Started()
     evaluation = evaluate(copied, started)
     assert started.jobs == []
@@ -318,8 +320,7 @@ def test_a_derived_suite_finds_the_data_beside_the_one_it_is_made_of(tmp_path: P
 def test_torn_robustness_runs_are_run_again(copied: Path) -> None:
     evaluation = evaluate(copied)
     (file,) = (copied / "out" / "robustness").glob("policy-*/records.jsonl")
-    lines = file.read_bytes().splitlines(keepends=True)
-    file.write_bytes(b"".join(lines[:5]))  # of 2 reports and 12 varied runs
+    keep(file.parent, 5)  # of 2 reports and 12 varied runs
     started = Started()
     again = evaluate(copied, started)
     assert started.jobs == [("digits-mlp-3", "policy:mine", "varied", 1)]

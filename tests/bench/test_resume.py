@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -14,8 +16,9 @@ import optuna
 import pytest
 import torch
 
-from ganno_bench.core.errors import ConfigError, RecordError, ResumeError
+from ganno_bench.core.errors import ConfigError, RecordError, ResumeError, StorageError
 from ganno_bench.core.records import read_records
+from tests.helpers.resealed import reseal
 from tests.helpers.tiny_suite import (
     RECORDS,
     SMALL,
@@ -94,17 +97,18 @@ def test_a_corrupt_line_is_named_and_nothing_is_touched(broken: Path, suite: Pat
     before = snapshot(broken)
     with pytest.raises(RecordError) as caught:
         run_tiny(suite, broken)
-    assert str(caught.value).startswith(f"{broken}/records.jsonl:8: key 'seed': Field required")
+    assert str(caught.value).startswith(f"{broken}/records.jsonl:8: was changed after it was written: its checksum is ")
     assert snapshot(broken) == before
     keep(broken, 7)
     run_tiny(suite, broken)  # the failed attempt has let go of the directory
 
 
 def test_records_of_another_schema_are_named(broken: Path, suite: Path) -> None:
-    line = (broken / "records.jsonl").read_bytes().splitlines(keepends=True)[0]
-    keep(broken, 6, line.replace(b'"schema_version":2', b'"schema_version":3'))
+    line = (broken / "records.jsonl").read_text().splitlines()[6]
+    keep(broken, 6, line.replace('"schema_version":3', '"schema_version":4').encode() + b"\n")
+    reseal(broken / "records.jsonl")
     with pytest.raises(
-        RecordError, match=r"records.jsonl:7: key 'schema_version' is 3; this version of ganno-bench reads 1 to 2"
+        RecordError, match=r"records.jsonl:7: key 'schema_version' is 4; this version of ganno-bench reads 1 to 3"
     ):
         run_tiny(suite, broken)
 
@@ -115,6 +119,32 @@ def test_an_interrupted_run_goes_on(suite: Path, tmp_path: Path, unbroken: Path)
             run_tiny(suite, tmp_path / "out", Interrupt(n))
     run_tiny(suite, tmp_path / "out")
     assert results(tmp_path / "out") == results(unbroken)
+
+
+@pytest.mark.parametrize("name", ["records.jsonl", "records.end", "suite.toml", "config.toml", "studies.journal"])
+def test_a_full_disk_is_said_and_the_run_goes_on(
+    suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    out, tries, write = tmp_path / "out", iter(range(99)), Path.open
+
+    def full(path: Path, mode: str = "r", *args: Any, **options: Any) -> Any:
+        if path.name in (name, f".{name}.new") and mode[0] in "aw" and next(tries) == name.startswith("records"):
+            with write(path, mode) as file:
+                file.write(b'{"torn')
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(path, mode, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", full)
+        with pytest.raises(StorageError) as caught:
+            run_tiny(suite, out, schedulers=["cosine"], **SMALL)
+    assert str(caught.value).startswith(f"{out / name}: ")
+    assert "No space left on device; " in str(caught.value)
+    assert "same command again goes on" in str(caught.value)
+    assert not list(out.glob(".*.new"))
+    run_tiny(suite, out, schedulers=["cosine"], **SMALL)
+    run_tiny(suite, tmp_path / "whole", schedulers=["cosine"], **SMALL)
+    assert results(out) == results(tmp_path / "whole")
 
 
 # What Optuna keeps

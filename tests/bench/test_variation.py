@@ -20,7 +20,8 @@ from ganno_bench.core.files import read_file, replace_file
 from ganno_bench.core.records import RunRecord, read_records
 from ganno_bench.scoring.robustness import robustness
 from ganno_bench.workloads.suite import Budget, Variation
-from tests.helpers.tiny_suite import WORKLOADS, Started, results, run_tiny, snapshot, write_plugin, write_suite
+from tests.helpers.resealed import reseal
+from tests.helpers.tiny_suite import WORKLOADS, Started, keep, results, run_tiny, snapshot, write_plugin, write_suite
 
 TABLE = """
 [variation]
@@ -188,7 +189,7 @@ def test_a_torn_population_is_run_again(out: Path, suite: Path, tmp_path: Path, 
     copy, costs, started = Path(shutil.copytree(out, tmp_path / "copy")), Costs(), Started()
     lines = (copy / "records.jsonl").read_bytes().splitlines(keepends=True)
     assert len(lines) == sum(n for *_, n in ORDER)
-    (copy / "records.jsonl").write_bytes(b"".join(lines[: STARTS[torn] + n_lines]))
+    keep(copy, STARTS[torn] + n_lines)
     run(suite, copy, costs)
     assert costs.done + costs.spent == pytest.approx(costs.total)
     assert results(copy) == results(out)
@@ -199,8 +200,7 @@ def test_a_torn_population_is_run_again(out: Path, suite: Path, tmp_path: Path, 
 
 def test_a_torn_population_is_dropped_even_if_its_entry_takes_no_part(out: Path, suite: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(out, tmp_path / "copy"))
-    lines = (copy / "records.jsonl").read_bytes().splitlines(keepends=True)
-    (copy / "records.jsonl").write_bytes(b"".join(lines[: STARTS[2] + 4]))  # of six of cosine
+    keep(copy, STARTS[2] + 4)  # of six of cosine
     run(suite, copy, schedulers=["default:wsd"])
     assert [r.role for r in read_records([copy]) if r.scheduler == "cosine"] == ["tuning"] * 6 + ["report"] * 3
     run(suite, copy, schedulers=["cosine"])
@@ -249,6 +249,7 @@ def test_varied_runs_are_committed_and_verified_too(
     file = committed.records("tiny", "cosine")
     lines = read_file(file).decode().splitlines(keepends=True)
     replace_file(file, "".join(line.replace('"multiple":0.5', '"multiple":0.7') for line in lines[:-1]))
+    reseal(file)
     faults = " ".join(check_files(committed, suites))
     assert "horizon x 0.7: there are records of the seeds [0, 1], not any" in faults
     assert "weight_decay x 0: there are records of the seeds [0], not of 0 to 1" in faults

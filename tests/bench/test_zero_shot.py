@@ -23,7 +23,17 @@ from ganno_bench.policies.policy import Policy, PolicyCard
 from ganno_bench.schedulers.drive import drive
 from ganno_bench.scoring.standings import standings
 from ganno_bench.workloads.suite import Budget
-from tests.helpers.tiny_suite import SMALL, WORKLOADS, Started, results, run_tiny, snapshot, write_plugin, write_suite
+from tests.helpers.tiny_suite import (
+    SMALL,
+    WORKLOADS,
+    Started,
+    keep,
+    results,
+    run_tiny,
+    snapshot,
+    write_plugin,
+    write_suite,
+)
 
 ZERO_SHOT = ("policy:mine", "cosine@default")
 ENTRIES = ("cosine", *ZERO_SHOT)
@@ -202,12 +212,6 @@ def test_one_that_fails_disturbs_no_other(suite: Path, tmp_path: Path, policy: s
 
 
 # Going on
-
-
-def keep(out: Path, n_lines: int) -> None:
-    """Leave only the first lines of the records."""
-    lines = (out / "records.jsonl").read_bytes().splitlines(keepends=True)
-    (out / "records.jsonl").write_bytes(b"".join(lines[:n_lines]))
 
 
 def populations(records: Sequence[RunRecord]) -> list[Population]:

@@ -14,6 +14,7 @@ from ganno_bench.api import load_records
 from ganno_bench.core.records import dump_record
 from tests.helpers.command_line import Call
 from tests.helpers.fake_records import ENTRIES, fake_benchmark
+from tests.helpers.resealed import resealed
 from tests.helpers.tiny_suite import SMALL, write_plugin, write_suite
 from tests.helpers.varied_records import varied_benchmark
 
@@ -167,7 +168,7 @@ def test_several_runs_make_one_table(call: Call, out: Path, tmp_path: Path) -> N
 
 def test_custom_runs_are_not_mixed_in(call: Call, out: Path, tmp_path: Path) -> None:
     custom = (out / "records.jsonl").read_text().replace('"custom":false', '"custom":true').replace("wsd", "mine")
-    (tmp_path / "custom.jsonl").write_text(custom)
+    (tmp_path / "custom.jsonl").write_text(resealed(custom))
     said = call("table", str(out), str(tmp_path / "custom.jsonl"))
     assert said.code == 2
     assert said.err.startswith("error: custom runs cannot be mixed with runs at the suite's own settings: ")

@@ -12,7 +12,7 @@ def test_what_a_user_can_get_wrong_exits_with_2() -> None:
         assert issubclass(kind, GannoBenchError)
         assert kind.exit_code == (1 if kind is GannoBenchError else 2)
         assert issubclass(kind, UserError) or kind is GannoBenchError
-    assert len(kinds) == 12
+    assert len(kinds) == 13
 
 
 @pytest.mark.parametrize(

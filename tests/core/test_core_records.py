@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from ganno_bench.baselines.files import of_suite, read_lines
 from ganno_bench.core.errors import RecordError
 from ganno_bench.core.files import replace_file
 from ganno_bench.core.records import (
@@ -24,7 +25,9 @@ from ganno_bench.core.records import (
     dump_record,
     parse_record,
     read_records,
+    record_text,
 )
+from tests.helpers.resealed import sealed_data
 
 NOTHING = Metrics(train_loss=None, val_loss=None, val_error=None, test_loss=None, test_error=None)
 
@@ -72,7 +75,7 @@ def test_only_varied_runs_have_a_factor_and_a_multiple() -> None:
     varied = record(role="varied", factor="weight_decay", multiple=0.0)
     assert parse_record(dump_record(varied), "f:1") == varied
     for changes in ({"role": "varied"}, {"role": "varied", "multiple": 2.0}, {"factor": "horizon", "multiple": 2.0}):
-        broken = json.dumps(json.loads(line) | changes)
+        broken = sealed_data(json.loads(line) | changes)
         with pytest.raises(RecordError, match=r"f:1: key 'multiple': .*varied runs, and no others, have a factor"):
             parse_record(broken, "f:1")
 
@@ -131,8 +134,8 @@ def test_what_is_not_finite_cannot_be_recorded(changes: Any, value: float) -> No
     ("change", "message"),
     [
         (
-            {"schema_version": 3},
-            "f:3: key 'schema_version' is 3; this version of ganno-bench reads 1 to 2; a later one wrote it",
+            {"schema_version": 4},
+            "f:3: key 'schema_version' is 4; this version of ganno-bench reads 1 to 3; a later one wrote it",
         ),
         ({"schema_version": None}, "f:3: key 'schema_version' is None; this version"),
         ({"seed": -1}, "f:3: key 'seed': Input should be greater than or equal to 0 (value: -1)"),
@@ -145,8 +148,40 @@ def test_what_is_not_finite_cannot_be_recorded(changes: Any, value: float) -> No
 def test_what_is_no_record_is_named(change: dict[str, Any], message: str) -> None:
     data = json.loads(dump_record(record())) | change
     with pytest.raises(RecordError) as caught:
-        parse_record(json.dumps(data), "f:3")
+        parse_record(sealed_data(data), "f:3")
     assert str(caught.value).startswith(message)
+
+
+def test_a_line_that_was_changed_is_named() -> None:
+    line = dump_record(record())
+    for old, new in (
+        ('"test_loss":0.3', '"test_loss":0.2'),
+        ('"seed":1', '"seed": 1'),
+        ('"checksum":"', '"checksum":"0'),
+    ):
+        with pytest.raises(RecordError, match=r"^f:3: (was changed after it was written|key 'checksum': is missing)"):
+            parse_record(line.replace(old, new), "f:3")
+    with pytest.raises(
+        RecordError, match=r"^f:3: key 'checksum': is missing at the end of the line, so it was changed"
+    ):
+        parse_record(record_text(record()), "f:3")
+
+
+def test_a_line_of_version_2_has_no_checksum_and_says_the_same() -> None:
+    line = record_text(record()).replace('"schema_version":3', '"schema_version":2')
+    assert parse_record(line, "f:1") == record()
+    spaced = json.dumps({key: json.loads(line)[key] for key in sorted(json.loads(line))})
+    assert parse_record(spaced, "f:1") == record()
+
+
+def test_a_line_that_is_passed_over_is_checked_too(tmp_path: Path) -> None:
+    file = tmp_path / "records.jsonl.gz"
+    lines = [dump_record(record(suite_hash=suite)) + "\n" for suite in ("aaaa", "bbbb")]
+    replace_file(file, "".join(lines))
+    assert [r.suite_hash for r in read_lines(RunRecord, file, of_suite("aaaa"))] == ["aaaa"]
+    replace_file(file, "".join(lines).replace("aaaa", "cccc"))
+    with pytest.raises(RecordError, match=r"records\.jsonl\.gz:1: was changed after it was written"):
+        list(read_lines(RunRecord, file, of_suite("aaaa")))
 
 
 @pytest.mark.parametrize("line", ["", "{", "nonsense", b"\xff", '{"schema_version": 1', "\0\0\0"])

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from tests.helpers.resealed import resealed, sealed_data
 from tests.helpers.submission_cases import World, edit, edit_line
 
 REPORT, VARIED = 0, 3
@@ -32,7 +33,7 @@ def in_record(key: str, value: Any, index: int = REPORT) -> Callable[[World], No
 def as_seed_1(line: str) -> str:
     """Return the report of the first seed as that of the second, of whose learning rates there is no sketch."""
     data = json.loads(line) | {"seed": 1, "lr_trace": {"updates": [], "layers": [], "lr": []}}
-    return json.dumps(data, separators=(",", ":")) + "\n" * line.endswith("\n")
+    return sealed_data(data) + "\n" * line.endswith("\n")
 
 
 def in_study(change: Callable[[dict[str, Any]], Any]) -> Callable[[World], None]:
@@ -290,10 +291,23 @@ CASES: dict[str, tuple[Callable[[World], Any], list[str]]] = {
     ),
     "thousands of unknown keys": (
         in_lines("records.jsonl", lambda lines: [
-            line.replace('"suite"', "".join(f'"k{i}":0,' for i in range(6000)) + '"suite"', 1) for line in lines]),
+            resealed(line.replace('"suite"', "".join(f'"k{i}":0,' for i in range(6000)) + '"suite"', 1))
+            for line in lines]),
         ["records.jsonl:1: unknown key 'k0'; valid: chance_loss, code, config, cost, curve, custom, "
          "dataset_fingerprint, diverged_at, factor, lr_trace, metrics, multiple, open_optimizer, provenance, role, "
          "ruleset, scheduler, schema_version, seed, status, study, suite, suite_hash, task, trial, workload", ...],
+    ),
+    "a loss that was changed afterwards": (
+        in_lines("records.jsonl", lambda lines: [lines[0].replace('"test_loss":', '"test_loss":1'), *lines[1:]]),
+        ["records.jsonl:1: was changed after it was written: its checksum is 'HASH', by what it holds 'HASH'"],
+    ),
+    "a study that was changed afterwards": (
+        in_lines("studies.jsonl", lambda lines: [lines[0].replace('"values":[', '"values":[1'), *lines[1:]]),
+        ["studies.jsonl:1: was changed after it was written: its checksum is 'HASH', by what it holds 'HASH'"],
+    ),
+    "a checksum that was removed": (
+        in_lines("records.jsonl", lambda lines: [lines[0].partition(',"checksum"')[0] + "}\n", *lines[1:]]),
+        ["records.jsonl:1: key 'checksum': is missing at the end of the line"],
     ),
     "NaN": (
         in_lines("records.jsonl", lambda lines: [lines[0].replace('"test_loss":', '"test_loss":NaN,"x":'), *lines[1:]]),

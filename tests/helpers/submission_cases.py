@@ -15,6 +15,7 @@ from ganno_bench.baselines.write import BaselineWriter
 from ganno_bench.leaderboard.known import KnownSuites
 from ganno_bench.leaderboard.submit import Written, submit
 from ganno_bench.leaderboard.validate import check_leaderboard
+from tests.helpers.resealed import sealed_data
 from tests.helpers.tiny_suite import datasets_read_once, run_tiny, write_plugin, write_suite
 
 EDITS = (
@@ -104,9 +105,9 @@ def edit(file: Path, old: str, new: str, count: int = 1) -> None:
 
 
 def edit_line(file: Path, change: Callable[[dict[str, Any]], Any], index: int = 0) -> None:
-    """Change the data of one line of JSON."""
+    """Change the data of one line of JSON, which has the right checksum afterwards."""
     lines = file.read_text().splitlines()
     data = json.loads(lines[index])
     change(data)
-    lines[index] = json.dumps(data, separators=(",", ":"))
+    lines[index] = sealed_data(data)
     file.write_text("\n".join(lines) + "\n")

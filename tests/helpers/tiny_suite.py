@@ -136,16 +136,19 @@ class Interrupt(Progress):
 
 
 def keep(out: Path, n_lines: int, more: bytes = b"") -> None:
-    """Leave only the first lines of the records."""
+    """Leave only the first lines of the records, as where the process was killed then."""
     lines = (out / "records.jsonl").read_bytes().splitlines(keepends=True)
     (out / "records.jsonl").write_bytes(b"".join(lines[:n_lines]) + more)
+    (out / "records.end").unlink(missing_ok=True)
 
 
 def results(out: Path) -> list[dict[str, Any]]:
-    """Return the records of a run without what may differ between two runs: time stamps, duration, host."""
+    """Return the records of a run without what may differ between two runs: time stamps, duration, host, checksums."""
     records = [json.loads(line) for line in (out / "records.jsonl").read_bytes().splitlines()]
     for record in records:
         del record["provenance"]["timestamp"], record["provenance"]["host"], record["cost"]["wall_seconds"]
+        record.pop("after", None)
+        record.pop("checksum", None)
     return records
 
 

@@ -6,6 +6,7 @@ import json
 import shutil
 import tempfile
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import tomli_w
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ganno_bench.core.checksums import sealed
 from ganno_bench.core.errors import SubmissionError
 from ganno_bench.leaderboard.submissions import read_submissions
 from ganno_bench.leaderboard.validate import check_leaderboard
@@ -87,7 +89,12 @@ def mutant(draw: Any, name: str, content: bytes) -> bytes:
             return tomli_w.dumps(without_none(data)).encode("utf-8", "surrogatepass")
         except (TypeError, ValueError):  # it cannot be written at all
             return content
+    if is_sealed := draw(st.booleans()):
+        data.pop("checksum", None)
     lines[index] = json.dumps(data, ensure_ascii=draw(st.booleans()))
+    if is_sealed:
+        with suppress(UnicodeEncodeError):  # half of a surrogate pair has no checksum
+            lines[index] = sealed(lines[index])
     return ("\n".join(lines) + "\n").encode("utf-8", "surrogatepass")
 
 

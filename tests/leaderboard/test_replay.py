@@ -14,6 +14,7 @@ from ganno_bench.leaderboard.replay import can_replay, replay_fault
 from ganno_bench.leaderboard.search_spaces import FloatRange, IntRange, Range
 from ganno_bench.leaderboard.validate import check_leaderboard
 from ganno_bench.workloads.suite import load_suite
+from tests.helpers.resealed import resealed
 from tests.helpers.submission_cases import World, edit_line
 
 SUITE = load_suite("graph")
@@ -116,7 +117,7 @@ def test_another_version_of_the_sampler_is_said(copy: World) -> None:
         text = file.read_text()
         for mark in ('optuna = "', '"optuna":"'):
             text = text.replace(mark, mark + "1")
-        file.write_text(text)
+        file.write_text(resealed(text) if file.suffix == ".jsonl" else text)
     verdict = next(v for v in check_leaderboard(copy.root, copy.suites).verdicts if v.name.endswith("my-entry"))
     assert verdict.faults == []
     assert ", trials not asked for again (of Optuna 1" in verdict.summary

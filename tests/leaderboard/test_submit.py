@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ganno_bench.baselines.files import BaselineFolder, place, read_baselines
-from ganno_bench.core.errors import SubmissionError, UserError
+from ganno_bench.core.errors import RecordError, SubmissionError, UserError
 from ganno_bench.core.records import compact_record, read_records
 from ganno_bench.core.studies import study_of
 from ganno_bench.leaderboard.submissions import read_submissions
@@ -18,6 +18,7 @@ from ganno_bench.leaderboard.validate import check_leaderboard
 from ganno_bench.policies.policy import Policy, load_policy
 from ganno_bench.schedulers.policy import find_policy
 from ganno_bench.scoring.comparison import compare
+from tests.helpers.resealed import reseal
 from tests.helpers.submission_cases import WORKLOADS, World, edit, project
 from tests.helpers.tiny_suite import SMALL, run_tiny, snapshot, write_suite
 
@@ -172,6 +173,9 @@ def test_an_incomplete_run_is_refused(copy: World) -> None:
     lines = records.read_text().splitlines(keepends=True)
     gone = [line for line in lines if json.loads(line)["scheduler"] == "mine" and json.loads(line)["role"] == "report"]
     records.write_text("".join(line for line in lines if line != gone[-1]))
+    with pytest.raises(RecordError, match=r"run/records.jsonl:\d+: was not written after what stands before it: "):
+        copy.submit(scheduler="mine")
+    reseal(records)  # as a run of an earlier version was, which had no checksums
     with pytest.raises(SubmissionError, match="run: is incomplete: 1 of 13 runs of 'mine' on 'adam-mlp' are missing; "):
         copy.submit(scheduler="mine")
     assert not (copy.mine.parent / "another").exists()
@@ -201,6 +205,7 @@ def test_what_validate_refuses_is_not_written(copy: World) -> None:
     text = records.read_text()
     error = json.loads(next(line for line in text.splitlines() if '"report"' in line))["metrics"]["test_error"]
     records.write_text(text.replace(f'"test_error":{error}', '"test_error":1.5'))
+    reseal(records)
     before = snapshot(copy.root)
     with pytest.raises(SubmissionError, match=r"key 'metrics.test_error': is outside of \[0, 1\] \(value: 1.5\)"):
         copy.submit(scheduler="mine")

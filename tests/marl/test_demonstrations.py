@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,16 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "shown.toml").write_text(SUITE)
     run_suite(Settings(str(folder / "shown.toml"), schedulers=["linear"], out=folder / "shown"))
     return folder
+
+
+def test_a_suite_that_is_not_that_of_the_records_is_refused(records: Path, tmp_path: Path) -> None:
+    shutil.copytree(records / "shown", tmp_path / "shown")
+    suite = tmp_path / "shown" / "suite.toml"
+    suite.write_text(suite.read_text().replace("n_updates = 40", "n_updates = 400"))  # it says when a rate was used
+    with pytest.raises(
+        ConfigError, match=r"shown/suite\.toml: has hash \w{16}, but the records beside it are of \w{16}$"
+    ):
+        load_curves(DemonstrationSpec(records="shown", scheduler="linear"), tmp_path / "train.toml")
 
 
 def test_curves_are_those_of_the_report_runs(records: Path) -> None:

@@ -113,29 +113,6 @@ def test_what_is_refused(config_file: Path) -> None:
         trainer_of(config_file, resume=True)
 
 
-def test_checkpoints_of_other_versions(config_file: Path) -> None:
-    trained = trainer_of(config_file)
-    trained.train(env_steps=1)
-    file = trained.out / "checkpoint.pt"
-    state = torch.load(file, weights_only=True)
-    learned = dict(state["loss"])
-    mean, variance, weight = (learned.pop(f"value_norm.{name}") for name in ("mean", "variance", "weight"))
-    learned |= {  # as the first versions wrote it
-        "value_norm.running_mean": (mean * weight).float(),
-        "value_norm.running_mean_sq": ((variance + mean**2) * weight).float(),
-        "value_norm.debiasing_term": weight.float(),
-    }
-    torch.save({name: value for name, value in state.items() if name != "format"} | {"loss": learned}, file)
-    resumed = trainer_of(config_file, resume=True)
-    assert torch.equal(weights(resumed), weights(trained))
-    torch.testing.assert_close(resumed.loss.value_norm.scale(), trained.loss.value_norm.scale(), rtol=1e-4, atol=0.0)
-    torch.save({**state, "format": 3}, file)
-    with pytest.raises(
-        ResumeError, match=r"checkpoint.pt: key 'format' is 3; this version of ganno-bench reads 1 to 2; a later"
-    ):
-        trainer_of(config_file, resume=True)
-
-
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [

@@ -211,6 +211,43 @@ def make_a_folder(folder: Path) -> None:
     (folder / WEIGHTS).mkdir()
 
 
+def flip(n_bytes_before_the_end: int) -> Callable[[Path], None]:
+    def corrupt(folder: Path) -> None:
+        content = bytearray((folder / WEIGHTS).read_bytes())
+        content[-n_bytes_before_the_end] ^= 1
+        (folder / WEIGHTS).write_bytes(content)
+
+    return corrupt
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        flip(1), flip(400),
+        reweigh(lambda weights: weights["head.bias"].add_(1e-6)),
+        edit("interval = 10", "interval = 11"), edit('"mine"', '"other"'),
+        edit("layerwise_observation = true", "layerwise_observation = false"),
+        edit('description = ""', 'description = "Better."'),
+        edit("test_looks = 0", "test_looks = 1"), edit("seconds = 0.0\n", ""),
+    ],
+)  # fmt: skip
+def test_a_change_of_card_or_weights_is_noticed(change: Callable[[Path], None], folder: Path) -> None:
+    change(folder)
+    with pytest.raises(ConfigError) as caught:
+        load_policy(folder)
+    text = (folder / CARD).read_text()
+    assert str(caught.value).startswith(f"{folder / CARD}: key 'checksum' is '")
+    assert str(caught.value).endswith("get it back, or, if you meant to change it, remove the key")
+    (folder / CARD).write_text("".join(line for line in text.splitlines(keepends=True) if "checksum" not in line))
+    load_policy(folder)  # as every card of before, which had none
+
+
+def test_other_words_for_the_same_card_are_no_change(folder: Path) -> None:
+    checksum, _, rest = (folder / CARD).read_text().partition("\n")
+    (folder / CARD).write_text(f"# Ours.\r\n{checksum}\r\n\r\n" + rest.replace("\n", "\r\n"))
+    assert load_policy(folder).hash == make_policy().hash
+
+
 @pytest.mark.parametrize(
     ("corrupt", "error", "file", "message"),
     [

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import math
+import os
+import re
+import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,10 +18,10 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
-from ganno_bench.core.errors import ConfigError
+from ganno_bench.core.errors import ConfigError, StorageError
 from ganno_bench.schedulers.registry import load_scheduler
 from ganno_bench.tuning.space import Config, contestant, default_config, search_space
-from ganno_bench.tuning.study import BatchedStudy, Outcome, Pending, open_storage
+from ganno_bench.tuning.study import BatchedStudy, Journal, Outcome, Pending, open_storage
 
 SPACE = {
     "base_lr": FloatDistribution(1e-4, 10.0, log=True),
@@ -243,6 +247,125 @@ def test_a_torn_journal_is_cut_and_a_foreign_lock_ignored(tmp_path: Path, unbrok
         open_storage(journal)
         assert journal.read_bytes() == whole
     assert go_on(open_storage(journal), recorded) == unbroken
+
+
+def test_a_journal_without_its_last_newline_is_mended(tmp_path: Path, unbroken: dict[int, Outcome]) -> None:
+    # Optuna opens one, and its next line makes the file unreadable for good.
+    journal = tmp_path / "studies.journal"
+    recorded = go_on(open_storage(journal), {}, until=2)
+    whole = journal.read_bytes()
+    journal.write_bytes(whole[:-1])
+    assert go_on(open_storage(journal), recorded) == unbroken
+    assert go_on(open_storage(journal), unbroken) == unbroken
+
+
+def changed(line: str) -> str:
+    """Return an entry of a journal with another number in it."""
+    entry = json.loads(line)
+    for key in ("param_value_internal", "values", "intermediate_value", "user_attr", "state", "trial_id"):
+        if isinstance(value := entry.get(key), list):
+            return json.dumps(entry | {key: [value[0] / 2 + 0.01]})
+        if isinstance(value, int | float):
+            return json.dumps(entry | {key: 1 - value if value in (0, 1) else value / 2})
+        if isinstance(value, dict) and "ganno_bench:trial" in value:
+            return json.dumps(entry | {key: {"ganno_bench:trial": value["ganno_bench:trial"] + 1}})
+    return line
+
+
+def test_a_journal_that_was_edited_or_lost_lines_changes_nothing(tmp_path: Path, unbroken: dict[int, Outcome]) -> None:
+    journal = tmp_path / "studies.journal"
+    recorded = go_on(open_storage(journal), {}, until=2)
+    lines = journal.read_text().splitlines(keepends=True)
+    wanted = {index: unbroken[index] for index in range(12)}
+    for at in range(0, len(lines), 5):
+        for damaged in ([], [lines[at]] * 2, [changed(lines[at]) + "\n"]):
+            journal.write_text("".join([*lines[:at], *damaged, *lines[at + 1 :]]))
+            try:
+                assert go_on(open_storage(journal), recorded, until=3) == wanted, (at, damaged)
+            except StorageError as error:
+                assert str(error).startswith(f"{journal}: ")  # noqa: PT017 - either is right
+
+
+@pytest.mark.parametrize("entry", ["3", "{}", '{"op_code":99,"worker_id":"x"}', '{"op_code":0,"worker_id":"x"}'])
+def test_a_journal_that_cannot_be_read(tmp_path: Path, entry: str) -> None:
+    journal = tmp_path / "studies.journal"
+    journal.write_text(entry + "\n")
+    with pytest.raises(StorageError) as caught:
+        open_storage(journal)
+    assert re.fullmatch(
+        rf"{journal}: cannot be read: [^\n]+; remove it, and the same command makes it anew of what is on record",
+        str(caught.value),
+    )
+
+
+AGAIN = "what was recorded is safe, and the same command again goes on"
+
+
+def test_a_study_that_was_deleted_meanwhile_is_said(unbroken: dict[int, Outcome]) -> None:
+    storage = optuna.storages.InMemoryStorage()
+    study = opened(storage)
+    pending = study.ask(*BATCHES[0])
+    optuna.delete_study(study_name="study", storage=storage)
+    for fails in (lambda: study.tell(pending, outcomes_of(pending)), lambda: study.ask(*BATCHES[1])):
+        with pytest.raises(StorageError, match=rf"^storage InMemoryStorage: KeyError: .*; {AGAIN}$"):
+            fails()
+    assert go_on(storage, {index: unbroken[index] for index in range(4)}) == unbroken
+
+
+def test_trials_that_failed_elsewhere_are_told_when_the_study_is_opened_again(unbroken: dict[int, Outcome]) -> None:
+    storage = optuna.storages.InMemoryStorage()
+    recorded = go_on(storage, {}, until=1)
+    study = opened(storage)
+    study.restore(recorded)
+    pending = study.ask(*BATCHES[1])
+    storage.set_trial_state_values(pending[1].trial._trial_id, TrialState.FAIL)
+    with pytest.raises(StorageError, match=rf"^storage InMemoryStorage: UpdateFinishedTrialError: .*; {AGAIN}$"):
+        study.tell(pending, outcomes_of(pending))
+    recorded |= {trial.index: outcome(trial.config) for trial in pending}
+    assert go_on(storage, recorded) == unbroken
+    assert [index for index, _, _ in counted(storage)] == list(range(14))
+
+
+def test_a_disk_that_is_full_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(journal: Journal, logs: list[object]) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    journal = tmp_path / "studies.journal"
+    study = opened(open_storage(journal))
+    monkeypatch.setattr(Journal, "append_logs", full)
+    with pytest.raises(StorageError, match=rf"^{journal}: OSError: \[Errno 28\] No space left on device; {AGAIN}$"):
+        study.ask(*BATCHES[0])
+
+
+@pytest.mark.slow(group="storage")
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (lambda db, held: held.execute("BEGIN EXCLUSIVE"), "database is locked"),
+        (lambda db, held: db.unlink(), "attempt to write a readonly database"),
+        (lambda db, held: optuna.delete_study(study_name="study", storage=f"sqlite:///{db}"), "KeyError: 'Record does"),
+    ],
+    ids=["locked", "removed", "deleted"],
+)
+def test_a_database_that_fails_meanwhile_is_said(
+    tmp_path: Path, unbroken: dict[int, Outcome], act: Callable[[Path, sqlite3.Connection], object], message: str
+) -> None:
+    db = tmp_path / "studies.db"
+    study = opened(open_storage(f"sqlite:///{db}"))
+    pending = study.ask(*BATCHES[0])
+    held = sqlite3.connect(db, isolation_level=None)
+    act(db, held)
+    with pytest.raises(StorageError, match=rf"^storage 'sqlite:///{db}': .*{message}.*; {AGAIN}$"):
+        study.tell(pending, outcomes_of(pending))
+    held.close()
+    assert go_on(open_storage(f"sqlite:///{db}"), {index: unbroken[index] for index in range(4)}) == unbroken
+
+
+def test_a_password_is_not_shown() -> None:
+    with pytest.raises(ConfigError) as caught:
+        open_storage("postgresql://me:secret@localhost:1/studies")
+    assert str(caught.value).startswith("storage 'postgresql://me:***@localhost:1/studies' cannot be opened: ")
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
