@@ -292,7 +292,8 @@ class _Run:
             raise
         except Exception as error:  # there is no end to what the engine can be given
             raise PluginError(f"scheduler {entry.name!r} cannot be run: {one_line(error)}") from error
-        # The only place where test data is read, after the last update.
+        # The only place where test data is read: after the last update, when the scheduler's state and its optimizers
+        # are gone.
         test = None
         if job.role != "tuning":
             test = result.population.evaluate(engine.workload.dataset.test.to(engine.device, engine.dtype))

@@ -129,6 +129,7 @@ def drive(
         val_loss = signals.val_loss if signals.val_loss is not None else validation.loss
         losses.append((torch.where(population.diverged, torch.nan, loss_sum / since), val_loss))
         loss_sum, since = torch.zeros_like(loss_sum), 0
+    population.conclude()
     diverged_at = torch.where(population.diverged, population.diverged_at, total)
     gone = torch.tensor(trace_updates, device=engine.device)[:, None] > diverged_at
     return Trajectory(
