@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from ganno_bench.bench.progress import Progress
 from ganno_bench.bench.runner import Failure
@@ -26,15 +27,35 @@ BROKEN = {  # class -> what is changed in the plugin, and what is said of it
     ),
     "GivesNaN": (
         (RETURN, "return Controls(lr * (float('nan') if signals.n_updates == 2 else 1)), state"),
-        "a learning rate is negative or not finite at update 2",
+        "update 2, run 0: expected a finite learning rate >= 0, got nan for layer 0",
     ),
-    "GivesNegative": ((RETURN, "return Controls(-lr), state"), "a learning rate is negative or not finite at update 0"),
-    "GivesOtherShape": ((RETURN, "return Controls(lr[:, :1]), state"), "learning rates of shape (2, 1)"),
+    "GivesNegative": ((RETURN, "return Controls(-lr), state"), "update 0, run 0: expected a finite"),
+    "GivesOtherShape": ((RETURN, "return Controls(lr[:, :1]), state"), ", got float64 of shape (2, 1)"),
     "GivesNumber": ((RETURN, "return Controls(0.1), state"), ""),
     "GivesNoControls": ((RETURN, "return lr, state"), ""),
     "GivesNoState": ((RETURN, "return Controls(lr)"), ""),
     "GivesNothing": ((RETURN, "pass"), ""),
     "GivesNoUpdates": ((RETURN, "return Controls(lr.expand(0, *lr.shape)), state"), ""),
+    "GivesFloat": (
+        (RETURN, "return Controls(lr.float()), state"),
+        "update 0: expected float64 learning rates of shape (2, 2) or (n, 2, 2), got float32 of shape (2, 2)",
+    ),
+    "SetsDtype": (
+        (
+            "        return run.base_lr\n",
+            "        torch.set_default_dtype(torch.float64)\n        return run.base_lr\n",
+        ),
+        "init changed PyTorch's default dtype from torch.float32 to torch.float64",
+    ),
+    "SetsThreads": (
+        (RETURN, "torch.set_num_threads(2); " + RETURN),
+        "step changed PyTorch's number of threads from 1 to 2",
+    ),
+    "Seeds": (
+        (RETURN, "torch.manual_seed(0); " + RETURN),
+        "step drew from or seeded, instead of a generator of its own",
+    ),
+    "Ends": ((RETURN, "exit(0)"), "step raised SystemExit: 0"),
     "GivesDecayAsNumber": ((RETURN, "return Controls(lr, 0.1), state"), ""),
 }
 
@@ -96,6 +117,11 @@ class Told(Progress):
     [
         (("import torch\n", "import torhc\n"), "cannot be imported: ModuleNotFoundError: No module named 'torhc'"),
         (("import torch\n", "raise ValueError('a\\nb')\n"), "cannot be imported: ValueError: a b"),
+        (("import torch\n", "exit(0)\n"), "importing it raised SystemExit: 0"),
+        (
+            ("import torch\n", "import torch\ntorch.set_default_dtype(torch.float64)\n"),
+            "importing it changed PyTorch's default dtype from torch.float32 to torch.float64",
+        ),
         (("class Mine(", "class Mine:\n  pass\nclass Other("), "is not a subclass of ganno_bench.schedulers.Scheduler"),
         (("@dataclass(frozen=True)", ""), "is not a dataclass"),
     ],
@@ -104,6 +130,7 @@ def test_a_broken_file_among_good_ones(suite: Path, tmp_path: Path, edit: tuple[
     told = Told()
     ref = write_plugin(tmp_path, edit)
     done = run_tiny(suite, tmp_path / "out", told, schedulers=["cosine", ref], **SMALL)
+    assert torch.get_default_dtype() == torch.float32
     assert [(w, s) for w, s, _ in told.failures] == [(w, ref) for w in WORKLOADS]
     assert all(reason in error and "\n" not in error for _, _, error in told.failures)
     assert [Failure(*failure) for failure in told.failures] == done.failures
