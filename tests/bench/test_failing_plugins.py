@@ -56,6 +56,24 @@ BROKEN = {  # class -> what is changed in the plugin, and what is said of it
         "step drew from or seeded, instead of a generator of its own",
     ),
     "Ends": ((RETURN, "exit(0)"), "step raised SystemExit: 0"),
+    "RefusesConfigs": (
+        (
+            "    interval = 2\n",
+            """
+    interval = 2
+    share: float = 0.5
+    @classmethod
+    def search_space(cls):
+        from optuna.distributions import FloatDistribution
+        return {"share": FloatDistribution(0.1, 0.9)}
+    def __post_init__(self):
+        from ganno_bench.core.errors import ConfigError
+        if self.share != 0.5:
+            raise ConfigError("share is odd")
+""",
+        ),
+        "cannot be run: share is odd",
+    ),
     "GivesDecayAsNumber": ((RETURN, "return Controls(lr, 0.1), state"), ""),
 }
 
