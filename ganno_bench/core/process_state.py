@@ -219,7 +219,7 @@ class Process:
             _one_at_a_time.release()
 
     def check(self, what: str) -> None:
-        """Look whether something was changed, and if so put all of it back; takes 5 microseconds.
+        """Look whether something was changed, and if so put all of it back; takes some 6 microseconds.
 
         Draws from NumPy's and Python's random numbers are left to `check_all`.
 
@@ -233,7 +233,7 @@ class Process:
             self.check_all(what)
 
     def check_all(self, what: str, *, may_draw: bool = False) -> None:
-        """Look at the random numbers of NumPy and Python, too; takes 50 microseconds.
+        """Look at the random numbers of NumPy and Python, too; takes some 50 microseconds.
 
         Args:
             what: See `check`.
