@@ -13,18 +13,20 @@ import optuna
 import torch
 from optuna.storages import BaseStorage
 
+from ganno_bench.bench.entries import code_of, load_entries, space_of
 from ganno_bench.bench.plan import Job, jobs_of
 from ganno_bench.bench.progress import Progress
 from ganno_bench.bench.recorded import n_torn
 from ganno_bench.bench.recording import Recorder
 from ganno_bench.bench.store import EntryConfig, RunConfig, RunDirectory
 from ganno_bench.core.config import check_least
-from ganno_bench.core.errors import ConfigError, PluginError, one_line
+from ganno_bench.core.errors import PluginError
 from ganno_bench.core.records import RunRecord
 from ganno_bench.core.seeding import run_seeds, study_seed
 from ganno_bench.schedulers.drive import drive
-from ganno_bench.schedulers.registry import SchedulerEntry, load_scheduler
-from ganno_bench.training.population import Engine
+from ganno_bench.schedulers.registry import SchedulerEntry
+from ganno_bench.training.evaluate import Evaluation
+from ganno_bench.training.population import Engine, Population
 from ganno_bench.tuning.space import Config, contestant, default_config, search_space
 from ganno_bench.tuning.study import BatchedStudy, Outcome, open_storage
 from ganno_bench.workloads.datasets import data_directories
@@ -143,8 +145,8 @@ def run_suite(
     suite = load_suite(settings.suite)
     source = find_suite(settings.suite)
     budget = settings.budget(suite)
-    entries, broken = _load_entries(settings.schedulers or suite.schedulers)
     torch.set_num_threads(settings.threads)
+    entries, broken = load_entries(settings.schedulers or suite.schedulers)
     workloads = load_workloads(suite, source, data_directories(settings.data_dirs))
     engines = {
         workload.id: Engine(
@@ -244,7 +246,8 @@ class _Run:
     def _contest(self, engine: Engine, entry: SchedulerEntry, jobs: Sequence[Job], storage: BaseStorage) -> None:
         """Tune one scheduler on one workload, report the winner and vary it; a zero-shot entry is not tuned."""
         spec = engine.workload.spec
-        default = default_config(entry, spec.optimizer.name)
+        with code_of(entry):
+            default, space = default_config(entry, spec.optimizer.name), search_space(entry, spec.optimizer.name)
         remaining = self._remaining(spec.id, entry.name, jobs)
         if entry.zero_shot:
             for job in remaining:
@@ -256,16 +259,18 @@ class _Run:
         study = BatchedStudy(
             storage,
             f"{self.suite.name}/{spec.id}/{entry.name}/{self.config.study}@{self.config.run_id}.{tag}",
-            space=search_space(entry, spec.optimizer.name),
+            space=space,
             default=default,
             startup_trials=self.suite.budget.startup_trials,
             seed=study_seed(self.config.study, self.suite.hash, spec.id, entry.name),
         )
-        study.restore(outcomes)
+        with space_of(entry):
+            study.restore(outcomes)
         for job in remaining:
             self.progress.job_started(job, self.suite.budget.trials)
             if job.role == "tuning":
-                pending = study.ask(job.batch, job.trials.start, len(job.trials))
+                with space_of(entry):
+                    pending = study.ask(job.batch, job.trials.start, len(job.trials))
                 new = self._train(engine, entry, job, [(trial.index, trial.config) for trial in pending])
                 told = _outcomes(new)
                 study.tell(pending, [told[trial.index] for trial in pending])
@@ -288,21 +293,17 @@ class _Run:
             ((trial, own),) = configs
             configs = [(trial, change.of_config(own)) for change in job.changes]
         seeds = run_seeds(job.role, self.config.study, job.n_seeds)
-        try:
+        with code_of(entry):
             contestants = [contestant(entry, config) for _, config in configs]
             result = drive(engine, contestants, seeds, lambda updates: self.progress.advanced(updates * cost))
-        except PluginError:
-            raise
-        except Exception as error:  # there is no end to what the engine can be given
-            raise PluginError(f"scheduler {entry.name!r} cannot be run: {one_line(error)}") from error
-        # The only place where test data is read, after the last update.
-        test = None
-        if job.role != "tuning":
-            test = result.population.evaluate(engine.workload.dataset.test.to(engine.device, engine.dtype))
-        seconds = time.perf_counter() - start
-        config = self.config
-        recorder = Recorder(config.suite, config.suite_hash, config.custom, config.study, engine, entry)
-        records = recorder.records(job, configs, result, test, tuning_updates, seconds)
+            del contestants
+            # The only place where test data is read: after the last update, when the schedulers, their states and
+            # optimizers are gone. It is let go of before anything else runs.
+            test = None if job.role == "tuning" else _test(engine, result.population)
+            seconds = time.perf_counter() - start
+            config = self.config
+            recorder = Recorder(config.suite, config.suite_hash, config.custom, config.study, engine, entry)
+            records = recorder.records(job, configs, result, test, tuning_updates, seconds)
         self.directory.append(records)
         return records
 
@@ -344,22 +345,8 @@ def _outcomes(records: Sequence[RunRecord]) -> dict[int, Outcome]:
     }
 
 
-def _load_entries(refs: Sequence[str]) -> tuple[list[SchedulerEntry], dict[str, PluginError]]:
-    """Load schedulers; return those that work, and the errors of those that don't, by reference."""
-    entries: dict[str, SchedulerEntry] = {}
-    broken: dict[str, PluginError] = {}
-    for ref in refs:
-        try:
-            entry = load_scheduler(ref)
-        except PluginError as error:
-            broken[ref] = error
-            continue
-        if entry.name in entries and entries[entry.name].cls is not entry.cls:
-            raise ConfigError(f"two schedulers go by the name {entry.name!r}: {entries[entry.name].ref!r} and {ref!r}")
-        entries[entry.name] = entry
-    if not entries:
-        raise PluginError("; ".join(map(str, broken.values())))
-    return list(entries.values()), broken
+def _test(engine: Engine, population: Population) -> Evaluation:
+    return population.evaluate(engine.workload.dataset.test.to(engine.device, engine.dtype))
 
 
 def _cost(engine: Engine, job: Job) -> float:

@@ -42,7 +42,8 @@ def import_file(path: Path, kind: str) -> ModuleType:
 
     Raises:
         UnknownNameError: There is no such file.
-        PluginError: It cannot be read or imported, or a neighbour's name is taken by that of another plugin.
+        PluginError: It cannot be read or imported, changes what belongs to the whole process, or a neighbour's name is
+            taken by that of another plugin.
     """
     resolved = path.expanduser().resolve()
     if not resolved.is_file():
@@ -52,6 +53,8 @@ def import_file(path: Path, kind: str) -> ModuleType:
         digest = hashlib.sha256(str(resolved).encode() + b"\0" + _content(files)).hexdigest()[:16]
     except OSError as error:
         raise PluginError(f"{kind} file {str(path)!r} cannot be read: {one_line(error)}") from error
+    from ganno_bench.core.process_state import undisturbed  # which imports torch
+
     name = f"ganno_bench_plugin_{resolved.stem}_{digest}"
     if name in sys.modules:
         return sys.modules[name]
@@ -62,9 +65,12 @@ def import_file(path: Path, kind: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up while the class is made
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
+        with undisturbed(f"{kind} file {str(path)!r}: importing it", may_draw=True):
+            spec.loader.exec_module(module)
+    except BaseException as error:
         del sys.modules[name]
+        if isinstance(error, PluginError | KeyboardInterrupt):
+            raise
         raise PluginError(f"{kind} file {str(path)!r} cannot be imported: {one_line(error)}") from error
     return module
 

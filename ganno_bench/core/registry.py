@@ -7,6 +7,7 @@ file of the user's own (`./file.py:Name`). Nothing is registered by importing it
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -136,11 +137,18 @@ class Registry:
         if entry.error is not None:
             raise PluginError(entry.error)
         module, _, attribute = entry.target.partition(":")
+        if module in sys.modules:
+            return sys.modules[module], attribute
+        from ganno_bench.core.process_state import undisturbed  # which imports torch
+
         try:
-            imported = importlib.import_module(module)
+            with undisturbed(f"{self.kind} {ref!r} ({entry.source}): importing it", may_draw=True):
+                return importlib.import_module(module), attribute
+        except PluginError:
+            sys.modules.pop(module, None)  # another attempt is to fail, too
+            raise
         except Exception as error:
             raise PluginError(f"{self.kind} {ref!r} ({entry.source}) cannot be imported: {one_line(error)}") from error
-        return imported, attribute
 
     def _attribute(self, ref: str, module: ModuleType, attribute: str) -> Any:
         try:

@@ -20,7 +20,7 @@ from torchrl.envs import EnvBase
 
 from ganno_bench.core.seeding import stream_seed
 from ganno_bench.marl.guards import check_seen, rewarded
-from ganno_bench.marl.rewards import CEILING, Reward, Transition, load_reward
+from ganno_bench.marl.rewards import CEILING, Reward, Transition, load_rewards
 from ganno_bench.policies.actions import ActionSpec
 from ganno_bench.policies.controller import Controller
 from ganno_bench.policies.observations import LIMIT, OBSERVATIONS, View
@@ -123,9 +123,7 @@ class LayerwiseLREnv(EnvBase):  # type: ignore[misc]
         self._n_hidden = n_hidden
         self.interval = interval
         self.n_decisions = -(-engine.workload.spec.n_updates // interval)
-        self.rewards: list[tuple[str, Reward, float]] = [
-            (name, load_reward(name), weight) for name, weight in (reward or {"log-validation": 1.0}).items()
-        ]
+        self.rewards: list[tuple[str, Reward, float]] = load_rewards(reward or {"log-validation": 1.0})
         self.per_agent = any(kind.per_agent for _, kind, _ in self.rewards)
         self._reruns = any(kind.reruns for _, kind, _ in self.rewards)
         self.needs = self.controller.needs.union({SAMPLED}, *(kind.needs for _, kind, _ in self.rewards))

@@ -89,6 +89,8 @@ def check_seen(name: str, feature: Feature, view: View, where: str, *, finite: b
 def _called(function: Callable[[], Any], place: str) -> Any:
     try:
         return function()
+    except PluginError as error:
+        raise PluginError(f"{place}: {error}") from error
     except Exception as error:
         raise PluginError(f"{place}: raised {one_line(error)}") from error
 

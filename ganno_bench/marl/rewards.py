@@ -7,17 +7,18 @@ losses are those of a small part of the validation split; test data is nowhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from ganno_bench.core.errors import PluginError
+from ganno_bench.core.process_state import apart
 from ganno_bench.core.registry import Registry
 from ganno_bench.training.signals import Signals
 
-__all__ = ["CEILING", "REWARDS", "Reward", "Transition", "load_reward", "reward"]
+__all__ = ["CEILING", "REWARDS", "Reward", "Transition", "load_reward", "load_rewards", "reward"]
 
 CEILING = 2.0
 """Losses count as at most so many times the chance loss."""
@@ -110,6 +111,17 @@ def load_reward(ref: str) -> Reward:
     if not isinstance(found, Reward):
         raise PluginError(f"reward {ref!r} is no Reward but of type {type(found).__name__}; put @reward() above it")
     return found
+
+
+def load_rewards(weights: Mapping[str, float]) -> list[tuple[str, Reward, float]]:
+    """Return names, rewards and weights; see `load_reward`. Those of others get copies, and leave the process alone."""
+    rewards = []
+    for name, weight in weights.items():
+        found = load_reward(name)
+        if found.compute.__module__ != __name__:
+            found = replace(found, compute=apart(f"reward {name!r}", found.compute))
+        rewards.append((name, found, weight))
+    return rewards
 
 
 @reward()

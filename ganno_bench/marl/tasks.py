@@ -19,6 +19,7 @@ from ganno_bench.core.errors import ConfigError, did_you_mean
 from ganno_bench.core.seeding import stream_seed
 from ganno_bench.workloads.data import Dataset, Examples
 from ganno_bench.workloads.datasets import load_dataset
+from ganno_bench.workloads.held_out import hold_out
 from ganno_bench.workloads.models import check_model
 from ganno_bench.workloads.suite import DatasetSpec, OptimizerSpec, WorkloadSpec
 from ganno_bench.workloads.workload import Workload
@@ -94,7 +95,10 @@ def load_task_data(distribution: TaskDistribution, source: Path, data_dirs: Sequ
                 f"{did_you_mean(family.dataset, distribution.dataset)}"
             )
     used = {family.dataset for family in distribution.family}
-    data = {name: load_dataset(name, distribution.dataset[name], data_dirs, source.parent) for name in sorted(used)}
+    data = {
+        name: hold_out(load_dataset(name, distribution.dataset[name], data_dirs, source.parent))
+        for name in sorted(used)
+    }
     for index, family in enumerate(distribution.family):
         n_examples, largest = data[family.dataset].train.n_examples, max(family.batch_size)
         if largest > n_examples:

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from ganno_bench.core.errors import PluginError
+from ganno_bench.core.process_state import apart
 from ganno_bench.core.registry import Registry
 from ganno_bench.training.optimizers import OPTIMIZERS
 from ganno_bench.training.signals import RunInfo, Signals
@@ -368,8 +369,14 @@ def load_feature(ref: str, *, files: bool = False) -> Feature:
 
 
 def load_features(names: Sequence[str], *, files: bool = False) -> tuple[Feature, ...]:
-    """Return features by name; see `load_feature`."""
-    return tuple(load_feature(name, files=files) for name in names)
+    """Return features by name; see `load_feature`. Those of others get copies, and leave the process alone."""
+    features = []
+    for name in names:
+        found = load_feature(name, files=files)
+        if found.compute.__module__ != __name__:
+            found = replace(found, compute=apart(f"observation {name!r}", found.compute))
+        features.append(found)
+    return tuple(features)
 
 
 def observe(features: Sequence[Feature], view: View) -> Tensor:

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from ganno_bench.core.errors import PluginError, one_line
+from ganno_bench.core.process_state import Process
 from ganno_bench.schedulers.base import Scheduler, State
+from ganno_bench.schedulers.decision import fault_of, owned
 from ganno_bench.schedulers.optimizer_entry import OptimizerEntry
 from ganno_bench.training.open_optimizer import MakeOptimizer
 from ganno_bench.training.population import Engine, Population
@@ -75,6 +77,9 @@ def drive(
 ) -> Trajectory:
     """Train every contestant with every seed, to the horizon.
 
+    Schedulers get copies of what is measured, and what they return is copied, so that nothing they write later changes
+    a run. What belongs to the whole process is put back after they ran. Nothing of theirs is left in the trajectory.
+
     Args:
         engine: The workload.
         contestants: C configurations of one scheduler; they are asked for decisions at the same updates.
@@ -82,20 +87,42 @@ def drive(
         on_progress: Called with the number of updates (of one run) done since the last call.
 
     Raises:
-        PluginError: A scheduler raised, or returned something that is no learning rate.
+        PluginError: A scheduler raised, returned something that is no learning rate, or changed the process.
     """
+    try:
+        with Process() as process:
+            return _drive(engine, contestants, seeds, on_progress, process)
+    except (Exception, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # SystemExit would end the runs of all others
+        raise PluginError(f"{contestants[0].title} raised {one_line(error)}") from error
+
+
+def _drive(
+    engine: Engine,
+    contestants: Sequence[Contestant],
+    seeds: Sequence[int],
+    on_progress: Callable[[int], None],
+    process: Process,
+) -> Trajectory:
+    title = contestants[0].title
     total = engine.workload.spec.n_updates
     n_seeds = len(seeds)
     base_lr = torch.tensor([c.base_lr for c in contestants], dtype=torch.float64).repeat_interleave(n_seeds)
     weight_decay = torch.tensor([c.weight_decay for c in contestants], dtype=torch.float64).repeat_interleave(n_seeds)
     needs = frozenset().union(*(contestant.scheduler.needs for contestant in contestants))
     optimizers = _open_optimizers(engine, contestants, n_seeds)
+    trains = (
+        f"{title}: its optimizer" if optimizers else f"model {engine.workload.spec.model.get('family')!r}: training it"
+    )
     population = engine.population(list(seeds) * len(contestants), weight_decay, needs, optimizers)
+    process.check_all(trains)
     run = engine.run_info(base_lr, weight_decay)
     groups = [
         _Group(contestant, slice(index * n_seeds, (index + 1) * n_seeds), run)
         for index, contestant in enumerate(contestants)
     ]
+    process.check_all(f"{title}: init")
     points = spread(total, engine.workload.spec.n_evaluations)
     trace_updates = tuple(update - 1 for update in spread(total, _TRACE_ROWS))
     if trace_updates[0] != 0:
@@ -111,14 +138,16 @@ def drive(
             if decide:
                 for group in groups:
                     group.decide(signals)
+                process.check(f"{title}: step")
                 if len({group.remaining for group in groups}) > 1:
                     raise PluginError(
-                        f"{contestants[0].title}: configurations decide for different numbers "
+                        f"{title}: configurations decide for different numbers "
                         f"of updates ({sorted({group.remaining for group in groups})}) at update {done}"
                     )
             n_updates = min(groups[0].remaining, point - done)
             controls = _merge([group.take(n_updates) for group in groups])
             signals = population.advance(controls, n_updates, same_interval=not decide)
+            process.check(trains)
             applied = population.applied_lr
             trace += [applied[update - done] for update in trace_updates if done <= update < done + n_updates]
             loss_sum += population.last_losses
@@ -129,6 +158,9 @@ def drive(
         val_loss = signals.val_loss if signals.val_loss is not None else validation.loss
         losses.append((torch.where(population.diverged, torch.nan, loss_sum / since), val_loss))
         loss_sum, since = torch.zeros_like(loss_sum), 0
+        process.check_all(f"{title}: a step, or training under it,")
+    population.conclude()
+    process.check_all(trains)
     diverged_at = torch.where(population.diverged, population.diverged_at, total)
     gone = torch.tensor(trace_updates, device=engine.device)[:, None] > diverged_at
     return Trajectory(
@@ -161,7 +193,7 @@ class _Group:
         self.runs = runs
         self.remaining = 0
         self._used = 0
-        own = replace(run, base_lr=run.base_lr[runs], weight_decay=run.weight_decay[runs])
+        own = replace(run, base_lr=run.base_lr[runs].clone(), weight_decay=run.weight_decay[runs].clone())
         self._shape = (own.n_runs, own.n_layers)
         self._controls: Controls
         self._state: State = self._call(lambda: scheduler.init(own), "init")
@@ -172,29 +204,14 @@ class _Group:
 
     def decide(self, signals: Signals) -> None:
         own = signals.runs(self.runs)
-        self._controls, self._state = self._call(lambda: _pair(self.scheduler.step(self._state, own)), "step")
-        lr = getattr(self._controls, "lr", None)
-        if not isinstance(lr, Tensor):
-            raise PluginError(f"{self._name}: step did not return Controls with a tensor of learning rates")
-        block = lr.dim() == 3
-        if tuple(lr.shape[-2:]) != self._shape or not (block or lr.dim() == 2) or len(lr) == 0:
-            raise PluginError(
-                f"{self._name}: learning rates of shape {tuple(lr.shape)}, "
-                f"expected {self._shape} or (n, {self._shape[0]}, {self._shape[1]})"
-            )
-        alive = lr[..., ~own.diverged, :]
-        if not bool(((alive >= 0) & alive.isfinite()).all()):
-            raise PluginError(f"{self._name}: a learning rate is negative or not finite at update {signals.n_updates}")
-        for name, limit in (("weight_decay", torch.inf), ("momentum", 1.0)):
-            value = getattr(self._controls, name)
-            if value is None:
-                continue
-            if not isinstance(value, Tensor) or tuple(value.shape) != self._shape[:1]:
-                raise PluginError(f"{self._name}: {name} is no tensor of shape {self._shape[:1]}")
-            if not bool(((value >= 0) & (value < limit))[~own.diverged].all()):
-                raise PluginError(f"{self._name}: {name} is outside of [0, {limit}) at update {signals.n_updates}")
+        controls, self._state = self._call(lambda: _pair(self.scheduler.step(self._state, own)), "step")
+        diverged = signals.diverged[self.runs]  # what the scheduler has of it may have been changed
+        if fault := self._call(lambda: fault_of(controls, self._shape, diverged, signals.n_updates), "its decision"):
+            raise PluginError(f"{self._name}: {fault}")
+        self._controls = owned(controls)
+        lr = self._controls.lr
         left = signals.total_updates - signals.n_updates
-        self.remaining = min(left, lr.shape[0] if block else self.scheduler.interval or left)
+        self.remaining = min(left, len(lr) if lr.dim() == 3 else self.scheduler.interval or left)
         self._used = 0
 
     def take(self, n_updates: int) -> Controls:
@@ -208,7 +225,9 @@ class _Group:
     def _call(self, function: Callable[[], Any], what: str) -> Any:
         try:
             return function()
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise PluginError(f"{self._name}: {what} raised {one_line(error)}") from error
 
 

@@ -23,6 +23,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from ganno_bench.core.errors import ConfigError, PluginError, UnknownNameError, UserError, did_you_mean
 from ganno_bench.core.plugin_file import source_hash
+from ganno_bench.core.process_state import undisturbed
 from ganno_bench.core.registry import Origin, Registry, origins
 from ganno_bench.policies.observations import OBSERVATIONS
 from ganno_bench.policies.policy import load_policy
@@ -176,7 +177,8 @@ class SchedulerEntry:
             if config[key] != self.pinned[key]:
                 raise ConfigError(f"scheduler {self.name!r}: {key!r} is pinned, it cannot be {config[key]!r}")
         try:
-            return self.cls(**{**self.pinned, **config})
+            with undisturbed(f"scheduler {self.name!r}: making it", may_draw=True):
+                return self.cls(**{**self.pinned, **config})
         except UserError:
             raise
         except Exception as error:
@@ -264,10 +266,15 @@ def load_scheduler(ref: str) -> SchedulerEntry:
         UnknownNameError: No such scheduler, name in a library, hyperparameter or observation; the message has the
             nearest name.
         ConfigError: The reference is malformed, or a pinned value is of the wrong type.
-        PluginError: The class cannot be imported, or it breaks a rule that the message names.
+        PluginError: The class cannot be imported, it breaks a rule that the message names, or its code changed what
+            belongs to the whole process.
         MissingPackageError: Its library is not installed.
     """
-    ref = ref.strip()
+    with undisturbed(f"scheduler {ref.strip()!r}: loading it", may_draw=True):
+        return _load_scheduler(ref.strip())
+
+
+def _load_scheduler(ref: str) -> SchedulerEntry:
     reference = parse_reference(ref.removeprefix(_DEFAULT))
     name = reference.name
     library, colon, within = name.partition(":")

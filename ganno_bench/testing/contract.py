@@ -10,9 +10,12 @@ import torch
 from torch import Tensor
 
 from ganno_bench.core.errors import PluginError
+from ganno_bench.core.process_state import DisturbanceError, undisturbed
 from ganno_bench.testing.playing import ContractError, first_line
 
 __all__ = ["Check", "CheckResult", "Contract", "check_all", "shortly", "unchanged"]
+
+_PROCESS = "process_unchanged"
 
 Check: TypeAlias = Callable[[Any], None]
 """Takes what was loaded, and raises `ContractError` if it fails."""
@@ -34,7 +37,10 @@ class CheckResult:
 
 
 def check_all(load: Callable[[], Any], checks: Sequence[Check], gates: Collection[Check]) -> list[CheckResult]:
-    """Run checks in order; the first, `loads`, is loading.
+    """Run checks in order; the first, `loads`, is loading, the last, `process_unchanged`, holds during all of them.
+
+    A plugin that changes what belongs to the whole process (PyTorch's default dtype, threads, modes, global random
+    numbers, the current folder) fails at once, since the other checks would mean nothing.
 
     Args:
         load: Returns what is checked.
@@ -46,22 +52,31 @@ def check_all(load: Callable[[], Any], checks: Sequence[Check], gates: Collectio
         ConfigError: The reference to it is malformed.
     """
     try:
-        subject = load()
+        with undisturbed("loading it", may_draw=True):
+            subject = load()
     except PluginError as error:
         return [CheckResult("loads", False, str(error))]
     results = [CheckResult("loads", True, "")]
     for check in checks:
         message = ""
         try:
-            check(subject)
-        except ContractError as error:
+            _run(check, subject)
+        except DisturbanceError as error:
+            return [*results, CheckResult(_PROCESS, False, str(error))]
+        except (ContractError, PluginError) as error:
             message = str(error)
         except Exception as error:
             message = f"raised {type(error).__name__}: {first_line(error)}"
         results.append(CheckResult(check.__name__.removeprefix("check_"), not message, message))
         if message and check in gates:
-            break
-    return results
+            return results
+    return [*results, CheckResult(_PROCESS, True, "")]
+
+
+def _run(check: Check, subject: Any) -> None:
+    """Run a check, in which the plugin must leave alone what belongs to the whole process."""
+    with undisturbed("it"):
+        check(subject)
 
 
 class Contract:
@@ -82,7 +97,7 @@ class Contract:
 
     def test_contract(self, check: Check) -> None:
         """The plugin passes the check."""
-        check(self.load(self.ref))
+        _run(check, self.load(self.ref))
 
 
 def unchanged(before: Any, after: Any, what: str) -> None:

@@ -54,7 +54,8 @@ def _train(
         id="small", dataset="noise", model={}, optimizer=spec, batch_size=_BATCH, n_updates=_UPDATES
     )
     generator = torch.Generator().manual_seed(0)
-    network = nn.Sequential(nn.Linear(_INPUTS, 16), nn.Tanh(), nn.Linear(16, _CLASSES))
+    with torch.random.fork_rng(devices=[]):
+        network = nn.Sequential(nn.Linear(_INPUTS, 16), nn.Tanh(), nn.Linear(16, _CLASSES))
     layout = Layout(network, partition(network))
     parameters = torch.zeros(2, layout.n_columns)
     for view in layout.views(parameters):

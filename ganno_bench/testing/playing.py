@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ganno_bench.core.process_state import DisturbanceError, Process
 from ganno_bench.schedulers.base import State
+from ganno_bench.schedulers.decision import fault_of
 from ganno_bench.schedulers.registry import SchedulerEntry
 from ganno_bench.testing.synthetic import SyntheticRuns
 from ganno_bench.training.signals import OPTIONAL_SIGNALS, Controls, RunInfo, Signals
@@ -58,18 +60,38 @@ def play(
 
     Raises:
         ContractError: The scheduler raised, or returned something that cannot be controls.
+        DisturbanceError: It changed what belongs to the whole process.
     """
-    scheduler = entry.build(config or {})
+    with Process() as process:
+        played = _play(entry, runs, config or {}, needs, any_block, init, step, process)
+        process.check_all("init or step")
+        return played
+
+
+def _play(
+    entry: SchedulerEntry,
+    runs: SyntheticRuns,
+    config: Mapping[str, Any],
+    needs: Collection[str],
+    any_block: bool,
+    init: Callable[[RunInfo], State] | None,
+    step: Callable[[State, Signals], tuple[Controls, State]] | None,
+    process: Process,
+) -> Played:
+    scheduler = entry.build(config)
     info, interval, total = runs.info(), entry.cls.interval, runs.total
     state = within("init", partial(init or scheduler.init, info))
+    process.check("init")
     rows: list[Tensor] = []
     decided_at: list[int] = []
     lr = torch.full((info.n_runs, info.n_layers), torch.nan, dtype=torch.float64)
     while (done := len(rows)) < total:
         signals = runs.signals(done, decided_at[-1] if decided_at else 0, lr, needs)
-        alive = ~signals.diverged
+        diverged = signals.diverged.clone()
         controls, state = within(f"update {done}", partial(step or scheduler.step, state, signals))
-        _check_form(controls, info, alive, done)
+        process.check(f"update {done}: step")
+        if fault := fault_of(controls, (info.n_runs, info.n_layers), diverged, done):
+            raise ContractError(fault)
         left, block = total - done, controls.lr.dim() == 3
         n = min(left, len(controls.lr) if block else interval or left)
         if not any_block:
@@ -83,35 +105,6 @@ def play(
         decided_at.append(done)
         lr = block_lr[-1]
     return Played(torch.stack(rows), tuple(decided_at))
-
-
-def _check_form(controls: Any, info: RunInfo, alive: Tensor, done: int) -> None:
-    if not isinstance(controls, Controls) or not isinstance(controls.lr, Tensor):
-        raise ContractError(f"update {done}: expected Controls with a tensor `lr`, got {type(controls).__name__}")
-    lr, shape = controls.lr, (info.n_runs, info.n_layers)
-    if lr.dtype != torch.float64 or lr.dim() not in (2, 3) or lr.shape[-2:] != shape or len(lr) == 0:
-        raise ContractError(
-            f"update {done}: expected float64 learning rates of shape {shape} or (n, {shape[0]}, {shape[1]}), "
-            f"got {str(lr.dtype).removeprefix('torch.')} of shape {tuple(lr.shape)}"
-        )
-    block = lr if lr.dim() == 3 else lr[None]
-    bad = ~(block.isfinite() & (block >= 0.0)) & alive[:, None]
-    if bad.any():
-        row, run, layer = bad.nonzero()[0].tolist()
-        raise ContractError(
-            f"update {done + row}, run {run}: expected a finite learning rate >= 0, got {block[row, run, layer]} "
-            f"for layer {layer}"
-        )
-    for name, limit in (("weight_decay", torch.inf), ("momentum", 1.0)):
-        value: Tensor | None = getattr(controls, name)
-        if value is None:
-            continue
-        if value.shape != shape[:1]:
-            raise ContractError(f"update {done}: expected {name} of shape {shape[:1]}, got {tuple(value.shape)}")
-        wrong = ~((value >= 0.0) & (value < limit)) & alive
-        if wrong.any():
-            run = int(wrong.nonzero()[0])
-            raise ContractError(f"update {done}, run {run}: expected {name} in [0, {limit}), got {value[run]}")
 
 
 def _check_block(lr: Tensor, interval: int | None, left: int, done: int) -> None:
@@ -130,12 +123,14 @@ def within(where: str, function: Callable[[], Any]) -> Any:
     """Call `function`; say where it was that it failed."""
     try:
         return function()
-    except ContractError as error:
-        raise ContractError(f"{where}: {error}") from error
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except (ContractError, DisturbanceError) as error:
+        raise type(error)(f"{where}: {error}") from error
+    except BaseException as error:
         raise ContractError(f"{where}: raised {type(error).__name__}: {first_line(error)}") from error
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Return the first line of an error's message."""
     return str(error).strip().partition("\n")[0]

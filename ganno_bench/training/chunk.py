@@ -110,6 +110,10 @@ class Chunk:
         """Return the parameters at which losses are taken, a row for each of the chunk's rows."""
         return self.parameters if self.open is None else self.open.evaluated()
 
+    def conclude(self) -> None:
+        """Keep the parameters at which losses are taken, and nothing of an open optimizer."""
+        self.parameters, self.open = self.evaluated(), None
+
     def param_norm(self) -> Tensor:
         """Return the norm of each layer's parameters, shape (P, L)."""
         return self.measurement.param_norm(self.parameters)[: self.n_runs]

@@ -167,6 +167,7 @@ class Population:
             Chunk(engine, slice(first, min(first + size, self.n_runs)), self.seeds[first : first + size], self.needs)
             for first in range(0, self.n_runs, size)
         ]
+        self._is_open = optimizers is not None
         if optimizers is not None:
             for chunk in self._chunks:
                 chunk.replace_optimizer(optimizers[chunk.runs], self._weight_decay[chunk.runs])
@@ -244,13 +245,22 @@ class Population:
             values.append(torch.where(self.diverged, torch.nan, torch.cat(rows)))
         return Evaluation(*values)
 
+    @torch.no_grad()
+    def conclude(self) -> None:
+        """Leave the networks as they are evaluated, after the last update, and let go of open optimizers.
+
+        No code of theirs is run after that, and nothing of it is kept.
+        """
+        for chunk in self._chunks:
+            chunk.conclude()
+
     def state_dict(self) -> dict[str, Any]:
         """Return the state between two intervals, as tensors, numbers and lists: enough to continue bit by bit.
 
         Raises:
             ConfigError: The optimizers are open ones, whose state is their own.
         """
-        if any(chunk.open is not None for chunk in self._chunks):
+        if self._is_open:
             raise ConfigError("a population under open optimizers has no state to continue from")
         return copy.deepcopy(
             {

@@ -53,8 +53,10 @@ class Controls:
     Attributes:
         lr: Learning rates, finite and not negative, float64: shape (P, L), in force until the next decision, or
             (n, P, L) for the next n updates one by one.
-        weight_decay: Weight decay from now on, shape (P,), or None to leave it as it is.
-        momentum: SGD's momentum (Adam: beta1) from now on, shape (P,), or None to leave it as it is.
+        weight_decay: Weight decay from now on, finite and not negative, float64, shape (P,), or None to leave it as it
+            is.
+        momentum: SGD's momentum (Adam: beta1) from now on, in [0, 1), float64, shape (P,), or None to leave it as it
+            is.
     """
 
     lr: Tensor
@@ -103,9 +105,9 @@ class Signals:
     grad_snr: Tensor | None = None
 
     def runs(self, index: slice | Tensor) -> Self:
-        """Return the signals of some of the runs."""
+        """Return a copy of the signals of some of the runs; writing into it changes these nowhere else."""
         chosen: dict[str, Any] = {
-            field.name: value[index]
+            field.name: value[index].clone()
             for field in fields(self)
             if isinstance(value := getattr(self, field.name), torch.Tensor)
         }

@@ -6,6 +6,7 @@ A dataset is a function without arguments that returns what `datasets.load_datas
 
 from __future__ import annotations
 
+import functools
 import sysconfig
 from collections.abc import Callable
 from pathlib import Path
@@ -53,14 +54,24 @@ STDLIB_MODULES = {
 def load_maker(ref: str) -> Callable[[], Any]:
     """Return the function that makes a dataset: of a registered name, or `./file.py:function`.
 
+    What it changes of the process is put back after each call, global random numbers included.
+
     Raises:
         UnknownNameError: There is none; the message has the nearest name.
-        PluginError: Importing it failed, or it cannot be called.
+        PluginError: Importing it failed, or it cannot be called; when it is called, that it changed the process.
     """
     maker: Callable[[], Any] = EMBEDDED.load(ref)
     if not callable(maker):
         raise PluginError(f"dataset {ref!r} is no function, but of type {type(maker).__name__}")
-    return maker
+
+    @functools.wraps(maker)
+    def guarded() -> Any:
+        from ganno_bench.core.process_state import undisturbed  # which imports torch
+
+        with undisturbed(f"dataset {ref!r}: making it", may_draw=True):
+            return maker()
+
+    return guarded
 
 
 _KEPT = frozenset(map(chr, range(32, 127))) | {"\n", "\t"}

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ganno_bench.core.errors import ConfigError, PluginError, UnknownNameError, did_you_mean, one_line
+from ganno_bench.core.process_state import undisturbed
 from ganno_bench.core.registry import Registry
 from ganno_bench.workloads.data import TaskShape
 
@@ -114,12 +115,13 @@ def build_model(model: Mapping[str, Any], shape: TaskShape, seed: int) -> nn.Mod
     """
     maker = load_family(model["family"])
     arguments = {name: value for name, value in model.items() if name != "family"}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        try:
+    try:
+        # A seed decides PyTorch's random numbers and no others.
+        with undisturbed(f"model {model['family']!r}: building it"), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
             network: nn.Module = maker(shape, **arguments)
-        except ConfigError:
-            raise
-        except Exception as error:
-            raise PluginError(f"model {model['family']!r} cannot be built: {one_line(error)}") from error
+    except (ConfigError, PluginError):
+        raise
+    except Exception as error:
+        raise PluginError(f"model {model['family']!r} cannot be built: {one_line(error)}") from error
     return network

@@ -15,6 +15,7 @@ from ganno_bench.core.seeding import stream_seed
 from ganno_bench.workloads.augmentation import Augmentation
 from ganno_bench.workloads.data import Dataset
 from ganno_bench.workloads.datasets import EMBEDDED, data_directories, load_dataset
+from ganno_bench.workloads.held_out import hold_out
 from ganno_bench.workloads.layers import Layer, partition
 from ganno_bench.workloads.models import MODELS, build_model, check_model
 from ganno_bench.workloads.requirements import check_installed
@@ -29,7 +30,7 @@ class Workload:
 
     Attributes:
         spec: What the suite says.
-        dataset: The data.
+        dataset: The data; `load_workloads` leaves the test split on disk, see `HeldOut`.
         plugins: Whose code its model and its dataset are made by, where that is not built in: `model NAME`, `dataset
             NAME` -> origin.
         packages: What its results hang on beyond what all do: `torchvision` for its networks, `tokenizers` for `bpe`.
@@ -96,7 +97,9 @@ def load_workloads(
     for index, spec in wanted.items():
         check_model(spec.model, str(source), f"workload[{index}].model")
     used = {spec.dataset for spec in wanted.values()}
-    loaded = {name: load_dataset(name, suite.dataset[name], data_dirs, source.parent) for name in sorted(used)}
+    loaded = {
+        name: hold_out(load_dataset(name, suite.dataset[name], data_dirs, source.parent)) for name in sorted(used)
+    }
     workloads = {}
     for index, spec in wanted.items():
         family, data = spec.model["family"], suite.dataset[spec.dataset]

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from ganno_bench.bench.progress import Progress
 from ganno_bench.bench.runner import Failure
@@ -33,15 +34,53 @@ BROKEN = {  # class -> what is changed in the plugin, and what is said of it
     ),
     "GivesNaN": (
         (RETURN, "return Controls(lr * (float('nan') if signals.n_updates == 2 else 1)), state"),
-        "a learning rate is negative or not finite at update 2",
+        "update 2, run 0: expected a finite learning rate >= 0, got nan for layer 0",
     ),
-    "GivesNegative": ((RETURN, "return Controls(-lr), state"), "a learning rate is negative or not finite at update 0"),
-    "GivesOtherShape": ((RETURN, "return Controls(lr[:, :1]), state"), "learning rates of shape (2, 1)"),
+    "GivesNegative": ((RETURN, "return Controls(-lr), state"), "update 0, run 0: expected a finite"),
+    "GivesOtherShape": ((RETURN, "return Controls(lr[:, :1]), state"), ", got float64 of shape (2, 1)"),
     "GivesNumber": ((RETURN, "return Controls(0.1), state"), ""),
     "GivesNoControls": ((RETURN, "return lr, state"), ""),
     "GivesNoState": ((RETURN, "return Controls(lr)"), ""),
     "GivesNothing": ((RETURN, "pass"), ""),
     "GivesNoUpdates": ((RETURN, "return Controls(lr.expand(0, *lr.shape)), state"), ""),
+    "GivesFloat": (
+        (RETURN, "return Controls(lr.float()), state"),
+        "update 0: expected float64 learning rates of shape (2, 2) or (n, 2, 2), got float32 of shape (2, 2)",
+    ),
+    "SetsDtype": (
+        (
+            "        return run.base_lr\n",
+            "        torch.set_default_dtype(torch.float64)\n        return run.base_lr\n",
+        ),
+        "init changed PyTorch's default dtype from torch.float32 to torch.float64",
+    ),
+    "SetsThreads": (
+        (RETURN, "torch.set_num_threads(2); " + RETURN),
+        "step changed PyTorch's number of threads from 1 to 2",
+    ),
+    "Seeds": (
+        (RETURN, "torch.manual_seed(0); " + RETURN),
+        "step drew from or seeded, instead of a generator of its own",
+    ),
+    "Ends": ((RETURN, "exit(0)"), "step raised SystemExit: 0"),
+    "RefusesConfigs": (
+        (
+            "    interval = 2\n",
+            """
+    interval = 2
+    share: float = 0.5
+    @classmethod
+    def search_space(cls):
+        from optuna.distributions import FloatDistribution
+        return {"share": FloatDistribution(0.1, 0.9)}
+    def __post_init__(self):
+        from ganno_bench.core.errors import ConfigError
+        if self.share != 0.5:
+            raise ConfigError("share is odd")
+""",
+        ),
+        "cannot be run: share is odd",
+    ),
     "GivesDecayAsNumber": ((RETURN, "return Controls(lr, 0.1), state"), ""),
 }
 
@@ -104,6 +143,11 @@ class Told(Progress):
     [
         (("import torch\n", "import torhc\n"), "cannot be imported: ModuleNotFoundError: No module named 'torhc'"),
         (("import torch\n", "raise ValueError('a\\nb')\n"), "cannot be imported: ValueError: a b"),
+        (("import torch\n", "exit(0)\n"), "importing it raised SystemExit: 0"),
+        (
+            ("import torch\n", "import torch\ntorch.set_default_dtype(torch.float64)\n"),
+            "importing it changed PyTorch's default dtype from torch.float32 to torch.float64",
+        ),
         (("class Mine(", "class Mine:\n  pass\nclass Other("), "is not a subclass of ganno_bench.schedulers.Scheduler"),
         (("@dataclass(frozen=True)", ""), "is not a dataclass"),
         ((INTERVAL, f"{TUNED % '(None, 1.0)'}\n    x: float | None = None\n{INTERVAL}"), "has the choice None for 'x'"),
@@ -117,6 +161,7 @@ def test_a_broken_file_among_good_ones(suite: Path, tmp_path: Path, edit: tuple[
     told = Told()
     ref = write_plugin(tmp_path, edit)
     done = run_tiny(suite, tmp_path / "out", told, schedulers=["cosine", ref], **SMALL)
+    assert torch.get_default_dtype() == torch.float32
     assert [(w, s) for w, s, _ in told.failures] == [(w, ref) for w in WORKLOADS]
     assert all(reason in error and "\n" not in error for _, _, error in told.failures)
     assert [Failure(*failure) for failure in told.failures] == done.failures
@@ -129,7 +174,7 @@ def test_a_class_that_refuses_what_its_own_search_space_proposes(suite: Path, tm
     ref = write_plugin(tmp_path, error, (INTERVAL, f"{TUNED % '(0, 1)'}\n    x: int = 0\n    {check}\n{INTERVAL}"))
     done = run_tiny(suite, tmp_path / "out", schedulers=[ref, "cosine"], trials=6, tuning_seeds=1, report_seeds=2)
     assert {(f.workload, f.scheduler) for f in done.failures} == {(w, "mine") for w in WORKLOADS}
-    assert all("ConfigError: odd" in failure.error for failure in done.failures)
+    assert all(": odd" in failure.error for failure in done.failures)
     assert {(r.workload, r.scheduler) for r in done.records} >= {(w, "cosine") for w in WORKLOADS}
 
 

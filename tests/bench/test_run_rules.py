@@ -88,7 +88,7 @@ def test_test_data_is_evaluated_once_by_each_report_after_its_last_update(
     evaluate = Population.evaluate
 
     def spy(self: Population, split: Any) -> Any:
-        test: Any = self.engine.workload.dataset.test
+        test: Any = self.engine.workload.dataset.test.to("cpu", torch.float32)
         is_test = torch.equal(split.inputs, test.inputs)
         evaluations.append((is_test, self.n_updates, self.n_runs))
         return evaluate(self, split)

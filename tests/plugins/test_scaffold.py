@@ -139,7 +139,7 @@ def test_its_commands_find_it_by_its_entry_point(site: Path, tmp_path: Path) -> 
     (row,) = [line.split("\t") for line in listed.splitlines() if line.startswith(NAME)]
     summary = "A linear warmup, then a decay to 0 along a power of what is left of the run."
     assert row[1:] == ["ganno-bench-warmup-power 0.1.0", "warmup, power", "-", summary]
-    assert f"{NAME}: 13 of 13 checks passed" in checked
+    assert f"{NAME}: 14 of 14 checks passed" in checked
     records = read_records([tmp_path / "runs" / "tiny"])
     assert [record.scheduler for record in records] == [NAME] * 8
     assert "runs/tiny" in ran

@@ -146,31 +146,43 @@ def later(change: Callable[[Tensor], Tensor]) -> Callable[[Tensor, int], Any]:
     return decide
 
 
-BAD = "a learning rate is negative or not finite at update 5"
+LR, BAD = "update 0: expected float64 learning rates of shape (2, 3) or (n, 2, 3), got ", "update 5, run 1: expected a "
+DECAY = "update 0: expected weight_decay float64 of shape (2,), got "
 WRONG = {
     "raises": (failing(ValueError("no idea")), "step raised ValueError: no idea"),
+    "ends-the-process": (failing(SystemExit(0)), "step raised SystemExit: 0"),  # type: ignore[arg-type]
     "nothing": (lambda lr, n: None, "step raised TypeError: cannot unpack non-iterable NoneType"),
     "no-state": (lambda lr, n: Controls(lr), "step raised TypeError: cannot unpack non-iterable Controls"),
-    "no-controls": (lambda lr, n: (lr, lr), "step did not return Controls with a tensor of learning rates"),
-    "number": (lambda lr, n: (Controls(0.1), lr), "step did not return Controls with a tensor of learning rates"),  # type: ignore[arg-type]
-    "one-per-run": (
-        lambda lr, n: (Controls(lr[:, 0]), lr),
-        "learning rates of shape (2,), expected (2, 3) or (n, 2, 3)",
+    "no-controls": (lambda lr, n: (lr, lr), "update 0: expected Controls with a tensor `lr`, got Tensor"),
+    "number": (lambda lr, n: (Controls(0.1), lr), "update 0: expected Controls with a tensor `lr`, got a float"),  # type: ignore[arg-type]
+    "one-per-run": (lambda lr, n: (Controls(lr[:, 0]), lr), LR + "float64 of shape (2,)"),
+    "scalar": (lambda lr, n: (Controls(lr[0, 0]), lr), LR + "float64 of shape ()"),
+    "transposed": (lambda lr, n: (Controls(lr.T), lr), LR + "float64 of shape (3, 2)"),
+    "wrong-block": (lambda lr, n: (Controls(lr.repeat(5, 1, 2)), lr), LR + "float64 of shape (5, 2, 6)"),
+    "block-of-blocks": (lambda lr, n: (Controls(lr.repeat(1, 5, 1, 1)), lr), LR + "float64 of shape (1, 5, 2, 3)"),
+    "empty-block": (lambda lr, n: (Controls(lr.repeat(0, 1, 1)), lr), LR + "float64 of shape (0, 2, 3)"),
+    "float32": (lambda lr, n: (Controls(lr.float()), lr), LR + "float32 of shape (2, 3)"),
+    "half": (lambda lr, n: (Controls(lr.half().repeat(5, 1, 1)), lr), LR + "float16 of shape (5, 2, 3)"),
+    "integers": (lambda lr, n: (Controls(lr.long()), lr), LR + "int64 of shape (2, 3)"),
+    "booleans": (lambda lr, n: (Controls(lr > 0), lr), LR + "bool of shape (2, 3)"),
+    "complex": (lambda lr, n: (Controls(lr + 0j), lr), LR + "complex128 of shape (2, 3)"),
+    "elsewhere": (lambda lr, n: (Controls(lr.to("meta")), lr), LR + "float64 of shape (2, 3) on meta instead of cpu"),
+    "sparse": (lambda lr, n: (Controls(lr.to_sparse()), lr), LR + "float64 sparse_coo of shape (2, 3)"),
+    "negative": (later(torch.neg), BAD + "finite learning rate >= 0, got -0.02 for layer 2"),
+    "nan": (later(lambda value: value * torch.nan), BAD + "finite learning rate >= 0, got nan for layer 2"),
+    "infinite": (later(lambda value: value * torch.inf), BAD + "finite learning rate >= 0, got inf for layer 2"),
+    "decay-number": (lambda lr, n: (Controls(lr, 0.1), lr), DECAY + "a float"),  # type: ignore[arg-type]
+    "decay-shape": (lambda lr, n: (Controls(lr, lr), lr), DECAY + "float64 of shape (2, 3)"),
+    "decay-float32": (lambda lr, n: (Controls(lr, lr[:, 0].float()), lr), DECAY + "float32 of shape (2,)"),
+    "decay-booleans": (lambda lr, n: (Controls(lr, lr[:, 0] > 9), lr), DECAY + "bool of shape (2,)"),
+    "decay-nan": (lambda lr, n: (Controls(lr, lr[:, 0] * torch.nan), lr), "run 0: expected weight_decay in [0, inf)"),
+    "momentum-integers": (
+        lambda lr, n: (Controls(lr, None, lr[:, 0].long()), lr),
+        "update 0: expected momentum float64 of shape (2,), got int64 of shape (2,)",
     ),
-    "scalar": (lambda lr, n: (Controls(lr[0, 0]), lr), "learning rates of shape ()"),
-    "transposed": (lambda lr, n: (Controls(lr.T), lr), "learning rates of shape (3, 2)"),
-    "wrong-block": (lambda lr, n: (Controls(lr.repeat(5, 1, 2)), lr), "learning rates of shape (5, 2, 6)"),
-    "block-of-blocks": (lambda lr, n: (Controls(lr.repeat(1, 5, 1, 1)), lr), "learning rates of shape (1, 5, 2, 3)"),
-    "empty-block": (lambda lr, n: (Controls(lr.repeat(0, 1, 1)), lr), "learning rates of shape (0, 2, 3)"),
-    "negative": (later(torch.neg), BAD),
-    "nan": (later(lambda value: value * torch.nan), BAD),
-    "infinite": (later(lambda value: value * torch.inf), BAD),
-    "decay-number": (lambda lr, n: (Controls(lr, 0.1), lr), "weight_decay is no tensor of shape (2,)"),  # type: ignore[arg-type]
-    "decay-shape": (lambda lr, n: (Controls(lr, lr), lr), "weight_decay is no tensor of shape (2,)"),
-    "decay-nan": (lambda lr, n: (Controls(lr, lr[:, 0] * torch.nan), lr), "weight_decay is outside of [0, inf)"),
     "momentum": (
         lambda lr, n: (Controls(lr, None, lr[:, 0] * 0 + 1), lr),
-        "momentum is outside of [0, 1.0) at update 0",
+        "update 0, run 0: expected momentum in [0, 1.0), got 1.0",
     ),
 }
 
@@ -197,7 +209,7 @@ def test_configurations_that_decide_for_different_numbers_of_updates_are_refused
 
 
 def test_configurations_of_which_some_control_the_momentum_are_refused() -> None:
-    controlling = Deciding(decide=lambda lr, n: (Controls(lr, momentum=torch.full((2,), 0.5)), lr))
+    controlling = Deciding(decide=lambda lr, n: (Controls(lr, momentum=torch.full((2,), 0.5, dtype=torch.float64)), lr))
     plain = Deciding(decide=lambda lr, n: (Controls(lr), lr))
     with pytest.raises(PluginError, match="some configurations of one scheduler control the momentum and some do not"):
         drive(make_engine(), [one(plain), one(controlling)], SEEDS)
@@ -268,10 +280,12 @@ def test_weight_decay_and_momentum_are_each_runs_own(monkeypatch: pytest.MonkeyP
         given.append(controls)
         return advance(self, controls, n_updates, **options)
 
+    def full(value: float) -> Tensor:
+        return torch.full((2,), value, dtype=torch.float64)
+
     monkeypatch.setattr(Population, "advance", spy)
     contestants = [
-        one(Deciding(decide=lambda lr, n, v=value: (Controls(lr, torch.full((2,), v), torch.full((2,), v / 2)), lr)))
-        for value in (0.25, 0.5)
+        one(Deciding(decide=lambda lr, n, v=value: (Controls(lr, full(v), full(v / 2)), lr))) for value in (0.25, 0.5)
     ]
     drive(make_engine(5, 1), contestants, SEEDS)
     (controls,) = given

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -67,6 +68,8 @@ GRAD = 'return view.layer("grad_norm").tanh()'
 CALM = "return (transition.val_before - transition.val_after - calm)[:, None]"
 ROWS = "    train, test = rows[:15], rows[15:]\n"
 
+COUNTING = "import torch\nfrom itertools import count\nCOUNT = count(1)\n"
+
 Case = tuple[str, str, dict[str, str], str]
 CASES: list[Case] = [
     # The contract, the check that fails, how the good one is broken, and what is said.
@@ -131,6 +134,24 @@ CASES: list[Case] = [
             "    def __init__": "    calls = 0\n    def __init__",
         },
         "expected the same losses for a run alone as beside others",
+    ),
+    (
+        "model",
+        "loads",
+        {"sizes = ": "__import__('random').random()\n        sizes = "},
+        "building it drew from or seeded, instead of a generator of its own, Python's random numbers",
+    ),
+    (
+        "model",
+        "process_unchanged",
+        {HEAD: "torch.set_num_threads(3); " + HEAD},
+        "^it changed PyTorch's number of threads from 1 to 3",
+    ),
+    (
+        "dataset",
+        "loads",
+        {ROWS: ROWS + "    __import__('numpy').seterr(all='raise')\n"},
+        "making it changed NumPy's handling of floating-point errors of 'divide' from warn to raise",
     ),
     ("dataset", "loads", {"def mine():": "def mine(size):"}, "takes arguments: missing a required argument: 'size'"),
     ("dataset", "loads", {ROWS: "    1 / 0\n"}, "raised ZeroDivisionError"),
@@ -207,8 +228,14 @@ CASES: list[Case] = [
     (
         "observation",
         "deterministic",
+        {GRAD: GRAD + " / next(COUNT)", "import torch\n": COUNTING},
+        "the second time",
+    ),
+    (
+        "observation",
+        "process_unchanged",
         {GRAD: 'return torch.rand_like(view.layer("grad_norm"))'},
-        "expected nothing to be drawn at random",
+        r"^it drew from or seeded, instead of a generator of its own, PyTorch's random numbers",
     ),
     (
         "observation",
@@ -307,7 +334,13 @@ CASES: list[Case] = [
         r"decision after 0 updates, a sound run: expected a reward of at most 1e\+06 in size, got",
     ),
     ("reward", "needs", {'@reward("grad_norm")': "@reward()"}, "raised AttributeError"),
-    ("reward", "deterministic", {CALM: CALM + " + torch.rand(1)"}, "the second time"),
+    (
+        "reward",
+        "deterministic",
+        {CALM: CALM + " / next(COUNT)", "import torch\n": COUNTING},
+        "the second time",
+    ),
+    ("reward", "process_unchanged", {CALM: CALM + " + torch.rand(1)"}, "^it drew from or seeded, .*, PyTorch's random"),
     ("reward", "inputs_unchanged", {CALM: "transition.val_after.mul_(2)\n    " + CALM}, "changed transition.val_after"),
     ("reward", "independent_runs", {CALM: CALM.replace("calm)", "calm.mean())")}, "expected the same for runs"),
 ]
@@ -333,7 +366,8 @@ def test_the_good_one_passes_every_check(tmp_path: Path, kind: str) -> None:
     results = check(tmp_path, kind, {})
     module = {"model": model_contract, "dataset": dataset_contract, "observation": observation_contract}
     checks = module.get(kind, reward_contract).CHECKS
-    assert [result.name for result in results] == ["loads", *(c.__name__.removeprefix("check_") for c in checks)]
+    names = [check.__name__.removeprefix("check_") for check in checks]
+    assert [result.name for result in results] == ["loads", *names, "process_unchanged"]
     assert [result.message for result in results if not result.ok] == []
 
 
@@ -345,6 +379,13 @@ def test_each_check_is_failed_by_what_breaks_it(
     assert name in failed, failed
     assert re.search(message, failed[name]), failed[name]
     assert "\n" not in failed[name]
+
+
+def test_a_dataset_may_seed_global_random_numbers(tmp_path: Path) -> None:
+    before = random.getstate()
+    results = check(tmp_path, "dataset", {ROWS: "    random.seed(0)\n    random.shuffle(rows)\n" + ROWS})
+    assert [result.message for result in results if not result.ok] == []
+    assert random.getstate() == before
 
 
 def test_a_missing_argument_of_a_model_is_the_callers_mistake() -> None:

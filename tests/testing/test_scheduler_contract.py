@@ -8,11 +8,12 @@ from pathlib import Path
 
 import optuna
 import pytest
+import torch
 
 from ganno_bench.core.errors import ConfigError, UnknownNameError
 from ganno_bench.testing.scheduler_contract import CHECKS, ContractError, SchedulerContract, check_scheduler
 
-NAMES = ["loads", *(check.__name__.removeprefix("check_") for check in CHECKS)]
+NAMES = ["loads", *(check.__name__.removeprefix("check_") for check in CHECKS), "process_unchanged"]
 
 FACTOR = "self.share ** (1.0 / (1.0 + loss[:, None]))"
 GOOD = """
@@ -91,6 +92,8 @@ def open_run(methods: str) -> dict[str, str]:
     return {old: new.replace("    pass\n", methods) for old, new in OPEN.items()}
 
 
+IMPORTING = "mine.py': importing it changed PyTorch's default dtype from torch.float32 to torch.float64"
+THREADS = ":Mine': loading it changed PyTorch's number of threads from 1 to 7"
 BROKEN: list[tuple[str, dict[str, str], str]] = [
     ("loads", {"share: float = 0.5": "share: float = 0.95"}, "default of 'share', 0.95, is outside of its Float"),
     ("loads", {"@dataclass(frozen=True)": ""}, "is not a dataclass"),
@@ -102,7 +105,19 @@ BROKEN: list[tuple[str, dict[str, str], str]] = [
     ("learning_rates", returning("Controls(lr[None][:0])"), r"got float64 of shape \(0, 3, 4\)"),
     ("learning_rates", returning("lr"), "update 0: expected Controls with a tensor `lr`, got Tensor"),
     ("learning_rates", returning("Controls(lr, momentum=lr[:, 0] + 1)"), r"run 0: expected momentum in \[0, 1.0\)"),
-    ("learning_rates", returning("Controls(lr, weight_decay=lr)"), r"expected weight_decay of shape \(3,\), got"),
+    (
+        "learning_rates",
+        returning("Controls(lr, weight_decay=lr)"),
+        r"expected weight_decay float64 of shape \(3,\), got",
+    ),
+    ("learning_rates", returning("Controls(lr, weight_decay=lr[:, 0].float())"), r"got float32 of shape \(3,\)"),
+    ("learning_rates", returning("Controls(lr, momentum=0.5)"), r"momentum float64 of shape \(3,\), got a float"),
+    ("learning_rates", returning("Controls((lr * 9).long())"), "update 0: expected float64 .* got int64 of shape"),
+    ("learning_rates", returning("Controls(lr > 0)"), "update 0: expected float64 .* got bool of shape"),
+    ("learning_rates", returning("Controls(lr + 0j)"), "update 0: expected float64 .* got complex128 of shape"),
+    ("learning_rates", returning("Controls(lr.to('meta'))"), "got float64 of shape .* on meta instead of cpu"),
+    ("learning_rates", returning("Controls(lr.to_sparse())"), "got float64 sparse_coo of shape"),
+    ("learning_rates", computing("exit(0)"), "update 0: raised SystemExit: 0"),
     ("learning_rates", computing("1 / 0"), "update 0: raised ZeroDivisionError: division by zero"),
     (
         "learning_rates",
@@ -113,7 +128,11 @@ BROKEN: list[tuple[str, dict[str, str], str]] = [
     ("block_length", returning("Controls(lr.repeat(6, 1, 1))"), "update 0: expected a block of 7 updates .*, got 6"),
     ("block_length", returning("Controls(lr.repeat(7, 1, 1))"), "update 56: expected a block of 5 updates .*, got 7"),
     ("block_length", {"interval: ClassVar = 7": "interval: ClassVar = None"}, r"a block \(n, P, L\) .* shape \(3, 4\)"),
-    ("deterministic", computing("lr * random.uniform(0.9, 1.0)"), "update 0, run 0: .* as the first time, got"),
+    (
+        "deterministic",
+        computing("lr * random.Random().uniform(0.9, 1.0)"),
+        "update 0, run 0: .* as the first time, got",
+    ),
     (
         "resumable",
         {"lr = lr * FACTOR": "object.__setattr__(self, 'n', getattr(self, 'n', 0) + 1); lr = lr / self.n"},
@@ -216,6 +235,38 @@ class Other:
         r"expected finite parameters that changed in 20",
     ),
     ("open_optimizer", open_run("    def step(self, lr): return -super().step(lr)\n"), r"rates >= 0, got -0.1$"),
+    (
+        "loads",
+        {"@dataclass(frozen=True)": "torch.set_default_dtype(torch.float64)\n@dataclass(frozen=True)"},
+        IMPORTING,
+    ),
+    (
+        "loads",
+        {"@classmethod": "@classmethod\n    @lambda f: lambda cls: (torch.set_num_threads(7), f(cls))[1]"},
+        THREADS,
+    ),
+    ("loads", {"@dataclass(frozen=True)": "exit(0)\n@dataclass(frozen=True)"}, "importing it raised SystemExit: 0"),
+    (
+        "process_unchanged",
+        {"def init(self, run): return": "def init(self, run): torch.set_default_dtype(torch.float64); return"},
+        "^init changed PyTorch's default dtype from torch.float32 to torch.float64, shared by the whole process$",
+    ),
+    (
+        "process_unchanged",
+        computing("(torch.set_grad_enabled(False), lr)[1] if self.share != 0.5 else lr"),
+        r"\{'share': .*\}, horizon 61: update 0: step changed PyTorch's grad mode from True to False",
+    ),
+    (
+        "process_unchanged",
+        computing("lr * random.uniform(0.9, 1.0)"),
+        "drew from or seeded, instead of .*, Python's random",
+    ),
+    ("process_unchanged", computing("lr * (0.5 + torch.rand(()))"), "^update 0: step drew from or .*, PyTorch's ran"),
+    (
+        "process_unchanged",
+        open_run("    def step(self, lr):\n        torch.set_flush_denormal(True)\n        return super().step(lr)\n"),
+        "PyTorch's flushing of denormal numbers from False to True",
+    ),
 ]
 
 
@@ -226,6 +277,7 @@ def test_a_broken_scheduler_fails_exactly_its_check(
     edits = {old.replace("FACTOR", FACTOR): new.replace("FACTOR", FACTOR) for old, new in edits.items()}
     failed = [result for result in check_scheduler(scheduler(tmp_path, edits)) if not result.ok]
     assert [result.name for result in failed] == [name], failed
+    assert (torch.get_default_dtype(), torch.get_num_threads()) == (torch.float32, 1)
     assert re.search(message, failed[0].message), failed[0].message
     assert "\n" not in failed[0].message
 

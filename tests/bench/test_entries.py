@@ -1,0 +1,67 @@
+"""Whose failure it is when something goes wrong around an entry."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+
+from ganno_bench.bench.entries import code_of, load_entries, space_of
+from ganno_bench.core.errors import ConfigError, PluginError, UserError
+from ganno_bench.schedulers.registry import SchedulerEntry, load_scheduler
+
+
+@pytest.fixture
+def entry() -> SchedulerEntry:
+    return load_scheduler("cosine")
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ValueError("two\nlines"), "scheduler 'cosine' cannot be run: ValueError: two lines"),
+        (MemoryError(), "scheduler 'cosine' cannot be run: MemoryError: "),
+        (SystemExit(0), "scheduler 'cosine': its code raised SystemExit: 0"),
+        (GeneratorExit(), "scheduler 'cosine': its code raised GeneratorExit: "),
+        (ConfigError("share is odd"), "scheduler 'cosine' cannot be run: share is odd"),
+        (PluginError("as it is"), "as it is"),
+    ],
+)
+def test_what_an_entrys_code_raises_is_the_entrys(entry: SchedulerEntry, error: BaseException, message: str) -> None:
+    def fail() -> None:
+        with code_of(entry):
+            torch.set_default_dtype(torch.float64)
+            raise error
+
+    with pytest.raises(PluginError, match=f"^{re.escape(message)}$"):
+        fail()
+    assert torch.get_default_dtype() == torch.float32
+
+
+def test_an_interrupt_is_the_users(entry: SchedulerEntry) -> None:
+    with pytest.raises(KeyboardInterrupt), code_of(entry):
+        raise KeyboardInterrupt
+
+
+def test_what_optuna_refuses_is_the_entrys_and_the_storage_is_everybodys(entry: SchedulerEntry) -> None:
+    with pytest.raises(PluginError, match=r"^scheduler 'cosine' cannot be tuned: TypeError: no JSON$"), space_of(entry):
+        raise TypeError("no JSON")
+    for error in (OSError("disk full"), UserError("locked")):
+        with pytest.raises(type(error)) as caught, space_of(entry):
+            raise error
+        assert caught.value is error
+
+
+def test_one_that_cannot_be_loaded_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(ref: str) -> SchedulerEntry:
+        if ref == "odd":
+            raise KeyError("odd")
+        return load_scheduler(ref)
+
+    monkeypatch.setattr("ganno_bench.bench.entries.load_scheduler", load)
+    entries, broken = load_entries(["cosine", "odd", "wsd"])
+    assert [one.name for one in entries] == ["cosine", "wsd"]
+    assert {ref: str(error) for ref, error in broken.items()} == {
+        "odd": "scheduler 'odd' cannot be loaded: KeyError: 'odd'"
+    }
