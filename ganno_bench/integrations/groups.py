@@ -7,11 +7,14 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from ganno_bench.core.errors import ConfigError
 from ganno_bench.policies.policy import PolicyCard
 from ganno_bench.training.optimizers import OPTIMIZERS
+from ganno_bench.workloads.blocks import is_flat
 from ganno_bench.workloads.layers import partition
 
 __all__ = [
@@ -22,11 +25,12 @@ __all__ = [
     "set_rate",
     "warn_of_fine_tuning",
     "warn_of_groups",
+    "warn_of_order",
 ]
 
 Group = Mapping[str, Any]
-_MATRICES_OF_A_BLOCK = 8
-"""More weights that are no vectors than a block has: an encoder's has four to seven."""
+_MATRICES_OF_A_BLOCK = 12
+"""More weights that are no vectors than a block has: an encoder's has four to seven, a decoder's ten."""
 _FINE_TUNING = 0.1
 """Base learning rates below this share of the optimizer's default are taken for those of fine-tuning."""
 
@@ -45,9 +49,15 @@ def layer_groups(model: nn.Module) -> list[dict[str, Any]]:
         order an optimizer is given them.
 
     Raises:
+        ConfigError: A parameter has no shape yet, or FSDP has cut it into parts.
         PluginError: A parameter belongs to no layer, or to two.
     """
     parameters = dict(model.named_parameters())
+    for name, parameter in parameters.items():
+        if is_lazy(parameter):
+            raise ConfigError(f"parameter {name!r} has no shape yet: give the network a batch before layer_groups()")
+        if is_flat(parameter):
+            raise ConfigError(f"parameter {name!r} is sharded: call layer_groups() before FSDP to see the layers")
     return [
         {"name": layer.name, "layer": place, "params": [parameters[name] for name in layer.parameters]}
         for place, layer in enumerate(partition(model, frozen=True))
@@ -66,8 +76,10 @@ def base_lr_of(groups: Sequence[Group]) -> float:
     """Return the base learning rate: what schedulers left as `initial_lr`, as torch's do, or the learning rate.
 
     Raises:
-        ConfigError: The groups' differ, or it is 0 or not finite.
+        ConfigError: There is none, the groups' differ, or it is 0 or not finite.
     """
+    if any(group.get("lr") is None for group in groups):
+        raise ConfigError("the optimizer has no learning rate: it makes its own")
     rates = {float(group.get("initial_lr", group["lr"])) for group in groups}
     if len(rates) > 1:
         raise ConfigError(
@@ -111,12 +123,30 @@ def warn_of_groups(groups: Sequence[Group], *, looks_at_layers: bool) -> None:
     That is so of a single group with several matrices, of groups of vectors beside groups of matrices (without and with
     weight decay), and of groups with more matrices than a block has.
     """
-    matrices = [sum(parameter.dim() > 1 for parameter in group["params"]) for group in groups]
-    vectors_apart = min(matrices) == 0 < max(matrices)
+    if 1 < len(groups) == len({group.get("layer") for group in groups} - {None}):
+        return  # those of layer_groups
+    trained = [[parameter for parameter in group["params"] if parameter.requires_grad] for group in groups]
+    matrices = [sum(parameter.dim() > 1 for parameter in group) for group in trained]
+    vectors_apart = max(matrices) > 0 and any(
+        parameters and not n_matrices for parameters, n_matrices in zip(trained, matrices, strict=True)
+    )
     several = sum(matrices) > (1 if len(groups) == 1 else _MATRICES_OF_A_BLOCK * len(groups))
-    if all("layer" in group for group in groups) or not (vectors_apart or several):
+    if not (vectors_apart or several):
         return
     counted = "one parameter group, which counts as a layer" if len(groups) == 1 else f"{len(groups)} parameter groups"
     counted += "" if len(groups) == 1 else ", each of which counts as a layer"
     remedy = "make it from layer_groups(model)" if looks_at_layers else "give n_layers=len(layer_groups(model))"
     warnings.warn(f"the optimizer has {counted}, and the network seems to have others: {remedy}", stacklevel=3)
+
+
+def warn_of_order(optimizer: torch.optim.Optimizer) -> None:
+    """Warn if a new optimizer of torch's has made no update, though gradients are there for one."""
+    groups = optimizer.param_groups
+    remembers = any(group.get("momentum") or "betas" in group for group in groups)
+    if optimizer.state or not remembers or not type(optimizer).__module__.startswith("torch.optim"):
+        return
+    parameters = [parameter for group in groups for parameter in group["params"]]
+    gradients = [p.grad for p in parameters if p.grad is not None and p.grad.layout == torch.strided]
+    # A scaler skips updates whose gradients are not finite.
+    if gradients and all(bool(gradient.isfinite().all()) for gradient in gradients):
+        warnings.warn("the optimizer has made no update yet: call step() after optimizer.step()", stacklevel=3)

@@ -12,10 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
 from ganno_bench.core.errors import ConfigError
 from ganno_bench.training.layout import Blocks
 from ganno_bench.training.signals import LAYER_SIGNALS
+from ganno_bench.workloads.blocks import is_sharded
 
 __all__ = ["CELL", "LayerSignals"]
 
@@ -54,12 +56,13 @@ class LayerSignals:
             interval: Updates between decisions.
 
         Raises:
-            ConfigError: No parameter requires gradients.
+            ConfigError: No parameter requires gradients, or one cannot be looked at.
         """
         self.needs = needs & frozenset(LAYER_SIGNALS)
         self._parameters = [parameter for group in groups for parameter in group]
         if not any(parameter.requires_grad for parameter in self._parameters):
             raise ConfigError("the optimizer has no parameters that require gradients")
+        _check_parameters(self._parameters)
         self._optimizer = optimizer
         self._n_layers = len(groups)
         self._samples = [Blocks.of(parameter.numel()) for parameter in self._parameters]
@@ -223,11 +226,12 @@ class LayerSignals:
         for name, own in (("rows", list(self._rows)), ("sizes", self._sizes)):
             if state[name] != own:
                 raise ConfigError(f"the state is of samples of other {name}: it is of another network or policy")
-        if state["samples"] is not None:
-            self._allocate()
-            if state["samples"].shape != self._table.shape:
+        samples = state["samples"]
+        if samples is not None:
+            if samples.shape != (len(self._rows), len(self._weights), CELL):
                 raise ConfigError("the state's samples lie otherwise: it is of an earlier version")
-            self._table.copy_(state["samples"])
+            self._allocate()
+            self._table.copy_(samples)
             self._filled = [set(range(len(self._parameters))) for _ in self._rows]
 
     @property
@@ -238,7 +242,8 @@ class LayerSignals:
         """Make room for the samples, at least in float32, where the parameters are now."""
         dtype = torch.float32
         for parameter in self._parameters:
-            dtype = torch.promote_types(dtype, parameter.dtype)
+            if parameter.dtype.itemsize > 1:  # bytes that are frozen have no type in common with others
+                dtype = torch.promote_types(dtype, parameter.dtype)
         shape, device = (len(self._rows), len(self._weights), CELL), self._parameters[0].device
         self._table = torch.zeros(shape, dtype=dtype, device=device)
         self._parts = [
@@ -275,11 +280,14 @@ class LayerSignals:
     def _momentum_of(self, parameter: Tensor) -> Tensor | None:
         state = self._optimizer.state.get(parameter, {})
         kept = state.get("momentum_buffer", state.get("exp_avg"))
-        return kept if isinstance(kept, Tensor) else None
+        if kept is None and self._n_seen and self._has_no_momentum:
+            return parameter.grad  # of the update before: what momentum there would be, with a factor of 0
+        return kept if isinstance(kept, Tensor) and kept.shape == parameter.shape else None
 
     def _looked_at(self) -> npt.NDArray[Any]:
-        """Return the table, on the CPU."""
-        return (self._table if self._table.is_cpu else self._table.cpu()).numpy()
+        """Return the table, on the CPU; a complex number is two entries side by side."""
+        table = (self._table if self._table.is_cpu else self._table.cpu()).numpy()
+        return table.view(table.real.dtype)
 
     def _norm(self, row: npt.NDArray[Any]) -> Array:
         """Estimate the norm of each layer, shape (L,), from a row, shape (cells, entries of a cell)."""
@@ -301,10 +309,10 @@ class LayerSignals:
 
     def _leave_out(self, row: npt.NDArray[Any], parameters: set[int]) -> None:
         """Set to 0 what a row, shape (cells, entries of a cell), has of some parameters."""
-        entries = row.reshape(-1)
+        entries, n_each = row.reshape(-1), row.shape[-1] // CELL
         for index in parameters:
             begin = self._begins[index]
-            entries[begin : begin + self._samples[index].size] = 0.0
+            entries[n_each * begin : n_each * (begin + self._samples[index].size)] = 0.0
 
     def _fill_in(self, signals: Mapping[str, Array], untrained: set[int]) -> None:
         """Give layers none of which is trained the mean of the others; of norms it is the geometric one.
@@ -323,6 +331,10 @@ class LayerSignals:
                 values[~known] = np.exp(np.log(of_known[of_known > 0.0]).mean())
             elif len(of_known):
                 values[~known] = of_known.mean()
+
+    @property
+    def _has_no_momentum(self) -> bool:
+        return all(group.get("momentum") == 0.0 for group in self._optimizer.param_groups)
 
     def _look_for_zeros(self, gradients: Sequence[Tensor], *, last: bool) -> None:
         """Complain of gradients that were cleared too early, if nothing else can be the reason, or all is 0 for long.
@@ -364,6 +376,19 @@ class LayerSignals:
             norm_of_sum = self._norm(total)
         ratio: Array = norm_of_sum / np.maximum(sum_of_norms, _TINY)
         return np.minimum(ratio, 1.0)
+
+
+def _check_parameters(parameters: Sequence[Tensor]) -> None:
+    for parameter in parameters:
+        if is_lazy(parameter):
+            raise ConfigError("a parameter has no shape yet: give the network a batch before")
+        if parameter.is_meta:
+            raise ConfigError("a parameter is on the meta device: it has no values to look at")
+        if is_sharded(parameter):
+            raise ConfigError(
+                "parameters are sharded, and each process sees its own part of them; a policy that looks at no layer, "
+                "ganno-light with n_layers=, will do"
+            )
 
 
 def _check_strided(gradients: Sequence[Tensor]) -> None:

@@ -7,6 +7,7 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ from ganno_bench.integrations.groups import (
     set_rate,
     warn_of_fine_tuning,
     warn_of_groups,
+    warn_of_order,
 )
 from ganno_bench.integrations.interval_losses import IntervalLosses, kept_loss
 from ganno_bench.integrations.layer_signals import LayerSignals
@@ -115,11 +117,10 @@ class GannoScheduler:
         """
         total_updates = _whole("total_updates", total_updates)
         n_layers = None if n_layers is None else _whole("n_layers", n_layers)
-        for name, value in (("base_lr", base_lr), ("max_lr", max_lr)):
-            if value is not None and not 0.0 < value < math.inf:
-                raise ConfigError(f"{name} is no positive number (value: {value})")
+        base_lr = None if base_lr is None else _positive("base_lr", base_lr)
+        max_lr = None if max_lr is None else _positive("max_lr", max_lr)
         groups = optimizer.param_groups
-        base = base_lr_of(groups) if base_lr is None else float(base_lr)
+        base = base_lr_of(groups) if base_lr is None else base_lr
         self.policy = load_policy(locate_policy(str(policy)))
         controller = self.policy.controller
         if n_layers is not None and controller.needs_layers:
@@ -140,7 +141,8 @@ class GannoScheduler:
         kind = names.get(type(optimizer), "adamw" if "betas" in groups[0] else "sgd")
         decay = max(initial_decay(group) for group in groups)
         self._run = self._run_info(base, decay, total_updates, kind)
-        self._max_lr = max(base, OPTIMIZERS[kind].base_lr_range[1]) if max_lr is None else float(max_lr)
+        self._max_lr = max(base, OPTIMIZERS[kind].base_lr_range[1]) if max_lr is None else max_lr
+        self._is_fresh = not optimizer.state
         self._doubt: str | None = None
         rates = self.get_last_lr()
         if base_lr is None and rates != [base] * len(rates):
@@ -153,7 +155,7 @@ class GannoScheduler:
         if n_layers is None:
             warn_of_groups(groups, looks_at_layers=controller.needs_layers)
         self._mark(groups)
-        self._one_run = OneRun(self.policy, self._run) if OneRun.fits(self.policy) else None
+        self._one_run = OneRun(self.policy, self._run, self._max_lr) if OneRun.fits(self.policy) else None
         self._control = controller.init(self._run)  # of no use where there is a OneRun, which has its own
         self._part_rates()
         self.n_updates = 0
@@ -179,34 +181,40 @@ class GannoScheduler:
             ConfigError: The policy observes gradients and there are none, or a validation loss and there is none.
 
         Warns:
-            UserWarning: Losses are negative; all gradients of the first interval are zero; a group was added with a
-                learning rate of its own.
+            UserWarning: It is called before the optimizer's; losses are negative; all gradients of the first interval
+                are zero; a group was added with a learning rate of its own.
         """
         kept = kept_loss(loss)
+        if len(self.optimizer.param_groups) != len(self._order):
+            self._adopt()
         n_updates = self.n_updates + 1
         if n_updates >= self._next_look:
             if n_updates >= self._run.total_updates:
                 self.n_updates = n_updates
                 return
             seen_val_loss = self._seen(val_loss)
-        if len(self.optimizer.param_groups) != len(self._order):
-            self._adopt()
         if self._doubt is not None:
             warnings.warn(self._doubt, stacklevel=2)
             self._doubt = None
+        if self._is_fresh:
+            self._is_fresh = False
+            warn_of_order(self.optimizer)
         if self._layers is not None:
             self._layers.record(self.n_updates)
         self.n_updates = n_updates
         self._losses.add(kept)
         if n_updates >= self._next_look:
-            train_loss, seen_val_loss = self._losses.means(seen_val_loss, self._parameters()[0][0].device)
+            train_loss, seen_val_loss = self._losses.means(seen_val_loss, self._device)
             self._lr_block, self._block_begin = self._decide(train_loss, seen_val_loss), n_updates
             self._next_look = self._next()
         self._apply()
         self._prepare()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state, of tensors, numbers, strings and lists: enough to go on exactly."""
+        """Return the state, of tensors, numbers, strings and lists: enough to go on exactly.
+
+        Of several ranks each has its own losses since the last decision: save all of them, or right after a decision.
+        """
         return {
             "format": _FORMAT,
             **self._identity(),
@@ -229,11 +237,14 @@ class GannoScheduler:
                 rate, horizon or kind of optimizer; or it lacks something. Nothing was changed.
             VersionError: A later version of ganno-bench made it.
         """
+        if not isinstance(state, Mapping):
+            raise ConfigError(f"this is no state of a GannoScheduler, but {type(state).__name__}")
         check_version(state.get("format", 1), _FORMAT)  # the first states did not say
         if len(self.optimizer.param_groups) != len(self._order):
             self._adopt()
         try:
-            control = ControlState.from_state_dict(copy.deepcopy(state["control"]))
+            control = _on_cpu(state["control"])
+            weight_decay = float(self._run.weight_decay * control.log_decay.exp())
             n_updates, losses = state["n_updates"], list(state["losses"])
             lr_block, block_begin = copy.deepcopy(state["lr_block"]), state["block_begin"]
             if control.log_factor.shape[1] != self._run.n_layers:
@@ -250,7 +261,7 @@ class GannoScheduler:
                         "the state has nothing of layers: it is of another policy, or of an earlier version"
                     )
                 self._layers.load_state_dict(state["layers"])
-        except (KeyError, TypeError, AttributeError, IndexError) as error:
+        except (LookupError, TypeError, AttributeError, RuntimeError) as error:
             raise ConfigError(f"this is no state of a GannoScheduler: {one_line(error)}") from error
         self.n_updates = n_updates
         if self._one_run is None:
@@ -258,10 +269,11 @@ class GannoScheduler:
         else:
             self._one_run.state = control
         self._part_rates()
-        self._set_decay(float(self._run.weight_decay * control.log_decay.exp()))
+        self._mark(self.optimizer.param_groups)
+        self._set_decay(weight_decay)
         self._lr_block, self._block_begin = self._capped(lr_block), block_begin
         self._losses.restore(losses)
-        self._doubt = None
+        self._doubt, self._is_fresh = None, False
         self._next_look = self._next()
         self._apply()
 
@@ -277,6 +289,7 @@ class GannoScheduler:
             "optimizer": self._run.optimizer,
             "total_updates": self._run.total_updates,
             "base_lr": float(self._run.base_lr),
+            "max_lr": self._max_lr,
         }
         if self.policy.card.action.decay_multipliers is not None:
             identity["weight_decay"] = float(self._run.weight_decay)
@@ -289,15 +302,15 @@ class GannoScheduler:
                 f"the state is of the policy {state['policy']!r} ({theirs}), this scheduler has {own['policy']!r} "
                 f"({own['policy_hash']})"
             )
-        for name in own.keys() - {"policy", "policy_hash"}:
+        for name in list(own)[2:]:
             if state[name] != own[name]:
-                hint = "; base_lr= chooses it" if name == "base_lr" else ""
+                hint = f"; {name}= chooses it" if name in ("base_lr", "max_lr") else ""
                 raise ConfigError(f"the state's {name} is {state[name]!r}, this scheduler's is {own[name]!r}{hint}")
 
     def _of_first_format(self, block: list[list[float]], begin: int, control: ControlState) -> list[list[float]]:
         """Return the learning rates of a state that does not say what it is of, if they are what is decided here."""
-        factors = control.log_factor[0] if self._each else control.log_factor[0, :1]
-        rates = self.policy.card.action.learning_rates(self._run, factors[None].cpu(), begin, len(block))[:, 0]
+        factors = control.log_factor if self._each else control.log_factor[:, :1]
+        rates = self.policy.card.action.learning_rates(self._run, factors, begin, len(block))[:, 0]
         decided = block if self._each else [row[:1] for row in block]
         if not torch.allclose(rates, torch.tensor(decided, dtype=torch.float64), rtol=1e-6, atol=0.0):
             raise ConfigError(
@@ -306,6 +319,10 @@ class GannoScheduler:
                 "say of which"
             )
         return decided
+
+    @property
+    def _device(self) -> torch.device:
+        return next(parameter.device for group in self._parameters() for parameter in group)
 
     def _parameters(self) -> list[list[Tensor]]:
         """Return the parameters of each group, from input to output."""
@@ -332,7 +349,8 @@ class GannoScheduler:
         if len(groups) < len(before):
             raise ConfigError(f"the optimizer has {len(groups)} parameter groups, and had {len(before)}")
         base, added = float(self._run.base_lr), groups[len(before) :]
-        if own := [float(group["lr"]) for group in added if float(group["lr"]) not in (base, self.get_last_lr()[0])]:
+        usual = (base, self.optimizer.defaults.get("lr"), *(float(groups[index]["lr"]) for index in before))
+        if own := [float(group["lr"]) for group in added if float(group["lr"]) not in usual]:
             warnings.warn(
                 f"a parameter group was added with the learning rate {own[0]:g}; the policy goes by the base learning "
                 f"rate {base:g} of the others",
@@ -344,6 +362,7 @@ class GannoScheduler:
         if self._layers is not None:
             self._layers = self._layers.extended(self._parameters())
         if self._n_layers is not None:
+            self._apply()
             return
         run, state = self._run, self._state
         places = {index: place for place, index in enumerate(before)}
@@ -353,17 +372,19 @@ class GannoScheduler:
         if self._each:
             state = replace(state, hidden=_with_means(state.hidden, old))
             rows = torch.tensor(self._lr_block, dtype=torch.float64)
-            self._lr_block = _with_means(rows.log(), old).exp().tolist()
+            self._lr_block = self._capped(_with_means(rows.log(), old).exp().tolist())
         if self._one_run is None:
             self._control = state
         else:
-            self._one_run = OneRun(self.policy, self._run)
+            self._one_run = OneRun(self.policy, self._run, self._max_lr)
             self._one_run.state = state
+        self._apply()
 
     def _mark(self, groups: Sequence[dict[str, Any]]) -> None:
         """Leave in groups what they began with, for a scheduler that follows."""
+        base = float(self._run.base_lr)
         for group in groups:
-            group["initial_lr"] = float(self._run.base_lr)
+            group["initial_lr"] = base
             if self.policy.card.action.decay_multipliers is not None and "weight_decay" in group:
                 group["initial_weight_decay"] = initial_decay(group)
 
@@ -384,10 +405,13 @@ class GannoScheduler:
     def _decide(self, train_loss: float, val_loss: float) -> list[list[float]]:
         """Return the learning rates of each update of the next interval, of layers or of all; set the weight decay.
 
+        Groups that were loaded from what had no base learning rate get it again.
+
         Args:
             train_loss: Mean over the interval that has ended; NaN before the first update.
             val_loss: Validation loss now; NaN if it is not known, or not observed.
         """
+        self._mark(self.optimizer.param_groups)
         all_rates = self.get_last_lr()
         rates = [all_rates[index] for index in self._order]
         layers: dict[str, Array] = {}
@@ -423,8 +447,13 @@ class GannoScheduler:
         )
         if controls.weight_decay is not None:
             self._set_decay(float(controls.weight_decay))
-        lr_of_layers = controls.lr[:, 0] if self._each else controls.lr[:, 0, :1]
-        rates_of_updates: list[list[float]] = lr_of_layers.tolist()
+        # What the limit cuts off is forgotten, so that the reference schedule shows below it.
+        highest = math.log(self._max_lr / float(self._run.base_lr))
+        log_factor = self._control.log_factor.clamp(max=highest)
+        self._control = replace(self._control, log_factor=log_factor)
+        decided = log_factor if self._each else log_factor[:, :1]
+        lr = self.policy.card.action.learning_rates(self._run, decided, self.n_updates, len(controls.lr))
+        rates_of_updates: list[list[float]] = lr[:, 0].tolist()
         return rates_of_updates
 
     def _set_decay(self, weight_decay: float) -> None:
@@ -464,17 +493,31 @@ def _number(value: Tensor | float) -> float:
     return float(value.item() if isinstance(value, Tensor) else value)
 
 
-def _whole(name: str, value: float) -> int:
+def _on_cpu(state: Mapping[str, Any]) -> ControlState:
+    """Return a state of its own, wherever it was loaded to."""
+    memory = {name: value.cpu().clone() for name, value in state["memory"].items()}
+    others = {name: value.cpu().clone() for name, value in state.items() if name != "memory"}
+    return ControlState.from_state_dict({**others, "memory": memory})
+
+
+def _positive(name: str, value: Any) -> float:
+    if not (isinstance(value, Real) and 0.0 < float(value) < math.inf):
+        raise ConfigError(f"{name} is no positive number (value: {value!r})")
+    return float(value)
+
+
+def _whole(name: str, value: Any) -> int:
     """Return a number of updates or layers, which may be a float, as the quotient of two is.
 
     Raises:
         ConfigError: It is no whole number, or less than 1.
     """
-    if not (math.isfinite(value) and value == int(value)):
-        raise ConfigError(f"{name} is no whole number (value: {value})")
-    if value < 1:
+    number = float(value) if isinstance(value, Real) else math.nan
+    if not number.is_integer():
+        raise ConfigError(f"{name} is no whole number (value: {value!r})")
+    if number < 1:
         raise ConfigError(f"{name} is less than 1 (value: {value})")
-    return int(value)
+    return int(number)
 
 
 def _range(rates: list[float]) -> str:

@@ -45,15 +45,17 @@ class OneRun:
 
     log_factor: Number
 
-    def __init__(self, policy: Policy, run: RunInfo) -> None:
+    def __init__(self, policy: Policy, run: RunInfo, max_lr: float = math.inf) -> None:
         """Begin a run, with the weights that the policy has now.
 
         Args:
             policy: One that `fits`.
             run: A single run.
+            max_lr: Highest learning rate; so `log_factor` goes no higher than what gives it at the reference's top.
         """
         self._run, self._base_lr = run, float(run.base_lr)
         self._card = policy.card
+        self._highest = min(policy.card.action.bound, math.log(max_lr / self._base_lr))
         self._features = [_of_run(feature, run) for feature in policy.controller.features]
         self._each = self._card.action.scope == "layer"
         self.log_factor = np.zeros(run.n_layers) if self._each else 0.0
@@ -121,10 +123,10 @@ class OneRun:
         self._remember()
         curve = self._curve_of(n_updates, self._card.decided_updates(n_updates, total))
         if isinstance(self.log_factor, float):
-            self.log_factor = max(-spec.bound, min(self.log_factor + float(step), spec.bound))
+            self.log_factor = min(max(self.log_factor + float(step), -spec.bound), self._highest)
             factor = self._base_lr * math.exp(self.log_factor)
             return [[multiple * factor] for multiple in curve]
-        self.log_factor = np.minimum(np.maximum(self.log_factor + step, -spec.bound), spec.bound)
+        self.log_factor = np.minimum(np.maximum(self.log_factor + step, -spec.bound), self._highest)
         factors: list[float] = (self._base_lr * np.exp(self.log_factor)).tolist()
         return [[multiple * factor for factor in factors] for multiple in curve]
 

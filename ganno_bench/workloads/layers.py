@@ -46,16 +46,15 @@ def partition(model: nn.Module, *, frozen: bool = False) -> tuple[Layer, ...]:
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     network = network_of(model)
     declared = declared_layers(network)
-    groups = natural_blocks(network) if declared is None else declared()
+    groups = dict(natural_blocks(network) if declared is None else declared)
+    inside = {id(parameter) for parameter in network.parameters()}
+    if beside := [parameter for parameter in model.parameters() if id(parameter) not in inside]:
+        last = next(reversed(groups))
+        groups[last] = [*groups[last], *beside]
     layers = []
     for name, members in groups.items():
         # A dictionary, since two members may share a weight.
-        parameters = dict.fromkeys(
-            names[id(parameter)]
-            for member in members
-            for parameter in ([member] if isinstance(member, nn.Parameter) else member.parameters())
-            if id(parameter) in names
-        )
+        parameters = dict.fromkeys(names[id(parameter)] for parameter in members if id(parameter) in names)
         if parameters:
             layers.append(Layer(name, tuple(parameters), sum(sizes[parameter] for parameter in parameters)))
     owners = Counter(parameter for layer in layers for parameter in layer.parameters)

@@ -80,7 +80,7 @@ def test_a_small_base_is_not_multiplied_above_the_limit(policy: str) -> None:
     assert highest(optimizer, scheduler, net) > 1e-4
     net = Net()
     optimizer = torch.optim.AdamW(layer_groups(net), lr=1e-5)
-    assert highest(optimizer, GannoScheduler(optimizer, 300, policy, max_lr=5e-5), net) == 5e-5
+    assert highest(optimizer, GannoScheduler(optimizer, 300, policy, max_lr=5e-5), net) == pytest.approx(5e-5)
 
 
 @pytest.fixture
@@ -112,9 +112,9 @@ def test_no_rate_is_above_the_tuning_range(
     def new(base: float) -> torch.optim.Optimizer:
         return optimizer(layer_groups(Net()), lr=base)
 
-    assert rise(new(0.3 * top), rising) == top
-    assert rise(new(3.0 * top), rising) == 3.0 * top
-    assert rise(new(0.3 * top), rising, max_lr=0.5 * top) == 0.5 * top
+    assert rise(new(0.3 * top), rising) == pytest.approx(top)
+    assert rise(new(3.0 * top), rising) == pytest.approx(3.0 * top)
+    assert rise(new(0.3 * top), rising, max_lr=0.5 * top) == pytest.approx(0.5 * top)
     assert rise(new(0.3 * top), rising, max_lr=1e9) == pytest.approx(0.3 * top * 2**12)
 
 
@@ -134,3 +134,28 @@ def test_negative_losses_are_warned_of_once() -> None:
         assert len(caught) == (update == 9)
         if caught:
             assert "a loss is negative (-9.5): policies look at logarithms of losses" in str(caught[0].message)
+
+
+def test_below_the_limit_the_reference_schedule_shows() -> None:
+    """A policy that went far above it would otherwise stay at the limit, however much the schedule decays."""
+    net = Net()
+    optimizer = torch.optim.AdamW(layer_groups(net), lr=1e-5)
+    scheduler = GannoScheduler(optimizer, 300, "ganno-light", max_lr=3e-5)
+    rates = []
+    for _ in range(299):
+        rates += scheduler.get_last_lr()[:1]
+        scheduler.step(1.0)
+    assert max(rates) == pytest.approx(3e-5)
+    assert rates[-1] < 1e-6
+
+
+@pytest.mark.parametrize("value", ["1e-3", torch.zeros(2)])
+def test_what_is_no_number_is_refused(value: object) -> None:
+    with pytest.raises(ConfigError, match="max_lr is no positive number"):
+        make(max_lr=value)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="total_updates is no whole number"):
+        make(total=value)  # type: ignore[arg-type]
+    optimizer = torch.optim.SGD(layer_groups(Net()), lr=0.1)
+    optimizer.param_groups[0]["lr"] = None
+    with pytest.raises(ConfigError, match="the optimizer has no learning rate: it makes its own"):
+        GannoScheduler(optimizer, 60, "ganno-light")

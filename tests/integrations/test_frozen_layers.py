@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -164,3 +165,64 @@ def test_a_frozen_part_of_a_layer_is_not_looked_at(tmp_path: Path) -> None:
     norms = training.scheduler._layers.at_first()["param_norm"]
     assert norms[1] == pytest.approx(float(net.second.bias.detach().norm()), rel=1e-6)
     assert norms[0] > float(net.first.bias.detach().norm())
+
+
+def test_a_group_that_comes_at_the_end_goes_along_too() -> None:
+    net = Net()
+    groups = layer_groups(net)
+    training = Training("ganno-anchored", net, groups[1:], total=30)
+    training.run(0, 30)
+    training.optimizer.add_param_group(groups[0])
+    rates = training.run(30, 31)
+    assert min(rates[:2]) * 0.999 <= rates[2] <= max(rates[:2]) * 1.001
+
+
+def test_a_step_before_the_optimizers_is_warned_of() -> None:
+    net = Net()
+    optimizer = torch.optim.SGD(layer_groups(net), lr=0.01, momentum=0.9)
+    scheduler = GannoScheduler(optimizer, 60, "ganno-anchored")
+    said = []
+    for _ in range(40):
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(net(INPUTS), TARGETS)
+        loss.backward()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            scheduler.step(loss)
+        said += [str(warning.message) for warning in caught]
+        optimizer.step()
+    assert said == ["the optimizer has made no update yet: call step() after optimizer.step()"]
+
+
+def test_an_empty_group_is_no_obstacle() -> None:
+    net = Net()
+    training = Training("ganno-light", net, [{"params": []}, *layer_groups(net)], total=30)
+    training.run(0, 25)
+    assert training.scheduler.n_updates == 25
+
+
+def test_a_first_update_that_a_scaler_skips_is_not() -> None:
+    """Warnings are errors here."""
+    net = Net()
+    optimizer = torch.optim.AdamW(layer_groups(net), lr=0.001)
+    scheduler = GannoScheduler(optimizer, 60, "ganno-light")
+    for parameter in net.parameters():
+        parameter.grad = torch.full_like(parameter, torch.inf)
+    scheduler.step(1.0)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_complex_parameters_count_by_their_size(tmp_path: Path, frozen: bool) -> None:
+    Policy(PolicyCard(name="some", observation=DEFAULT_OBSERVATION, interval=2)).save(tmp_path / "p")
+    first, second = nn.Parameter(torch.tensor([3.0 + 4.0j, 0.0])), nn.Parameter(torch.tensor([2.0]))
+    first.requires_grad_(not frozen)
+    optimizer = torch.optim.SGD([{"params": [first]}, {"params": [second]}], lr=0.1)
+    scheduler = GannoScheduler(optimizer, 20, tmp_path / "p")
+    assert scheduler._layers is not None
+    assert scheduler._layers.at_first()["param_norm"].tolist() == [2.0 if frozen else 5.0, 2.0]
+    for _ in range(6):
+        optimizer.zero_grad()
+        loss = (first.abs().square().sum() + second.square().sum()) / 10
+        loss.backward()
+        optimizer.step()
+        scheduler.step(loss)

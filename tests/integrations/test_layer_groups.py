@@ -11,6 +11,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.checkpoint import checkpoint
 
 from ganno_bench import GannoScheduler, layer_groups
+from ganno_bench.core.errors import ConfigError, PluginError
 from tests.helpers.plain_loop import Net
 
 
@@ -135,7 +136,7 @@ def test_groups_that_are_no_layers_are_warned_of(policy: str) -> None:
 
 class Deep(nn.Sequential):
     def __init__(self) -> None:
-        super().__init__(*(nn.Linear(2, 2) for _ in range(20)))
+        super().__init__(*(nn.Linear(2, 2) for _ in range(40)))
 
 
 @pytest.mark.parametrize("policy", ["ganno-anchored", "ganno-light"])
@@ -169,3 +170,59 @@ def test_layers_have_their_places_whatever_the_order_of_the_groups() -> None:
     twice = layer_groups(Net()) + layer_groups(Net())  # two networks, one after the other
     scheduler = GannoScheduler(torch.optim.SGD(twice, lr=0.1), 60, "ganno-anchored")
     assert scheduler._run.layer_names == ("first", "second", "third") * 2
+
+
+def test_layers_with_and_without_weight_decay_are_warned_of() -> None:
+    net = Net()
+    split = [
+        {**group, "params": [parameter for parameter in group["params"] if parameter.dim() == n_axes]}
+        for group in layer_groups(net)
+        for n_axes in (2, 1)
+    ]
+    for policy in ("ganno-anchored", "ganno-light"):
+        with pytest.warns(UserWarning, match="has 6 parameter groups, each of which counts as a layer"):
+            GannoScheduler(torch.optim.AdamW(split, lr=1e-3), 10, policy)
+
+
+def test_vectors_beside_the_network_do_not_hide_it() -> None:
+    """As a loss or a metric of a Lightning module has them; they are trained with a layer."""
+    for network, n_layers in ((Residual, 8), (Declared, 5), (Encoder, 4), (Net, 3)):
+        holder = Holder(network())
+        holder.loss.scale = nn.Parameter(torch.ones(3))  # type: ignore[assignment]
+        groups = layer_groups(holder)
+        assert len(groups) == n_layers
+        assert sum(len(group["params"]) for group in groups) == len([*holder.parameters()])
+
+
+def test_members_may_declare_their_layers() -> None:
+    pair = nn.ModuleDict({"generator": Declared(), "critic": Net()})
+    blocks = [f"block{index}" for index in range(3)]
+    assert names(pair) == [*(f"generator.{name}" for name in ("stem", *blocks, "head")), "critic"]
+
+
+@pytest.mark.parametrize("found", [["stem", "head"], {"all": nn.Linear(2, 2)}, {"all": ["stem"]}])
+def test_a_wrong_declaration_is_named(found: object) -> None:
+    net = Net()
+    net.layers = lambda: found  # type: ignore[assignment]
+    with pytest.raises(PluginError, match=r"model Net: layers\(\) must return names of layers and, for each, a list"):
+        layer_groups(net)
+    net.layers = lambda inputs: inputs  # type: ignore[assignment]
+    assert names(net) == ["first", "second", "third"]  # not a declaration
+
+
+def test_a_normalisation_belongs_to_the_map_before_it_whatever_makes_its_weight() -> None:
+    def net(wrap: Callable[[nn.Module], nn.Module]) -> nn.Module:
+        return nn.Sequential(wrap(nn.Conv2d(1, 4, 3)), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4))
+
+    assert names(net(nn.utils.parametrizations.weight_norm)) == names(net(lambda module: module)) == ["0", "2"]
+    with_norm = layer_groups(net(nn.utils.parametrizations.weight_norm))
+    assert [len(group["params"]) for group in with_norm] == [5, 4]
+
+
+def test_what_cannot_be_looked_at_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"parameter '0\.weight' has no shape yet: give the network a batch"):
+        layer_groups(nn.Sequential(nn.LazyLinear(3)))
+    meta = nn.Linear(3, 3, device="meta")
+    for net, message in ((nn.LazyLinear(3), "has no shape yet"), (meta, "on the meta device")):
+        with pytest.raises(ConfigError, match=message):
+            GannoScheduler(torch.optim.SGD([{"params": [*net.parameters()], "layer": 0}], lr=0.1), 10, "ganno-global")

@@ -13,8 +13,11 @@ from typing import Any, Literal
 import pytest
 import torch
 from torch import distributed, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 
 from ganno_bench import GannoScheduler, layer_groups
+from ganno_bench.core.errors import ConfigError
 from ganno_bench.integrations.interval_losses import IntervalLosses
 from ganno_bench.policies.actions import ActionSpec
 from ganno_bench.policies.policy import Policy, PolicyCard
@@ -116,3 +119,26 @@ def test_a_mean_is_of_all_losses_of_the_group(tmp_path: Path) -> None:
         assert means[0] == (3.0, 7.0)
         assert math.isnan(means[1][0])
         assert means[2][0] == 8.0 + rank
+
+
+def shard(rank: int) -> list[str]:
+    """Return what is said of parameters of which each rank has a part, by either FSDP."""
+    said, mesh = [], init_device_mesh("cpu", (RANKS,))
+    second = Net()
+    fully_shard(second, mesh=mesh)
+    optimizer = torch.optim.SGD(layer_groups(second), lr=0.01)
+    GannoScheduler(optimizer, TOTAL, "ganno-light")  # looks at none
+    first = FullyShardedDataParallel(Net(), use_orig_params=True, device_id=torch.device("cpu"))
+    for refused in (lambda: GannoScheduler(optimizer, TOTAL, "ganno-anchored"), lambda: layer_groups(first)):
+        try:
+            refused()
+        except ConfigError as error:
+            said.append(str(error))
+    return said
+
+
+@pytest.mark.filterwarnings("default")  # both FSDPs have something to say on a CPU
+def test_sharded_parameters_are_refused_where_they_would_be_looked_at(tmp_path: Path) -> None:
+    for of_second, of_first in on_ranks(tmp_path, shard):
+        assert of_second.startswith("parameters are sharded, and each process sees its own part of them; a policy that")
+        assert of_first.endswith("first.weight' is sharded: call layer_groups() before FSDP to see the layers")

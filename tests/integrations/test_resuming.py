@@ -40,8 +40,8 @@ def policy(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 class Parts:
     """A loop of which the scheduler is made when it is asked for."""
 
-    def __init__(self, policy: Path, total: int = TOTAL, lr: float = 0.1) -> None:
-        self.policy, self.total = policy, total
+    def __init__(self, policy: Path, total: int = TOTAL, lr: float = 0.1, **options: float) -> None:
+        self.policy, self.total, self.options = policy, total, options
         self.net = Net()
         self.optimizer = torch.optim.SGD(layer_groups(self.net), lr=lr, momentum=0.9, weight_decay=1e-3)
         self.scheduler: Any = None
@@ -50,7 +50,7 @@ class Parts:
         self.targets = torch.randint(0, 3, (TOTAL, 16), generator=generator)
 
     def make(self) -> None:
-        self.scheduler = GannoScheduler(self.optimizer, self.total, self.policy)
+        self.scheduler = GannoScheduler(self.optimizer, self.total, self.policy, **self.options)  # type: ignore[arg-type]
 
     def update(self, index: int) -> list[tuple[float, float]]:
         controls = [(float(group["lr"]), group["weight_decay"]) for group in self.optimizer.param_groups]
@@ -112,7 +112,8 @@ def test_the_state_of_another_policy_is_refused(policy: Path, other: str) -> Non
     ("changed", "message"),
     [
         ({"total": 2 * TOTAL}, "the state's total_updates is 40, this scheduler's is 80"),
-        ({"lr": 0.2}, "the state's base_lr is 0.1, this scheduler's is 0.2"),
+        ({"lr": 0.2}, "the state's base_lr is 0.1, this scheduler's is 0.2; base_lr= chooses it"),
+        ({"max_lr": 0.5}, "the state's max_lr is 10.0, this scheduler's is 0.5; max_lr= chooses it"),
     ],
 )
 def test_the_state_of_another_horizon_or_base_is_refused(policy: Path, changed: dict[str, Any], message: str) -> None:
@@ -134,8 +135,8 @@ def test_the_state_of_another_optimizer_is_refused() -> None:
         adam.load_state_dict(sgd.state_dict())
 
 
-@pytest.mark.parametrize("state", [{}, {"last_epoch": 3}, {"control": None}, {"control": {"log_factor": 3}}])
-def test_what_is_no_state_is_refused(state: dict[str, Any]) -> None:
+@pytest.mark.parametrize("state", [None, {}, {"last_epoch": 3}, {"control": None}, {"control": {"log_factor": 3}}])
+def test_what_is_no_state_is_refused(state: Any) -> None:
     scheduler = GannoScheduler(torch.optim.SGD(layer_groups(Net()), lr=0.01), TOTAL, "ganno-light")
     with pytest.raises(ConfigError, match="this is no state of a GannoScheduler"):
         scheduler.load_state_dict(state)
@@ -209,3 +210,30 @@ def test_groups_keep_their_proportions_of_weight_decay(tmp_path: Path) -> None:
     seen = [parts.update(index) for index in range(12)]
     assert {controls[1][1] for controls in seen} == {0.0}
     assert len({controls[0][1] for controls in seen}) > 1
+
+
+def test_what_is_refused_changes_nothing(policy: Path) -> None:
+    parts = Parts(policy)
+    parts.make()
+    for index in range(STOP):
+        parts.update(index)
+    before, state = str(parts.scheduler.state_dict()), parts.saved()["scheduler"]
+    broken = [{**state, "losses": None}, {**state, "control": {**state["control"], "log_decay": None}}]
+    broken += [{**state, "control": dict.fromkeys(state["control"], "meta")}]
+    if state["layers"] is not None:
+        broken += [{**state, "layers": {**state["layers"], "samples": torch.zeros(3)}}]
+    for wrong in broken:
+        with pytest.raises(ConfigError):
+            parts.scheduler.load_state_dict(wrong)
+        assert str(parts.scheduler.state_dict()) == before
+
+
+def test_an_older_state_of_the_optimizer_does_not_change_the_base() -> None:
+    parts = Parts(Path("ganno-light"))
+    old = copy.deepcopy(parts.optimizer.state_dict())  # which has no initial_lr
+    parts.make()
+    parts.optimizer.load_state_dict(old)
+    for index in range(TOTAL - 1):
+        parts.update(index)
+    parts.make()
+    assert parts.scheduler.state_dict()["base_lr"] == 0.1

@@ -62,6 +62,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     [
         ("mlp", SGD, 0.02),
         ("mlp", NESTEROV, 0.02),
+        ("mlp", OptimizerSpec(name="sgd", momentum=0.0), 0.02),
         ("cnn", ADAMW, 2e-3),
         ("decoder", ADAMW, 2e-3),
         ("encoder", SGD, 0.05),
