@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+import numpy.typing as npt
 
 from ganno_bench.core.errors import DatasetError, PluginError
 from ganno_bench.core.registry import Registry
@@ -96,7 +96,7 @@ def digits() -> Any:
     return datasets.DatasetDict(
         {
             name: datasets.Dataset.from_dict(
-                {"image": [Image.fromarray(pixels) for pixels in rows.inputs], "label": rows.labels}, features
+                {"image": [{"bytes": _pgm(pixels)} for pixels in rows.inputs], "label": rows.labels}, features
             )
             for name, rows in {"train": train, "validation": validation, "test": test}.items()
         }
@@ -121,6 +121,12 @@ def stdlib_chars() -> Any:
             for split, modules in STDLIB_MODULES.items()
         }
     )
+
+
+def _pgm(pixels: npt.NDArray[np.uint8]) -> bytes:
+    """Return an image file of gray values, shape (height, width), in the format that takes the least to write."""
+    height, width = pixels.shape
+    return f"P5 {width} {height} 255\n".encode() + pixels.tobytes()
 
 
 def _source(path: Path) -> str:
