@@ -14,6 +14,7 @@ import os
 import random
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -73,6 +74,11 @@ _PRECISIONS = {
     }.items()
     for operation in operations
 }
+
+
+with warnings.catch_warnings():  # PyTorch 2.9 says once that there are newer settings
+    warnings.simplefilter("ignore", UserWarning)
+    torch.get_float32_matmul_precision()
 
 
 def _precision() -> dict[str, str]:
