@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ganno_bench.api import Report, evaluate, load_records, run, tune
-    from ganno_bench.integrations.groups import layer_groups
+    from ganno_bench.integrations.layer_groups import layer_groups
     from ganno_bench.integrations.torch_loop import GannoScheduler
 
 __all__ = ["GannoScheduler", "Report", "__version__", "evaluate", "layer_groups", "load_records", "run", "tune"]
@@ -22,7 +22,7 @@ def __getattr__(name: str) -> Any:
 
         return GannoScheduler
     if name == "layer_groups":
-        from ganno_bench.integrations.groups import layer_groups
+        from ganno_bench.integrations.layer_groups import layer_groups
 
         return layer_groups
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Parameter groups: one for each layer, and what a scheduler reads of those that an optimizer has."""
+"""Parameter groups of an optimizer: what a scheduler reads of them and leaves there, and what it warns of."""
 
 from __future__ import annotations
 
@@ -8,19 +8,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
+from torch import Tensor
 
 from ganno_bench.core.errors import ConfigError
 from ganno_bench.policies.policy import PolicyCard
 from ganno_bench.training.optimizers import OPTIMIZERS
-from ganno_bench.workloads.blocks import is_flat
-from ganno_bench.workloads.layers import partition
 
 __all__ = [
     "base_lr_of",
     "initial_decay",
-    "layer_groups",
     "layer_order",
     "set_rate",
     "warn_of_fine_tuning",
@@ -33,35 +29,6 @@ _MATRICES_OF_A_BLOCK = 12
 """More weights that are no vectors than a block has: an encoder's has four to seven, a decoder's ten."""
 _FINE_TUNING = 0.1
 """Base learning rates below this share of the optimizer's default are taken for those of fine-tuning."""
-
-
-def layer_groups(model: nn.Module) -> list[dict[str, Any]]:
-    """Return a parameter group for each layer of a network, from input to output, to make an optimizer from.
-
-    A layer is what `model.layers()` says, if there is such a method, or else a natural block: a residual block, an
-    encoder's layer, a convolution with its normalisation; see `ganno_bench.workloads.blocks`. A policy was trained on
-    such groups. Wrappers (`torch.compile`, `DataParallel`, `DistributedDataParallel`, `AveragedModel`, a module that
-    holds a network and nothing else) are looked through. Frozen parameters are in the groups, too, so that they can be
-    unfrozen later; an optimizer leaves alone what has no gradient.
-
-    Returns:
-        Groups with the keys `name`, `layer` (its place, from 0) and `params`. A scheduler goes by `layer`, in whatever
-        order an optimizer is given them.
-
-    Raises:
-        ConfigError: A parameter has no shape yet, or FSDP has cut it into parts.
-        PluginError: A parameter belongs to no layer, or to two.
-    """
-    parameters = dict(model.named_parameters())
-    for name, parameter in parameters.items():
-        if is_lazy(parameter):
-            raise ConfigError(f"parameter {name!r} has no shape yet: give the network a batch before layer_groups()")
-        if is_flat(parameter):
-            raise ConfigError(f"parameter {name!r} is sharded: call layer_groups() before FSDP to see the layers")
-    return [
-        {"name": layer.name, "layer": place, "params": [parameters[name] for name in layer.parameters]}
-        for place, layer in enumerate(partition(model, frozen=True))
-    ]
 
 
 def layer_order(groups: Sequence[Group]) -> list[int]:

@@ -34,4 +34,4 @@ def test_baselines_are_valid_after_a_move(tmp_path: Path) -> None:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GANNO_BENCH_")}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
-    assert done.stdout == f"{tmp_path}/baselines: 25 entries, 0 runs trained again, 0 faults\n"
+    assert done.stdout == f"{tmp_path}/baselines: 26 entries, 0 runs trained again, 0 faults\n"
