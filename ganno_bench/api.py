@@ -12,7 +12,7 @@ from ganno_bench.baselines.write import BaselineWriter
 from ganno_bench.bench.evaluation import Evaluation, EvaluationSettings, run_evaluation
 from ganno_bench.bench.progress import Progress
 from ganno_bench.bench.runner import Failure, RunResult, Settings, run_suite
-from ganno_bench.core.errors import RecordError
+from ganno_bench.core.errors import RecordError, one_line
 from ganno_bench.core.records import RunRecord, read_records
 from ganno_bench.leaderboard.evaluation import write_evaluation
 from ganno_bench.leaderboard.evaluation_tables import cells_of
@@ -50,7 +50,7 @@ class Report:
         records: All of its records.
         failures: Schedulers that could not be run on a workload, and why.
         standings: Who stands where; None where there is nothing to score against.
-        note: Why there are no standings, or an empty string.
+        note: Why there are no standings, or no plots, or an empty string.
         files: What was written, by what it is.
         robustness: How the entries fare with one factor changed; None where the suite varies nothing.
     """
@@ -165,13 +165,22 @@ def _report(result: RunResult, folder: BaselineFolder | None) -> Report:
     except RecordError as error:
         note = "\n".join([f"no standings: {error}", *comparison.notes])
         return Report(result.path, result.records, result.failures, None, note, files)
+    ranked = {record.scheduler for record in result.records}
+    if absent := sorted({failure.scheduler for failure in result.failures} - ranked):
+        remark = f"Not in these tables, since they failed on every workload: {', '.join(absent)}."
+        table = replace(table, notes=(remark, *table.notes))
     files["table"] = write_tables(table, result.path)[0]
     varied = robustness(comparison.records, table)
     if varied is not None:
         files["varied"] = write_robustness(varied, result.path)[0]
-    write_plots(comparison.records, table, result.path / "plots", comparison.studies)
-    files["plots"] = result.path / "plots"
-    return Report(result.path, result.records, result.failures, table, "", files, varied)
+    note = ""
+    try:
+        write_plots(comparison.records, table, result.path / "plots", comparison.studies)
+    except Exception as error:  # a picture that cannot be drawn takes no table away
+        note = f"no plots: {one_line(error)}; please report it"
+    else:
+        files["plots"] = result.path / "plots"
+    return Report(result.path, result.records, result.failures, table, note, files, varied)
 
 
 def evaluate(policy: str, suite: str = "transfer", **settings: Any) -> EvaluationReport:

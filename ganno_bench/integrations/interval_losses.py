@@ -48,11 +48,18 @@ class IntervalLosses:
             The two means, NaN where there is nothing to average.
 
         Warns:
-            UserWarning: A loss is negative; once.
+            UserWarning: A loss is negative, or none is finite; once.
         """
-        losses = [loss for loss in self.state() if math.isfinite(loss)]
+        given = self.state()
+        losses = [loss for loss in given if math.isfinite(loss)]
         self.restore([])
-        self._warn_if_negative(losses)
+        if given and not losses:
+            self._warn(f"none of the last {len(given)} losses is finite: the policy sees none")
+        elif losses and min(losses) < 0.0:
+            self._warn(
+                f"a loss is negative ({min(losses):g}): policies look at logarithms of losses, as those of "
+                "cross-entropies, so give a loss that is positive"
+            )
         val_losses = [val_loss] if math.isfinite(val_loss) else []
         sums = [sum(losses), float(len(losses)), sum(val_losses), float(len(val_losses))]
         if self._process_group != "local" and distributed.is_available() and distributed.is_initialized():
@@ -72,14 +79,10 @@ class IntervalLosses:
         """Go on from what `state` returned."""
         self._losses, self._waiting = list(losses), []
 
-    def _warn_if_negative(self, losses: Sequence[float]) -> None:
-        if losses and min(losses) < 0.0 and not self._warned:
+    def _warn(self, message: str) -> None:
+        if not self._warned:
             self._warned = True
-            warnings.warn(
-                f"a loss is negative ({min(losses):g}): policies look at logarithms of losses, as those of "
-                "cross-entropies, so give a loss that is positive",
-                stacklevel=4,
-            )
+            warnings.warn(message, stacklevel=4)
 
 
 def _mean(total: float, count: float) -> float:

@@ -38,7 +38,7 @@ class LayerSignals:
     gradients' sample, since gradients are going to change.
 
     What requires no gradient is not looked at until it does. A layer that is not trained at all has nothing to show: it
-    shows what the others do, on the average, so that its agent goes along with theirs until it is trained itself.
+    shows what the others do, on the average, so that a policy that looks at the mean of all layers does not notice it.
 
     Attributes:
         needs: The signals that are measured.

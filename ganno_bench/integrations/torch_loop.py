@@ -181,8 +181,8 @@ class GannoScheduler:
             ConfigError: The policy observes gradients and there are none, or a validation loss and there is none.
 
         Warns:
-            UserWarning: It is called before the optimizer's; losses are negative; all gradients of the first interval
-                are zero; a group was added with a learning rate of its own.
+            UserWarning: It is called before the optimizer's; losses are negative or not finite; all gradients of the
+                first interval are zero; a group was added with a learning rate of its own.
         """
         kept = kept_loss(loss)
         if len(self.optimizer.param_groups) != len(self._order):
@@ -264,10 +264,7 @@ class GannoScheduler:
         except (LookupError, TypeError, AttributeError, RuntimeError) as error:
             raise ConfigError(f"this is no state of a GannoScheduler: {one_line(error)}") from error
         self.n_updates = n_updates
-        if self._one_run is None:
-            self._control = control
-        else:
-            self._one_run.state = control
+        self._state = control
         self._part_rates()
         self._mark(self.optimizer.param_groups)
         self._set_decay(weight_decay)
@@ -280,6 +277,13 @@ class GannoScheduler:
     @property
     def _state(self) -> ControlState:
         return self._control if self._one_run is None else self._one_run.state
+
+    @_state.setter
+    def _state(self, state: ControlState) -> None:
+        if self._one_run is None:
+            self._control = state
+        else:
+            self._one_run.state = state
 
     def _identity(self) -> dict[str, Any]:
         """Return what a state is of: it fits no other."""
@@ -352,8 +356,8 @@ class GannoScheduler:
         usual = (base, self.optimizer.defaults.get("lr"), *(float(groups[index]["lr"]) for index in before))
         if own := [float(group["lr"]) for group in added if float(group["lr"]) not in usual]:
             warnings.warn(
-                f"a parameter group was added with the learning rate {own[0]:g}; the policy goes by the base learning "
-                f"rate {base:g} of the others",
+                f"a parameter group was added with the learning rate {own[0]:g}; the policy sets it, from the base "
+                f"learning rate {base:g} of all groups. max_lr= limits it",
                 stacklevel=3,
             )
         self._mark(added)
@@ -373,11 +377,9 @@ class GannoScheduler:
             state = replace(state, hidden=_with_means(state.hidden, old))
             rows = torch.tensor(self._lr_block, dtype=torch.float64)
             self._lr_block = self._capped(_with_means(rows.log(), old).exp().tolist())
-        if self._one_run is None:
-            self._control = state
-        else:
+        if self._one_run is not None:
             self._one_run = OneRun(self.policy, self._run, self._max_lr)
-            self._one_run.state = state
+        self._state = state
         self._apply()
 
     def _mark(self, groups: Sequence[dict[str, Any]]) -> None:
@@ -418,9 +420,29 @@ class GannoScheduler:
         if self._layers is not None:
             layers = self._layers.measure(rates) if self.n_updates else self._layers.at_first()
         if self._one_run is None:
-            return self._capped(self._decide_in_tensors(rates, train_loss, val_loss, layers))
-        lr = np.array(rates) if self._each else rates[0]
-        return self._capped(self._one_run.decide(self.n_updates, lr, train_loss, val_loss, layers))
+            block = self._decide_in_tensors(rates, train_loss, val_loss, layers)
+        else:
+            lr = np.array(rates) if self._each else rates[0]
+            block = self._one_run.decide(self.n_updates, lr, train_loss, val_loss, layers)
+        if self._each:
+            block = self._with_followers(block)
+        return self._capped(block)
+
+    def _with_followers(self, block: list[list[float]]) -> list[list[float]]:
+        """Let layers that are frozen, whose agents have nothing to go by, follow the mean of the others."""
+        trained = [any(parameter.requires_grad for parameter in group) for group in self._parameters()]
+        if all(trained) or not any(trained):
+            return block
+        places = [place if is_trained else None for place, is_trained in enumerate(trained)]
+        state = self._state
+        self._state = replace(state, log_factor=_with_means(state.log_factor, places))
+        rates = torch.tensor(block, dtype=torch.float64).log()
+        followed: list[list[float]] = _with_means(rates, places).exp().tolist()
+        # The others' stay as they are, to the last bit.
+        return [
+            [own if is_trained else mean for own, mean, is_trained in zip(*rows, trained, strict=True)]
+            for rows in zip(block, followed, strict=True)
+        ]
 
     def _capped(self, block: list[list[float]]) -> list[list[float]]:
         highest = self._max_lr
@@ -526,6 +548,6 @@ def _range(rates: list[float]) -> str:
 
 
 def _with_means(values: Tensor, places: list[int | None]) -> Tensor:
-    """Return values, shape (n, L, ...), in another order, with their mean over L where there was none before."""
-    mean = values.mean(dim=1)
+    """Return values, shape (n, L, ...), in another order; where it has none, the mean over those that are in it."""
+    mean = values[:, [place for place in places if place is not None]].mean(dim=1)
     return torch.stack([mean if place is None else values[:, place] for place in places], dim=1)

@@ -14,7 +14,14 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from ganno_bench.core.records import LrTrace, RunRecord
 from ganno_bench.leaderboard.style import Look, log_ticks
 from ganno_bench.scoring.budget import trials_to_match
-from ganno_bench.scoring.metrics import FloatArray, clipped_loss, counted, performance_profile, validation_curves
+from ganno_bench.scoring.metrics import (
+    SOLVED,
+    FloatArray,
+    clipped_loss,
+    counted,
+    performance_profile,
+    validation_curves,
+)
 from ganno_bench.scoring.reference import REFERENCE
 from ganno_bench.scoring.results import Ruleset, Standings
 
@@ -35,6 +42,8 @@ Looks = Mapping[tuple[str, str], Look]
 _HEAT_COLUMNS = 48
 _MOST_LAYERS = 9
 _LONGEST_LAYER = 10
+_LOWEST_LOSS = SOLVED / 10
+"""In chance losses."""
 _LOWEST_SCORE = -60
 """Budget curves come in from below it; a trial or two at chance would hide where they end."""
 
@@ -42,11 +51,13 @@ _LOWEST_SCORE = -60
 def draw_losses(axes: Axes, runs: Mapping[tuple[str, str], Sequence[RunRecord]], look: Looks) -> None:
     """Draw validation losses of one workload: the median over runs, and the middle half of them.
 
-    Curves are clipped at chance, where a run also stays after it diverged.
+    Curves are clipped at chance, where a run also stays after it diverged, and far below what counts as solved: a loss
+    may be 0.
     """
     lowest, chance = np.inf, 0.0
     for key in _by_prominence(runs, look):
         updates, losses = validation_curves(runs[key])
+        losses = np.maximum(losses, _LOWEST_LOSS * runs[key][0].chance_loss)
         low, median, high = np.quantile(losses, (0.25, 0.5, 0.75), axis=0)
         axes.plot(updates, median, **look[key].line)
         if look[key].prominent and len(runs[key]) > 1:

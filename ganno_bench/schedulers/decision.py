@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ganno_bench.core.errors import PluginError
 from ganno_bench.training.signals import Controls
 
-__all__ = ["fault_of", "owned"]
+__all__ = ["fault_of", "owned", "parted"]
 
 _LIMITS = {"weight_decay": torch.inf, "momentum": 1.0}
 """What these are less than; at least they are 0."""
@@ -55,6 +56,18 @@ def fault_of(controls: Any, shape: tuple[int, int], diverged: Tensor, n_updates:
             run = int(wrong.nonzero()[0])
             return f"{where}, run {run}: expected {name} in [0, {limit}), got {value[run]}"
     return None
+
+
+def parted(decision: Any) -> tuple[Any, Any]:
+    """Return what `step` returned as controls and state.
+
+    Raises:
+        PluginError: It is no pair.
+    """
+    if not isinstance(decision, tuple | list) or len(decision) != 2:
+        raise PluginError(f"step must return (Controls, state), and returned {type(decision).__name__}")
+    controls, state = decision
+    return controls, state
 
 
 def owned(controls: Controls) -> Controls:

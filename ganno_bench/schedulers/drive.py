@@ -13,7 +13,7 @@ from torch import Tensor
 from ganno_bench.core.errors import PluginError, one_line
 from ganno_bench.core.process_state import Process
 from ganno_bench.schedulers.base import Scheduler, State
-from ganno_bench.schedulers.decision import fault_of, owned
+from ganno_bench.schedulers.decision import fault_of, owned, parted
 from ganno_bench.schedulers.optimizer_entry import OptimizerEntry
 from ganno_bench.training.open_optimizer import MakeOptimizer
 from ganno_bench.training.population import Engine, Population
@@ -204,7 +204,11 @@ class _Group:
 
     def decide(self, signals: Signals) -> None:
         own = signals.runs(self.runs)
-        controls, self._state = self._call(lambda: _pair(self.scheduler.step(self._state, own)), "step")
+        decision = self._call(lambda: self.scheduler.step(self._state, own), "step")
+        try:
+            controls, self._state = parted(decision)
+        except PluginError as error:
+            raise PluginError(f"{self._name}: {error}") from None
         diverged = signals.diverged[self.runs]  # what the scheduler has of it may have been changed
         if fault := self._call(lambda: fault_of(controls, self._shape, diverged, signals.n_updates), "its decision"):
             raise PluginError(f"{self._name}: {fault}")
@@ -229,11 +233,6 @@ class _Group:
             raise
         except BaseException as error:
             raise PluginError(f"{self._name}: {what} raised {one_line(error)}") from error
-
-
-def _pair(decision: tuple[Controls, State]) -> tuple[Controls, State]:
-    controls, state = decision
-    return controls, state
 
 
 def _merge(parts: Sequence[Controls]) -> Controls:

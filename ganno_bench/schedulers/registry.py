@@ -39,7 +39,7 @@ from ganno_bench.schedulers.torch_adapter import torch_scheduler
 from ganno_bench.schedulers.transformers_schedule import transformers_schedule
 from ganno_bench.schedulers.values import UnfitError, declared_types, default_values, fit
 from ganno_bench.training.optimizers import OPTIMIZERS
-from ganno_bench.training.signals import NEEDS
+from ganno_bench.training.signals import NEEDS, Signals
 
 __all__ = [
     "PREFIXES",
@@ -89,6 +89,7 @@ _OF_POLICIES = (_POLICY, *(f"{kind}:" for kind in CONTROLS))
 PREFIXES = (_DEFAULT, *_LIBRARIES, *_OF_POLICIES)
 """What a reference may begin with that is no registered name and no file."""
 _RESERVED = ("base_lr", "weight_decay")
+_ALWAYS_GIVEN = frozenset(field.name for field in fields(Signals)) - set(NEEDS)
 
 
 @dataclass(frozen=True)
@@ -355,6 +356,8 @@ def _check_class(name: str, cls: Any) -> None:
         problem = f"has a field {reserved[0]!r}, which belongs to the harness; it comes in RunInfo"
     elif not isinstance(needs, Set):
         problem = f"has needs = {needs!r}; it must be a frozenset of names of signals"
+    elif given := sorted(needs & _ALWAYS_GIVEN):
+        problem = f"needs {given[0]!r}, which is always there; leave it out of `needs`"
     elif unknown := sorted(needs - set(NEEDS)):
         problem = f"needs the unknown signal {unknown[0]!r}{did_you_mean(unknown[0], NEEDS)}"
     elif cls.interval is not None and not (type(cls.interval) is int and cls.interval >= 1):

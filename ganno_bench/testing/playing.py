@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ganno_bench.core.errors import PluginError
 from ganno_bench.core.process_state import DisturbanceError, Process
 from ganno_bench.schedulers.base import State
-from ganno_bench.schedulers.decision import fault_of
+from ganno_bench.schedulers.decision import fault_of, parted
 from ganno_bench.schedulers.registry import SchedulerEntry
 from ganno_bench.testing.synthetic import SyntheticRuns
 from ganno_bench.training.signals import OPTIONAL_SIGNALS, Controls, RunInfo, Signals
@@ -88,8 +89,12 @@ def _play(
     while (done := len(rows)) < total:
         signals = runs.signals(done, decided_at[-1] if decided_at else 0, lr, needs)
         diverged = signals.diverged.clone()
-        controls, state = within(f"update {done}", partial(step or scheduler.step, state, signals))
+        decision = within(f"update {done}", partial(step or scheduler.step, state, signals))
         process.check(f"update {done}: step")
+        try:
+            controls, state = parted(decision)
+        except PluginError as error:
+            raise ContractError(f"update {done}: {error}") from None
         if fault := fault_of(controls, (info.n_runs, info.n_layers), diverged, done):
             raise ContractError(fault)
         left, block = total - done, controls.lr.dim() == 3

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ganno_bench import api
 from ganno_bench.bench.progress import Progress
 from ganno_bench.bench.runner import Failure
 from ganno_bench.core.errors import PluginError, UnknownNameError
@@ -196,3 +197,22 @@ def test_a_misspelt_name_among_good_ones_stops_everything_before_it_begins(suite
     with pytest.raises(UnknownNameError, match="unknown scheduler 'cosin'; did you mean 'cosine'"):
         run_tiny(suite, tmp_path / "out", schedulers=["wsd", "cosin"])
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_tables_name_who_is_missing(suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = write_plugin(tmp_path, ("        return run.base_lr\n", "        return 1 / 0\n"))
+    settings = {"schedulers": [broken, "cosine"], "baselines": False, "trials": 2, "tuning_seeds": 1, "report_seeds": 1}
+    report = api.run(str(suite), out=tmp_path / "out", **settings)
+    remark = "Not in these tables, since they failed on every workload: mine."
+    assert report.standings is not None
+    assert report.standings.notes[0] == remark
+    assert remark in (tmp_path / "out" / "standings.md").read_text()
+
+    def fail(*arguments: object) -> None:
+        raise ZeroDivisionError("float division by zero")
+
+    monkeypatch.setattr(api, "write_plots", fail)
+    again = api.run(str(suite), out=tmp_path / "out", **settings)
+    assert again.standings == report.standings
+    assert again.note == "no plots: ZeroDivisionError: float division by zero; please report it"

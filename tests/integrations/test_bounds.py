@@ -125,15 +125,22 @@ def test_usual_base_learning_rates_are_not_warned_of() -> None:
             GannoScheduler(optimizer(layer_groups(Net()), lr=lr), 60, "ganno-light")
 
 
-def test_negative_losses_are_warned_of_once() -> None:
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (-0.5, "a loss is negative (-0.5): policies look at logarithms of losses"),
+        (math.nan, "none of the last 10 losses is finite: the policy sees none"),
+    ],
+)
+def test_losses_that_are_none_are_warned_of_once(loss: float, message: str) -> None:
     scheduler = make()
     for update in range(30):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            scheduler.step(-0.5 - update)
+            scheduler.step(loss)
         assert len(caught) == (update == 9)
         if caught:
-            assert "a loss is negative (-9.5): policies look at logarithms of losses" in str(caught[0].message)
+            assert message in str(caught[0].message)
 
 
 def test_below_the_limit_the_reference_schedule_shows() -> None:

@@ -93,6 +93,14 @@ def test_loss_curves_end_at_the_median_final_validation_loss():
     assert len(labels) == 8
 
 
+def test_losses_of_zero_are_drawn_at_the_bottom():
+    records = [make_record(seed=seed, val_loss=0.0, test_loss=0.0) for seed in range(2)]
+    (axes,) = plot_losses(records, standings(records, n_resamples=10)).axes
+    bottom, top = axes.get_ylim()
+    assert 0.0 < bottom < 1e-3 < records[0].chance_loss < top
+    assert min(line_of(axes, looks(standings(records))["tuned", "cosine"]).get_ydata()) > bottom
+
+
 @pytest.mark.slow(group="pages")
 def test_a_workload_of_the_reference_that_has_no_runs_yet_has_no_panel(tmp_path):
     begun = [record for record in RECORDS if record.workload == WORKLOADS[0]]

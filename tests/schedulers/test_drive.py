@@ -151,8 +151,8 @@ DECAY = "update 0: expected weight_decay float64 of shape (2,), got "
 WRONG = {
     "raises": (failing(ValueError("no idea")), "step raised ValueError: no idea"),
     "ends-the-process": (failing(SystemExit(0)), "step raised SystemExit: 0"),  # type: ignore[arg-type]
-    "nothing": (lambda lr, n: None, "step raised TypeError: cannot unpack non-iterable NoneType"),
-    "no-state": (lambda lr, n: Controls(lr), "step raised TypeError: cannot unpack non-iterable Controls"),
+    "nothing": (lambda lr, n: None, "step must return (Controls, state), and returned NoneType"),
+    "no-state": (lambda lr, n: Controls(lr), "step must return (Controls, state), and returned Controls"),
     "no-controls": (lambda lr, n: (lr, lr), "update 0: expected Controls with a tensor `lr`, got Tensor"),
     "number": (lambda lr, n: (Controls(0.1), lr), "update 0: expected Controls with a tensor `lr`, got a float"),  # type: ignore[arg-type]
     "one-per-run": (lambda lr, n: (Controls(lr[:, 0]), lr), LR + "float64 of shape (2,)"),

@@ -163,6 +163,11 @@ def test_the_name_of_a_file_plugin(tmp_path: Path, class_name: str, name: str) -
             "    needs = frozenset({'val_los'})\n    drop:",
             "needs the unknown signal 'val_los'; did",
         ),
+        (
+            "    drop:",
+            "    needs = frozenset({'train_loss'})\n    drop:",
+            "needs 'train_loss', which is always there; leave it out of `needs`",
+        ),
         ("    drop:", "    needs = 'val_loss'\n    drop:", "has needs = 'val_loss'; it must be a frozenset"),
         ("    drop:", "    interval = 0\n    drop:", "has interval = 0; it must be a number of updates, at least 1"),
         ("    def factor", "    def __post_init__(self): 1 / 0\n    def factor", "cannot be made: ZeroDivisionError"),

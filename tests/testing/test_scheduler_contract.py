@@ -124,7 +124,11 @@ BROKEN: list[tuple[str, dict[str, str], str]] = [
         {"def init(self, run): return": "def init(self, run): 1 / 0; return"},
         "init: raised ZeroDivision",
     ),
-    ("learning_rates", {", {'lr': lr, 'n': state['n'] + 1}": ""}, "raised TypeError: cannot unpack"),
+    (
+        "learning_rates",
+        {", {'lr': lr, 'n': state['n'] + 1}": ""},
+        "step must return (Controls, state), and returned Controls",
+    ),
     ("block_length", returning("Controls(lr.repeat(6, 1, 1))"), "update 0: expected a block of 7 updates .*, got 6"),
     ("block_length", returning("Controls(lr.repeat(7, 1, 1))"), "update 56: expected a block of 5 updates .*, got 7"),
     ("block_length", {"interval: ClassVar = 7": "interval: ClassVar = None"}, r"a block \(n, P, L\) .* shape \(3, 4\)"),
