@@ -119,9 +119,7 @@ def test_a_learning_rate_of_its_own_is_warned_of() -> None:
     training = Training("ganno-anchored", net, groups[1:])
     training.run(0, 5)
     training.optimizer.add_param_group({**groups[0], "lr": 1e-5})
-    with pytest.warns(
-        UserWarning, match="added with the learning rate 1e-05; the policy sets it, from the base .* 0.01"
-    ):
+    with pytest.warns(UserWarning, match="with the learning rate 1e-05; the policy sets it, from the base .* 0.01"):
         training.run(5, 6)
     del training.optimizer.param_groups[2]
     with pytest.raises(ConfigError, match="the optimizer has 2 parameter groups, and had 3"):
