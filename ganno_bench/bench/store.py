@@ -164,7 +164,8 @@ class RunDirectory:
         file = self.path / "suite.toml"
         if (found := load_suite(str(file)).hash) != suite_hash:
             raise ResumeError(
-                f"{file}: is not the suite that this run began with (hash {found}, not {suite_hash}); put that there"
+                f"{file}: is not the suite that this run began with (hash {found}, not {suite_hash}); restore it, or "
+                "give another --out"
             )
 
     def append(self, records: Sequence[RunRecord]) -> None:
@@ -222,9 +223,9 @@ def _continued(file: Path, pinned: RunConfig, wanted: RunConfig, recorded: Set[s
             if isinstance(before, dict):
                 key = next(key for key in [*before, *now] if before.get(key) != now.get(key))
                 name, before, now = f"{name}.{key}", before.get(key), now.get(key)
-            raise ResumeError(
-                f"{file}: this run has {name} = {before!r}, not {now!r}; give the former, or another --out"
-            )
+            is_suite = name == "suite_hash"
+            remedy = "the suite was edited since: restore it, or give" if is_suite else "give the former, or"
+            raise ResumeError(f"{file}: this run has {name} = {before!r}, not {now!r}; {remedy} another --out")
     entries = {entry.name: entry for entry in pinned.entries}
     for entry in wanted.entries:
         known = entries.get(entry.name)

@@ -308,7 +308,7 @@ class GannoScheduler:
             )
         for name in list(own)[2:]:
             if state[name] != own[name]:
-                hint = f"; {name}= chooses it" if name in ("base_lr", "max_lr") else ""
+                hint = f"; {name}= chooses it" if name in ("base_lr", "max_lr", "total_updates") else ""
                 raise ConfigError(f"the state's {name} is {state[name]!r}, this scheduler's is {own[name]!r}{hint}")
 
     def _of_first_format(self, block: list[list[float]], begin: int, control: ControlState) -> list[list[float]]:

@@ -103,6 +103,8 @@ def library_optimizer(name: str) -> type[LibraryOptimizer]:
             f"{title!r}: only the optimizers of pytorch-optimizer take part, not its schedules; "
             "'rex', 'polynomial', 'wsd' and others are built in"
         )
+    if name not in classes and hasattr(library, name):
+        raise PluginError(f"{title!r} is not made from parameters alone: it wraps an optimizer, or needs a closure")
     if name not in classes:
         raise UnknownNameError(f"pytorch-optimizer has no optimizer {name!r}{did_you_mean(name, classes)}")
     parameters = {

@@ -135,5 +135,7 @@ def _unfit(hint: Any) -> UnfitError:
     named = [option for option in options if option is not NoneType]
     if named == [float]:
         return UnfitError("a finite number")
+    if named == [int]:
+        return UnfitError("a whole number")
     names = [option.__name__ if type(option) is type else str(option).replace("typing.", "") for option in named]
     return UnfitError(f"of type {' or '.join(names)}")

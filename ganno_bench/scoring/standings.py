@@ -230,11 +230,11 @@ class _Scorer:
             chance = next((on[name].chance for on in self.entries.values() if name in on), None)
             if chance is not None and (said := remark(name, self.reference[name], chance)) is not None:
                 notes.append(said)
-            if name in self.targets and self.targets[name] is None:
-                notes.append(
-                    f"{name}: no speed-up, because tuned {REFERENCE} ends at chance, or had its final validation loss "
-                    "when it was first measured."
-                )
+        if without := [name for name in self.workloads if name in self.targets and self.targets[name] is None]:
+            notes.append(
+                f"No speed-up on {', '.join(without)}: tuned {REFERENCE} ends at chance, or had its final validation "
+                "loss when it was first measured."
+            )
         for (ruleset, scheduler), on in self.entries.items():
             for name, runs in on.items():
                 if runs.left_out:

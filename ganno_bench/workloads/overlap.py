@@ -32,7 +32,7 @@ def check_overlap(splits: Mapping[str, T], share: Callable[[Sequence[T], T], flo
         found = share([splits[name] for name in earlier], splits[role]) if earlier else 0.0
         if found > largest:
             raise DatasetError(
-                f"has {found:.2%} of what is for {role} in what is for {' or '.join(earlier)}, too, more than "
+                f"has {found:.2%} of its {role} split in its {' or '.join(earlier)} split, too, more than "
                 f"max_overlap allows (value: {largest:g}): remove it, or set max_overlap in the dataset's table"
             )
         earlier.append(role)

@@ -270,7 +270,9 @@ def test_other_settings_are_refused(broken: Path, suite: Path, settings: dict[st
 def test_another_suite_is_refused(broken: Path, tmp_path: Path) -> None:
     longer = write_suite(tmp_path, ("n_updates = 6", "n_updates = 7"))
     before = snapshot(broken)
-    with pytest.raises(ResumeError, match=r"this run has suite_hash = '\w{16}', not '\w{16}'; give the former"):
+    with pytest.raises(
+        ResumeError, match=r"this run has suite_hash = '\w{16}', not '\w{16}'; the suite was edited since: re"
+    ):
         run_tiny(longer, broken)
     assert snapshot(broken) == before
 

@@ -78,7 +78,8 @@ def test_another_value_is_refused(tmp_path: Path, unbroken: Path, name: str) -> 
     before = snapshot(tmp_path)
     with pytest.raises(ResumeError) as caught:
         pin(tmp_path, CONFIG.model_copy(update={name: value, "custom": True}))
-    assert str(caught.value) == f"{tmp_path}/config.toml: this run has {message}; give the former, or another --out"
+    remedy = "the suite was edited since: restore it, or give" if name == "suite_hash" else "give the former, or"
+    assert str(caught.value) == f"{tmp_path}/config.toml: this run has {message}; {remedy} another --out"
     assert snapshot(tmp_path) == before
 
 

@@ -111,7 +111,7 @@ def test_the_state_of_another_policy_is_refused(policy: Path, other: str) -> Non
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"total": 2 * TOTAL}, "the state's total_updates is 40, this scheduler's is 80"),
+        ({"total": 2 * TOTAL}, "the state's total_updates is 40, this scheduler's is 80; total_updates= chooses it"),
         ({"lr": 0.2}, "the state's base_lr is 0.1, this scheduler's is 0.2; base_lr= chooses it"),
         ({"max_lr": 0.5}, "the state's max_lr is 10.0, this scheduler's is 0.5; max_lr= chooses it"),
     ],

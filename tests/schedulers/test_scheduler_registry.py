@@ -73,7 +73,7 @@ def test_malformed_references(ref: str) -> None:
         ("wsd(warmup='long')", ConfigError, "'warmup' must be a finite number like 0.05, not 'long'"),
         ("wsd(warmup=1e999)", ConfigError, "'warmup' must be a finite number like 0.05, not inf"),
         ("wsd(warmup=True)", ConfigError, "'warmup' must be a finite number like 0.05, not True"),
-        ("step(n_drops=2.0)", ConfigError, "'n_drops' must be of type int like 2, not 2.0"),
+        ("step(n_drops=2.0)", ConfigError, "'n_drops' must be a whole number like 2, not 2.0"),
         ("wsd(shape='square')", ConfigError, "'shape' must be one of ('linear', '1-sqrt'), not 'square'"),
         ("./missing.py:Mine", UnknownNameError, "scheduler file 'missing.py' does not exist"),
     ],
