@@ -17,6 +17,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import takewhile
@@ -34,6 +35,8 @@ _WORDS = {
     **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
 }
 """Part of a name -> the split that it names."""
+_READERS = ("arrow", "csv", "imagefolder", "json", "parquet", "text")
+"""Those of `datasets` that give texts, images and labels."""
 _SHARD = re.compile(r"(\w+(?:\.\w+)*)-\d{5}-of-\d{5}.*\.\w+")
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 """Labels, or whatever else is known, of the images beside them."""
@@ -152,7 +155,7 @@ def _levels(base: Path) -> Iterator[Path]:
     level: Path | None = base
     while level is not None:
         yield level
-        below = [path for path in _visible(level) if path.is_dir()]
+        below = [path for path in _visible(level) if path.is_dir() and _has_data(path)]
         below = [path for path in below if path.name == "data"] or below
         level = below[0] if len(below) == 1 else None
 
@@ -160,7 +163,7 @@ def _levels(base: Path) -> Iterator[Path]:
 def _named(level: Path) -> dict[str, list[Path]]:
     """Return split -> what is named after it right in a folder: shards, else folders, else files."""
     entries = _visible(level)
-    folders = [path for path in entries if path.is_dir()]
+    folders = [path for path in entries if path.is_dir() and _has_data(path)]
     files = [path for path in entries if path.is_file() and _format(path) is not None]
     shards: dict[str, list[Path]] = defaultdict(list)
     for path in files:
@@ -179,10 +182,16 @@ def _by_words(paths: Sequence[Path]) -> dict[str, list[Path]]:
     return named
 
 
-def _files_below(path: Path) -> list[Path]:
+def _files_below(path: Path) -> Iterator[Path]:
     if path.is_file():
-        return [path]
-    return [file for below in _visible(path) for file in _files_below(below)]
+        yield path
+    elif path.resolve() not in path.absolute().parents:  # a link to where it lies has no end
+        for below in _visible(path):
+            yield from _files_below(below)
+
+
+def _has_data(folder: Path) -> bool:
+    return any(_format(file) is not None for file in _files_below(folder))
 
 
 def _visible(folder: Path) -> list[Path]:
@@ -191,11 +200,17 @@ def _visible(folder: Path) -> list[Path]:
 
 
 def _format(path: Path) -> _Format | None:
+    """Return what reads a file; an archive is read like the rows in it, if they are all of one format."""
     from datasets.packaged_modules import _EXTENSION_TO_MODULE
 
+    if path.suffix == ".zip" and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            formats = {_format(Path(name)) for name in archive.namelist() if not name.endswith("/")}
+        only = formats.pop() if len(formats) == 1 else None
+        return None if only is None or only.reader == "imagefolder" else only
     for suffix in path.suffixes:
-        if (known := _EXTENSION_TO_MODULE.get(suffix.lower())) is not None:
-            reader, options = known
+        reader, options = _EXTENSION_TO_MODULE.get(suffix.lower(), ("", {}))
+        if reader in _READERS:
             return _Format(reader, tuple(options.items()))
     return None
 

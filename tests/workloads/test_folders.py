@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -288,3 +290,33 @@ def test_an_image_of_too_many_pixels_is_named_and_not_decoded(
     text = message(tmp_path, image_size=4)
     # Rows are in the order of the files' names.
     assert f"has a broken image in column 'image' of row 2 for train, {str(bomb)!r}: DecompressionBomb" in text
+
+
+@pytest.mark.parametrize("beside", ["eval/score.py", "assets/logo.svg", "docs/guide.pdf"])
+def test_folders_without_data_do_not_count(tmp_path: Path, beside: str) -> None:
+    other = tmp_path / beside
+    for inner in ("images", "data"):
+        folder = tmp_path / inner
+        images(folder / "train", 40, "cat", "dog")
+        images(folder / "test", 20, "cat", "dog", seed=1)
+        other.parent.mkdir()
+        other.write_text("nothing to read")
+        assert sizes(load_images(tmp_path)) == (40, 20)
+        shutil.rmtree(folder)
+        shutil.rmtree(other.parent)
+
+
+def test_a_link_to_where_it_lies_is_passed_over(tmp_path: Path) -> None:
+    images(tmp_path / "train", 40, "cat", "dog")
+    images(tmp_path / "test", 20, "cat", "dog", seed=1)
+    (tmp_path / "train" / "again").symlink_to(tmp_path / "train")
+    assert sizes(load_images(tmp_path)) == (40, 20)
+
+
+def test_zipped_rows_are_read(tmp_path: Path) -> None:
+    for split, n, start in (("train", 40, 0), ("test", 20, 40)):
+        table(tmp_path / "plain" / f"{split}.csv", n, start)
+        with zipfile.ZipFile(tmp_path / f"{split}.zip", "w") as archive:
+            archive.write(tmp_path / "plain" / f"{split}.csv", f"{split}.csv")
+    shutil.rmtree(tmp_path / "plain")
+    assert sizes(load_texts(tmp_path)) == (40, 20)
