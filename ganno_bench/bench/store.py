@@ -19,7 +19,7 @@ import tomli_w
 from filelock import FileLock, Timeout
 from pydantic import Field
 
-from ganno_bench.core.append_only import AppendOnlyFile
+from ganno_bench.core.append_only import AppendOnlyFile, EndError
 from ganno_bench.core.config import Config, parse_config, read_toml
 from ganno_bench.core.errors import RecordError, ResumeError
 from ganno_bench.core.files import replace_file, writing
@@ -201,8 +201,14 @@ class RunDirectory:
         try:
             for line in self._file.lines():
                 records.append(parse_record(line, f"{self._file.path}:{len(records) + 1}"))
+        except EndError:
+            raise
         except RecordError as error:
-            raise RecordError(f"{error}; {self.what_to_do(len(records))}") from None
+            # What has no checksum may be what was changed.
+            remedy = (
+                self.what_to_do(len(records)) if self._file.is_known else "get the file back, or give another --out"
+            )
+            raise RecordError(f"{error}; {remedy}") from None
         except OSError as error:
             raise RecordError(f"{self._file.path}: cannot be read: {error.strerror or error}") from None
         return records

@@ -23,7 +23,11 @@ from ganno_bench.core.errors import RecordError, VersionError
 from ganno_bench.core.files import replace_file, writing
 from ganno_bench.core.versions import check_version
 
-__all__ = ["AppendOnlyFile", "lines_in_place"]
+__all__ = ["AppendOnlyFile", "EndError", "lines_in_place"]
+
+
+class EndError(RecordError):
+    """The file that says how far another one was written is damaged; the other one may be whole."""
 
 
 class _End(Config):
@@ -57,7 +61,12 @@ class AppendOnlyFile:
     def lines(self) -> Iterator[bytes]:
         """Yield the lines that are whole, as `lines_in_place` does; one that was cut short can only be the last."""
         self._place = Place()
-        yield from lines_in_place(self.path, self._whole_lines, self._place)
+        yield from lines_in_place(self.path, self._whole_lines, self._place, chained=True)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether all lines that were yielded have checksums; those of earlier versions have none."""
+        return self._place.is_known
 
     def append(self, texts: Sequence[str]) -> None:
         """Add lines, given without their ends and checksums, and wait until they are on the disk.
@@ -96,8 +105,12 @@ class AppendOnlyFile:
         return content[: content.rfind(b"\n") + 1].splitlines(keepends=True)
 
 
-def lines_in_place(file: Path, read: Callable[[], Sequence[bytes]], place: Place) -> Iterator[bytes]:
+def lines_in_place(
+    file: Path, read: Callable[[], Sequence[bytes]], place: Place, *, chained: bool = False
+) -> Iterator[bytes]:
     """Yield the lines of a file, each with its end, and see to it that they are where they were written.
+
+    A file that has no other one beside it may be a part of one, or several: whoever made it meant to.
 
     Whoever takes a line is to look at its checksum before the next one: that tells a line that was changed from one
     that was lost.
@@ -107,14 +120,16 @@ def lines_in_place(file: Path, read: Callable[[], Sequence[bytes]], place: Place
         read: Returns the lines. It is called after the file beside it was read, so that a process which adds to both
             may be at work.
         place: The beginning of the file; moves on with the lines.
+        chained: Whether the lines must follow one another even so.
 
     Raises:
         RecordError: A line is not what was written there, or lines are lost; the message names file and line.
+        EndError: The file beside it is not as it was written.
     """
     end = _read_end(file.with_suffix(".end"))
     for line in read():
         try:
-            place.add(line)
+            place.add(line, chained=chained or end is not None)
         except RecordError as error:
             raise RecordError(f"{file}:{place.n_lines + 1}: {error}") from None
         yield line
@@ -133,8 +148,17 @@ def _read_end(file: Path) -> _End | None:
         return None
     try:
         data = json.loads(file.read_bytes())
-        return _End.model_validate_json(json.dumps(_End.upgraded(data if isinstance(data, dict) else {})))
+        if not isinstance(data, dict) or "format" not in data:
+            raise ValueError("it has no key 'format'")
+        return _End.model_validate_json(json.dumps(_End.upgraded(data)))
     except VersionError as error:
-        raise RecordError(f"{file}: {error}") from None
+        raise EndError(f"{file}: {error}") from None
     except (ValidationError, ValueError) as error:
-        raise RecordError(f"{file}: was changed after it was written: {' '.join(str(error).split())}") from None
+        raise _damaged(file, " ".join(str(error).split())) from None
+
+
+def _damaged(end: Path, fault: str) -> EndError:
+    return EndError(
+        f"{end}: was changed after it was written: {fault}; remove it, the lines of {end.stem}.jsonl have checksums of "
+        "their own"
+    )

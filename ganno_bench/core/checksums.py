@@ -52,10 +52,12 @@ class Place:
 
     Attributes:
         n_lines: Number of lines before it.
+        is_known: Whether each of them has checksums, so that none was changed.
     """
 
     def __init__(self) -> None:
         self.n_lines = 0
+        self.is_known = True
         self._hash = hashlib.sha256()
         self._chained = False
 
@@ -64,20 +66,25 @@ class Place:
         """Hash of the lines before it, 16 hexadecimal digits."""
         return _digits(self._hash)
 
-    def add(self, line: bytes) -> None:
+    def add(self, line: bytes, *, chained: bool = True) -> None:
         """Go on to the end of the next line; `line` has it.
+
+        Args:
+            line: The line.
+            chained: Whether what it says of the lines before it is checked.
 
         Raises:
             RecordError: It was not written here; the message is what to say after file and line number.
         """
         seal = _seal(line)
         after = None if seal is None or seal[1] is None else seal[1].decode()
-        if (self._chained or after is not None) and after != self.hash:
+        if chained and (self._chained or after is not None) and after != self.hash:
             raise RecordError(
                 f"was not written after what stands before it: a line was lost, added, moved or changed "
                 f"(key 'after' is {after!r}, those lines have {self.hash!r})"
             )
         self._chained = after is not None
+        self.is_known &= self._chained
         self._hash.update(line)
         self.n_lines += 1
 

@@ -23,6 +23,8 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
+from torch.utils._device import DeviceContext
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ganno_bench.core.errors import PluginError, one_line
 
@@ -60,9 +62,28 @@ def _default_device() -> torch.device | None:
     return torch.get_default_device() if torch._C._len_torch_function_stack() else None
 
 
-def _close_modes(n_open: int) -> None:
-    while torch._C._len_torch_function_stack() > n_open:
+def _open_contexts() -> tuple[int, int]:
+    """Return how many modes of PyTorch's functions, and of its operators, are open."""
+    return torch._C._len_torch_function_stack(), torch._C._len_torch_dispatch_stack()
+
+
+def _name_contexts(n_open: tuple[int, int]) -> str:
+    """Return what was opened, or closed, since so many contexts were open."""
+    now = _open_contexts()
+    modes = [torch._C._get_function_stack_at(index) for index in range(n_open[0], now[0])]
+    if now[1] == n_open[1] and modes and all(isinstance(mode, DeviceContext) for mode in modes):
+        return f"PyTorch's default device{_from_to(None, modes[-1].device)}"
+    return f"the number of PyTorch's open modes{_from_to(sum(n_open), sum(now))}"
+
+
+def _close_contexts(n_open: tuple[int, int]) -> None:
+    with suppress(Exception):  # an open mode may raise
+        torch.set_default_device(None)  # which forgets it; what was there before is set with the other settings
+    while torch._C._len_torch_function_stack() > n_open[0]:
         torch._C._pop_torch_function_stack()
+    while torch._C._len_torch_dispatch_stack() > n_open[1]:
+        mode = torch._C._get_dispatch_stack_at(torch._C._len_torch_dispatch_stack() - 1)
+        TorchDispatchMode.__exit__(mode, None, None, None)  # type: ignore[no-untyped-call]
 
 
 _PRECISIONS = {
@@ -129,8 +150,6 @@ def _set_folder(folder: str | None) -> None:
 
 _SETTINGS = (
     _Setting("PyTorch's default dtype", torch.get_default_dtype, torch.set_default_dtype),
-    # The stack first: a device that was entered as a context is not that which can be set.
-    _Setting("the number of PyTorch's open modes", torch._C._len_torch_function_stack, _close_modes),
     _Setting("PyTorch's default device", _default_device, torch.set_default_device),
     _Setting("PyTorch's number of threads", torch.get_num_threads, torch.set_num_threads),
     _Setting("PyTorch's inference mode", torch.is_inference_mode_enabled, _set_inference_mode),
@@ -213,6 +232,7 @@ class Process:
 
     def __enter__(self) -> Self:
         _one_at_a_time.acquire()
+        self._contexts = _open_contexts()
         self._settings = [setting.get() for setting in _SETTINGS]
         self._random = [numbers.get() for numbers in _RANDOM]
         return self
@@ -235,7 +255,11 @@ class Process:
         Raises:
             DisturbanceError: It names what was changed.
         """
-        if [setting.get() for setting in _SETTINGS] != self._settings or _torch_random() != self._random[0]:
+        if (
+            _open_contexts() != self._contexts
+            or [setting.get() for setting in _SETTINGS] != self._settings
+            or _torch_random() != self._random[0]
+        ):
             self.check_all(what)
 
     def check_all(self, what: str, *, may_draw: bool = False) -> None:
@@ -260,6 +284,10 @@ class Process:
     def restore(self) -> tuple[list[str], list[str]]:
         """Put everything back; return what was changed, from what to what, and whose random numbers were drawn."""
         changed, drawn = [], []
+        # First: an open mode may change what all else gives.
+        if _open_contexts() != self._contexts:
+            changed.append(_name_contexts(self._contexts))
+            _close_contexts(self._contexts)
         found = [setting.get() for setting in _SETTINGS]
         for setting, before, after in zip(_SETTINGS, self._settings, found, strict=True):
             if after != before:

@@ -123,7 +123,7 @@ class Trainer:
             device: A PyTorch device.
 
         Raises:
-            ResumeError: There is something in `out` and `resume` is False, or nothing to resume from, or it was made
+            ResumeError: There is a checkpoint in `out` and `resume` is False, or nothing to resume from, or it was made
                 with another configuration.
             UserError: The tasks cannot be made.
         """
@@ -181,7 +181,7 @@ class Trainer:
         self._best = math.inf
         self._best_files: dict[str, bytes] = {}
         self._seconds = 0.0
-        if resume:
+        if resume and self._checkpoint.is_file():
             self._load()
         elif config.demonstrations is not None:
             curves = load_curves(config.demonstrations, source)
@@ -376,7 +376,7 @@ class Trainer:
     def _check_out(self, resume: bool) -> None:
         pinned = self.out / "config.json"
         if resume:
-            if not self._checkpoint.is_file():
+            if not self._checkpoint.is_file() and not pinned.is_file():
                 raise ResumeError(f"{self.out}: there is no checkpoint to go on from")
             try:
                 begun_with = json.loads(pinned.read_text("utf-8"))["hash"]
@@ -385,7 +385,7 @@ class Trainer:
             if begun_with != content_hash(self.config):
                 raise ResumeError(f"{self.out}: was begun with another configuration")
             return
-        if pinned.exists():
+        if self._checkpoint.exists():
             raise ResumeError(f"{self.out}: is not empty; give --resume to go on, or another --out")
         self.out.mkdir(parents=True, exist_ok=True)
         text = json.dumps({"hash": content_hash(self.config), "config": self.config.model_dump(mode="json")}, indent=1)

@@ -32,6 +32,15 @@ __all__ = ["LibrarySchedule", "argument_type", "import_library", "new_optimizer"
 
 S = TypeVar("S", bound="LibrarySchedule")
 
+_LENGTHS = {
+    **dict.fromkeys(("T_0", "T_max", "step_size", "step_size_down", "step_size_up", "total_iters", "total_steps"), 1),
+    **dict.fromkeys(("milestones", "epochs", "steps_per_epoch"), 1),
+    **dict.fromkeys(("num_training_steps", "timescale", "t_initial", "decay_t", "cycle_limit"), 1),
+    **dict.fromkeys(("num_warmup_steps", "num_stable_steps", "num_decay_steps", "warmup_t"), 0),
+}
+"""Arguments that are numbers of updates, or of cycles, in any of the libraries -> the least that one can be. Below it
+schedules stay at their first factor for ever, jump, or end before they begin, without a word."""
+
 
 @dataclass(frozen=True)
 class LibrarySchedule(Scheduler):
@@ -56,9 +65,16 @@ class LibrarySchedule(Scheduler):
         """Check the arguments by making the library's schedule and moving it once.
 
         Raises:
-            ConfigError: An argument is missing, or the library refuses its value.
+            ConfigError: An argument is missing, is a length that cannot be, or the library refuses its value.
         """
         name = self.title
+        for key, least in _LENGTHS.items():
+            given = getattr(self, key, None)
+            for length in given if isinstance(given, list | tuple) else () if given is None else (given,):
+                if not isinstance(length, int | float) or length < least or length != int(length):
+                    raise ConfigError(
+                        f"scheduler {name!r}: {key} must be a whole number of at least {least} (value: {length!r})"
+                    )
         if missing := [key for key in sorted(self.required) if getattr(self, key) is None]:
             raise ConfigError(f"scheduler {name!r} needs a value for {', '.join(missing)}: {name}({missing[0]}=...)")
         try:

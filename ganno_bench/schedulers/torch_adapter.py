@@ -36,9 +36,6 @@ _REFUSED = {
 }
 
 
-_LENGTHS = ("T_0", "T_max", "step_size", "step_size_down", "step_size_up", "total_iters", "total_steps")
-
-
 @dataclass(frozen=True)
 class TorchScheduler(LibrarySchedule):
     """Base of the classes that `torch_scheduler` makes; their fields are the torch class's arguments."""
@@ -51,11 +48,8 @@ class TorchScheduler(LibrarySchedule):
         """Check the arguments; see `LibrarySchedule`.
 
         Raises:
-            ConfigError: An argument is missing, a length is below 1, or torch refuses a value.
+            ConfigError: An argument is missing, no length, or torch refuses a value.
         """
-        for key in _LENGTHS:
-            if (length := getattr(self, key, None)) is not None and length < 1:
-                raise ConfigError(f"scheduler {self.title!r}: {key} must be at least 1 (value: {length})")
         if getattr(self, "cycle_momentum", False):
             raise ConfigError(
                 f"scheduler {self.title!r}: cycle_momentum=True is not supported, only learning rates are set"

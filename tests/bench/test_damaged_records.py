@@ -280,3 +280,33 @@ def test_edited_lines_with_right_checksums_are_believed(run: Path) -> None:
     file.write_text(file.read_text().replace('"status":"completed"', '"status":"diverged"', 1))
     reseal(file)
     assert read_records([run])[0].status == "diverged"
+
+
+def test_what_has_no_checksum_is_not_said_to_be_whole(old: Path, suite: Path) -> None:
+    run_tiny(suite, old)
+    file = old / "records.jsonl"
+    file.write_bytes(file.read_bytes().replace(b'"seed":0', b'"seed":1', 1))
+    with pytest.raises(RecordError, match=r"moved or changed .*; get the file back, or give another --out$"):
+        run_tiny(suite, old)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"format":1,"lines":"many"}'])
+def test_a_damaged_end_takes_no_record_along(run: Path, suite: Path, unbroken: Path, content: str) -> None:
+    (run / "records.end").write_text(content)
+    for read in (lambda: read_records([run]), lambda: run_tiny(suite, run)):
+        with pytest.raises(RecordError, match=r"records\.end: was changed .*; remove it, the lines of .* their own$"):
+            read()
+    (run / "records.end").unlink()
+    assert read_records([run]) == read_records([unbroken])[:N]
+
+
+def test_parts_of_files_and_several_in_one_are_read(run: Path, tmp_path: Path) -> None:
+    """As `grep` and `cat` make them; each line still has its checksum."""
+    lines = (run / "records.jsonl").read_bytes().splitlines(keepends=True)
+    loose, records = tmp_path / "loose.jsonl", read_records([run])
+    for chosen in ([*range(3, N)], [5, 2, 9], [*range(N), *range(N)]):
+        loose.write_bytes(b"".join(lines[index] for index in chosen) + b"\n")
+        assert read_records([loose]) == [records[index] for index in chosen]
+    loose.write_bytes(lines[4].replace(b'"seed":0', b'"seed":1', 1))
+    with pytest.raises(RecordError, match=r"loose\.jsonl:1: was changed after it was written"):
+        read_records([loose])

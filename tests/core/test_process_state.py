@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ganno_bench.core.errors import PluginError
 from ganno_bench.core.process_state import DisturbanceError, Process, apart, undisturbed
@@ -57,6 +59,16 @@ def leave_open(context: Any) -> None:
     _open.append(context)  # one that is collected is left
 
 
+class Raising(TorchFunctionMode):
+    def __torch_function__(self, *arguments: Any) -> Any:
+        raise ValueError("of a mode that was left open")
+
+
+class Doubling(TorchDispatchMode):
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return 2 * function(*args, **(kwargs or {}))
+
+
 CHANGES: dict[str, tuple[Callable[[], object], str]] = {
     "dtype": (
         lambda: torch.set_default_dtype(torch.float64),
@@ -64,6 +76,8 @@ CHANGES: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "device": (lambda: torch.set_default_device("meta"), "PyTorch's default device from None to meta"),
     "device-context": (lambda: torch.device("meta").__enter__(), "PyTorch's default device from None to meta"),
+    "functions": (lambda: Raising().__enter__(), "the number of PyTorch's open modes from 0 to 1"),
+    "operators": (lambda: Doubling().__enter__(), "the number of PyTorch's open modes from 0 to 1"),
     "threads": (lambda: torch.set_num_threads(7), "PyTorch's number of threads from 1 to 7"),
     "grad": (lambda: torch.set_grad_enabled(False), "PyTorch's grad mode from True to False"),
     "inference": (lambda: leave_open(torch.inference_mode()), "PyTorch's inference mode from False to True"),

@@ -105,6 +105,8 @@ def test_a_killed_training_goes_on_bit_by_bit(config_file: Path, memory: int) ->
 def test_what_is_refused(config_file: Path) -> None:
     with pytest.raises(ResumeError, match="there is no checkpoint to go on from"):
         trainer_of(config_file, resume=True)
+    trainer_of(config_file)  # and is killed before it writes a checkpoint
+    trainer_of(config_file, resume=True)
     trainer_of(config_file).train(env_steps=1)
     with pytest.raises(ResumeError, match="is not empty; give --resume to go on, or another --out"):
         trainer_of(config_file)

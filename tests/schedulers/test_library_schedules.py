@@ -339,3 +339,24 @@ def test_a_missing_package_is_one_line_that_names_the_extra(
     assert str(caught.value) == (
         f"scheduler {ref!r} needs the package {package!r}, which is not installed: pip install 'ganno-bench[ecosystem]'"
     )
+
+
+@pytest.mark.parametrize(
+    ("ref", "key"),
+    [
+        ("transformers:linear(num_training_steps=0)", "num_training_steps must be a whole number of at least 1"),
+        ("transformers:linear(num_warmup_steps=-5)", "num_warmup_steps must be a whole number of at least 0"),
+        ("transformers:warmup_stable_decay(num_decay_steps=-4)", "num_decay_steps must be"),
+        ("timm:CosineLRScheduler(cycle_limit=0)", "cycle_limit must be a whole number of at least 1"),
+        ("timm:StepLRScheduler(decay_t=0)", "decay_t must be"),
+        ("timm:StepLRScheduler(decay_t=0.5)", "decay_t must be"),
+        ("timm:MultiStepLRScheduler(decay_t=[-4])", "decay_t must be"),
+        ("torch:MultiStepLR(milestones=[2.5])", "milestones must be"),
+        ("torch:MultiStepLR(milestones=[-3,5])", "milestones must be"),
+    ],
+)
+def test_a_length_that_cannot_be_is_refused(ref: str, key: str) -> None:
+    """Each of them gave learning rates, and not those that anyone would expect."""
+    library(ref.partition(":")[0])
+    with pytest.raises(ConfigError, match=key):
+        load_scheduler(ref)
