@@ -9,7 +9,7 @@ import typer
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Begin a package of your own.", no_args_is_help=True)
+app = typer.Typer(help="Create a package.", no_args_is_help=True)
 
 
 @app.callback()
@@ -31,4 +31,5 @@ def scheduler(
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             typer.echo(path)
-    typer.echo(f"Next: pip install --editable '{folder}[dev]' && ganno-bench check {name}")
+    where = folder if folder.is_absolute() else f"./{folder}"
+    typer.echo(f"Next: pip install --editable '{where}[dev]' && ganno-bench check {name}")

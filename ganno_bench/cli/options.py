@@ -26,7 +26,7 @@ __all__ = [
 
 DataDirs = Annotated[
     list[Path] | None,
-    typer.Option(help="Folder with datasets in hub layout. Also: GANNO_BENCH_DATA.", metavar="DIR"),
+    typer.Option(help="Folder with datasets in hub layout. Repeat for several. Also: GANNO_BENCH_DATA.", metavar="DIR"),
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
 

@@ -10,7 +10,7 @@ from ganno_bench.cli.options import BaselinesDir, DataDirs
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Check that committed numbers can be had again.", no_args_is_help=True)
+app = typer.Typer(help="Check that committed numbers can be reproduced.", no_args_is_help=True)
 
 
 @app.callback()

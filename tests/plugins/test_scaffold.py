@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hatchling.builders.wheel import WheelBuilder
 
+from ganno_bench.cli.main import app
 from ganno_bench.core import registry
 from ganno_bench.core.errors import ConfigError, PluginError
 from ganno_bench.core.records import read_records
@@ -45,6 +46,18 @@ def test_a_project_is_written_into_a_folder_of_its_name(tmp_path: Path, monkeypa
     assert folder == Path("ganno-bench-slow-end")
     assert '"ganno_bench_slow_end.scheduler:SlowEnd"' in (folder / "pyproject.toml").read_text(encoding="utf-8")
     assert (folder / "src" / "ganno_bench_slow_end" / "scheduler.py").is_file()
+
+
+@pytest.mark.parametrize("out", [None, "mine", "absolute"])
+def test_the_next_command_installs_the_folder(
+    out: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    where = str(tmp_path / "absolute") if out == "absolute" else out
+    app(["new", "scheduler", "slow-end", *(["--out", where] if where else [])], standalone_mode=False)
+    installed = {None: "./ganno-bench-slow-end", "mine": "./mine"}.get(out, where)
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"Next: pip install --editable '{installed}[dev]' && ganno-bench check slow-end"
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The contract of every scheduler, and what is special about warmup-power."""
+"""The contract of every scheduler, and tests of warmup-power alone."""
 
 from __future__ import annotations
 

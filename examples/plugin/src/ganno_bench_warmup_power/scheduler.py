@@ -1,10 +1,10 @@
 """The scheduler warmup-power: a linear warmup, then a decay. Replace it by yours.
 
 A scheduler is a frozen dataclass. Its fields are its hyperparameters, its search space says which of them Optuna tunes
-(base learning rate and weight decay are tuned for everyone). An instance holds nothing of a run, so one serves many.
+(base learning rate and weight decay are tuned for every scheduler). An instance has no state, so many runs share one.
 
-This one is known in advance, so it derives from `ClosedForm` and has a `factor`. One that reacts to losses or gradients
-derives from `Scheduler`: see `init`, `step` and `needs` in `ganno_bench/schedulers/base.py`.
+This schedule does not depend on training, so it derives from `ClosedForm` and has a `factor`. A scheduler that reacts
+to losses or gradients derives from `Scheduler`: see `init`, `step` and `needs` in `ganno_bench/schedulers/base.py`.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ class WarmupPower(ClosedForm):
     """A linear warmup, then a decay to 0 along a power of what is left of the run."""
 
     warmup: float = 0.1
-    """Share of the run in which the learning rate rises; lengths are shares, so that a setting fits any horizon."""
+    """Share of the run in which the learning rate rises. Lengths are shares, so that a setting fits any horizon."""
 
     power: float = 1.0
-    """1 falls in a straight line, more falls early, less falls late."""
+    """At 1 the decay is linear; a higher power decays earlier, a lower one later."""
 
     @classmethod
     def search_space(cls) -> Mapping[str, BaseDistribution]:
