@@ -152,7 +152,7 @@ class _ProdigyRun(OpenOptimizer):
 
 @dataclass(frozen=True)
 class Prodigy(OptimizerEntry):
-    """Prodigy: Adam, with a learning rate that is estimated from the distance travelled. Open-optimizer.
+    """Prodigy: Adam, with a learning rate estimated from the distance travelled, first guess d0. Open-optimizer.
 
     Mishchenko and Defazio (2023), through the package `prodigyopt`, with the learning rate 1.0 that its authors
     recommend for all networks; what is recorded is the estimate that it is multiplied by. It takes the place of every
@@ -172,7 +172,7 @@ class Prodigy(OptimizerEntry):
 
     d0: float = 1e-6
     """First estimate of the distance, above 0. The package's default is for long runs: from there the estimate takes
-    some hundred updates to grow."""
+    some hundred updates to grow. So `prodigy(d0=0.001)` stands on the board beside it; `docs/protocol.md` says more."""
 
     package: ClassVar[str | None] = "prodigyopt"
     replaces: ClassVar[Mapping[str, Released]] = dict.fromkeys(("sgd", "adam", "adamw"), Released("Prodigy", 1.0))
