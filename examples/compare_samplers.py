@@ -21,11 +21,12 @@ from ganno_bench.core.errors import UserError
 from ganno_bench.integrations.optunahub import SchedulerProblem
 
 SAMPLERS = {
-    "TPE": lambda seed: TPESampler(seed=seed),
+    "univariate TPE": lambda seed: TPESampler(seed=seed, multivariate=False),
+    "multivariate TPE": lambda seed: TPESampler(seed=seed, multivariate=True),
     "random": lambda seed: RandomSampler(seed=seed),
     "CMA-ES": lambda seed: CmaEsSampler(seed=seed, warn_independent_sampling=False),
 }
-COLOURS = {"TPE": "#0072B2", "random": "#7f7f7f", "CMA-ES": "#D55E00"}
+COLOURS = {"univariate TPE": "#0072B2", "multivariate TPE": "#009E73", "random": "#7f7f7f", "CMA-ES": "#D55E00"}
 
 
 def optimize(problem, repetitions, trials):
@@ -119,7 +120,7 @@ def main():
     for name, several in studies.items():
         best = best_so_far(several)
         low, high = (bound[-1] for bound in interval(best))
-        print(f"{name:<8}{best[:, -1].mean():.4f} [{low:.4f}, {high:.4f}]")
+        print(f"{name:<18}{best[:, -1].mean():.4f} [{low:.4f}, {high:.4f}]")
     print(f"written to {options.out}: trials.csv, best-so-far.png")
 
 

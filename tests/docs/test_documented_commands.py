@@ -205,14 +205,15 @@ def answer(url: str) -> bytes:
 
 @pytest.mark.slow(group="docs")
 def test_samplers_are_compared(checkout: Path) -> None:
-    (command,) = [c for c in commands() if c.startswith("python examples/compare_samplers.py")]
+    command = next(c for c in commands() if c.startswith("python examples/compare_samplers.py"))
     tiny = ["--trials", "3", "--repetitions", "2", "--suite", "smoke", "--workload", "digits-mlp-2"]
     done = run([*shlex.split(command), *tiny], checkout)
     assert done.returncode == 0, done.stderr
-    assert re.findall(r"^(\S+) +0?\d\.\d{4} \[", done.stdout, re.MULTILINE) == ["TPE", "random", "CMA-ES"]
-    assert "6 studies of smoke/digits-mlp-2/wsd" in done.stderr
+    names = re.findall(r"^(\S[^\d]*\S) +0?\d\.\d{4} \[", done.stdout, re.MULTILINE)
+    assert names == ["univariate TPE", "multivariate TPE", "random", "CMA-ES"]
+    assert "8 studies of smoke/digits-mlp-2/wsd" in done.stderr
     rows = pd.read_csv(checkout / "runs/samplers/trials.csv")
-    assert len(rows) == 18
+    assert len(rows) == 24
     running = rows.groupby(["sampler", "repetition"])["value"].cummin()
     assert running.tolist() == rows["best"].tolist()
     assert rows.groupby("sampler")["value"].nunique().min() > 1
