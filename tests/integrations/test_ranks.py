@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import pytest
 import torch
+import torch._dynamo  # which every rank would import by itself otherwise
 from torch import distributed, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
