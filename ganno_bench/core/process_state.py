@@ -310,8 +310,11 @@ def _from_to(before: Any, after: Any) -> str:
 
 
 @contextmanager
-def undisturbed(what: str, *, may_draw: bool = False) -> Iterator[None]:
+def undisturbed(what: str, *, may_draw: bool = False) -> Iterator[Process]:
     """Run a plugin's code, after which the process is as it was before, whatever the code does.
+
+    Yields:
+        What looks on the way, and says more precisely who changed something.
 
     Args:
         what: Whose code, and which, for messages: `scheduler 'mine': step`.
@@ -323,7 +326,7 @@ def undisturbed(what: str, *, may_draw: bool = False) -> Iterator[None]:
     """
     with Process() as process:
         try:
-            yield
+            yield process
         except (Exception, KeyboardInterrupt):
             raise
         except BaseException as error:

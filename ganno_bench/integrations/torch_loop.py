@@ -154,7 +154,6 @@ class GannoScheduler:
             warn_of_fine_tuning(base, kind, self.policy.card)
         if n_layers is None:
             warn_of_groups(groups, looks_at_layers=controller.needs_layers)
-        self._mark(groups)
         self._one_run = OneRun(self.policy, self._run, self._max_lr) if OneRun.fits(self.policy) else None
         self._control = controller.init(self._run)  # of no use where there is a OneRun, which has its own
         self._part_rates()
@@ -466,16 +465,12 @@ class GannoScheduler:
                 train_loss=torch.tensor([train_loss], dtype=torch.float64),
                 **fields,
             ),
+            self._max_lr,
         )
         if controls.weight_decay is not None:
             self._set_decay(float(controls.weight_decay))
-        # What the limit cuts off is forgotten, so that the reference schedule shows below it.
-        highest = math.log(self._max_lr / float(self._run.base_lr))
-        log_factor = self._control.log_factor.clamp(max=highest)
-        self._control = replace(self._control, log_factor=log_factor)
-        decided = log_factor if self._each else log_factor[:, :1]
-        lr = self.policy.card.action.learning_rates(self._run, decided, self.n_updates, len(controls.lr))
-        rates_of_updates: list[list[float]] = lr[:, 0].tolist()
+        lr_of_layers = controls.lr[:, 0] if self._each else controls.lr[:, 0, :1]
+        rates_of_updates: list[list[float]] = lr_of_layers.tolist()
         return rates_of_updates
 
     def _set_decay(self, weight_decay: float) -> None:

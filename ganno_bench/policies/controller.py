@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -109,7 +110,13 @@ class Controller:
         return seen, replace(state, memory=state.memory.updated(signals))
 
     def act(
-        self, state: ControlState, run: RunInfo, action: Tensor, first: int, n_updates: int
+        self,
+        state: ControlState,
+        run: RunInfo,
+        action: Tensor,
+        first: int,
+        n_updates: int,
+        max_lr: float = math.inf,
     ) -> tuple[Controls, ControlState]:
         """Return the controls of the next updates, learning rates of shape (n_updates, P, L), and the next state.
 
@@ -119,8 +126,12 @@ class Controller:
             action: Shape (P, agents).
             first: Updates done.
             n_updates: How many the decision is for.
+            max_lr: Highest learning rate. Factors go no higher than what gives it at the reference's top, so that the
+                reference schedule shows below it.
         """
         log_factor = self.action.moved(state.log_factor, action.expand(state.log_factor.shape))
+        if max_lr < math.inf:
+            log_factor = torch.minimum(log_factor, (max_lr / run.base_lr).log()[:, None])
         lr = self.action.learning_rates(run, log_factor, first, n_updates)
         log_decay, decay = self.action.decayed(state.log_decay, action), None
         if self.action.decay_multipliers is not None:

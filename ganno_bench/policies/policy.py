@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -177,23 +178,28 @@ class Policy:
             return torch.tanh(outputs[..., 0]), memory
         return self.card.action.logits(outputs).argmax(-1), memory
 
-    def control(self, state: ControlState, run: RunInfo, signals: Signals) -> tuple[Controls, ControlState]:
+    def control(
+        self, state: ControlState, run: RunInfo, signals: Signals, max_lr: float = math.inf
+    ) -> tuple[Controls, ControlState]:
         """Let every agent see and act; return the controls of the next interval and the next state.
 
         Args:
             state: What `controller.init` or the last call returned.
             run: The runs.
             signals: What they look like now.
+            max_lr: See `Controller.act`.
         """
         seen, state = self.controller.observe(state, run, signals)
         action, hidden = self.recall(seen, state.hidden)
         state = replace(state, hidden=hidden)
-        return self.act(state, run, signals, action)
+        return self.act(state, run, signals, action, max_lr)
 
-    def act(self, state: ControlState, run: RunInfo, signals: Signals, action: Tensor) -> tuple[Controls, ControlState]:
+    def act(
+        self, state: ControlState, run: RunInfo, signals: Signals, action: Tensor, max_lr: float = math.inf
+    ) -> tuple[Controls, ControlState]:
         """Return the controls of the next interval under given actions, shape (P, agents), and the next state."""
         n_updates = self.card.decided_updates(signals.n_updates, signals.total_updates)
-        return self.controller.act(state, run, action, signals.n_updates, n_updates)
+        return self.controller.act(state, run, action, signals.n_updates, n_updates, max_lr)
 
     @property
     def hash(self) -> str:

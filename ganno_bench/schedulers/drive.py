@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ganno_bench.core.errors import PluginError, one_line
-from ganno_bench.core.process_state import Process
+from ganno_bench.core.process_state import Process, undisturbed
 from ganno_bench.schedulers.base import Scheduler, State
 from ganno_bench.schedulers.decision import fault_of, owned, parted
 from ganno_bench.schedulers.optimizer_entry import OptimizerEntry
@@ -89,13 +89,8 @@ def drive(
     Raises:
         PluginError: A scheduler raised, returned something that is no learning rate, or changed the process.
     """
-    try:
-        with Process() as process:
-            return _drive(engine, contestants, seeds, on_progress, process)
-    except (Exception, KeyboardInterrupt):
-        raise
-    except BaseException as error:  # SystemExit would end the runs of all others
-        raise PluginError(f"{contestants[0].title} raised {one_line(error)}") from error
+    with undisturbed(contestants[0].title) as process:
+        return _drive(engine, contestants, seeds, on_progress, process)
 
 
 def _drive(

@@ -33,7 +33,7 @@ class TimmSchedule(LibrarySchedule):
         values = super().arguments(base_lr, total)
         if getattr(self, "t_initial", total) is None:
             before = values["warmup_t"] if values.get("warmup_prefix", True) else 0  # without the switch, always
-            cycles = range(max(1, values.get("cycle_limit", 1)))
+            cycles = range(values.get("cycle_limit", 1))
             lengths = sum(values.get("cycle_mul", 1.0) ** cycle for cycle in cycles)  # in lengths of the first one
             values["t_initial"] = max(1, int((total - before) / lengths))
         return values

@@ -16,7 +16,7 @@ import numpy as np
 
 from ganno_bench.core.records import RunRecord
 from ganno_bench.core.studies import StudyRecord
-from ganno_bench.scoring.metrics import FloatArray, counted, score
+from ganno_bench.scoring.metrics import FloatArray, workload_score
 from ganno_bench.scoring.reference import REFERENCE
 
 __all__ = ["BudgetCurve", "budget_curves", "budget_scores", "expected_best", "trials_to_match"]
@@ -114,9 +114,7 @@ def budget_scores(
     for (ruleset, entry, workload), loss in losses.items():
         if ("tuned", REFERENCE, workload) in losses:
             reference, known = float(losses["tuned", REFERENCE, workload][-1]), chance.get(workload, 0.0)
-            scores[ruleset, entry][workload] = score(
-                counted(loss, reference, known), float(counted(reference, reference, known))
-            )
+            scores[ruleset, entry][workload] = workload_score(loss, reference, known)
     return dict(scores)
 
 

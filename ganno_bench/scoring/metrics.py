@@ -30,6 +30,7 @@ __all__ = [
     "target_of",
     "updates_to_target",
     "validation_curves",
+    "workload_score",
 ]
 
 FloatArray: TypeAlias = NDArray[np.float64]
@@ -76,6 +77,11 @@ def counted(losses: float | FloatArray, reference: float, chance: float) -> Floa
     """
     solved = SOLVED * chance
     return np.maximum(np.asarray(losses, dtype=np.float64), solved if reference <= solved else _SMALLEST_LOSS)
+
+
+def workload_score(losses: float | FloatArray, reference: float, chance: float) -> FloatArray:
+    """Return the scores of losses on a workload, as they count; see `counted` and `score`."""
+    return score(counted(losses, reference, chance), float(counted(reference, reference, chance)))
 
 
 def score(loss: float | FloatArray, reference: float) -> FloatArray:

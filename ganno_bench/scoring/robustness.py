@@ -19,7 +19,7 @@ import numpy as np
 from ganno_bench.core.records import Factor, RunRecord
 from ganno_bench.scoring.bootstrap import interval, resample_workload
 from ganno_bench.scoring.checks import check_records
-from ganno_bench.scoring.metrics import FloatArray, clipped_loss, counted, is_diverged, score
+from ganno_bench.scoring.metrics import FloatArray, clipped_loss, is_diverged, workload_score
 from ganno_bench.scoring.reference import remark
 from ganno_bench.scoring.results import Ruleset, Standings
 
@@ -203,7 +203,7 @@ def _entry(
             kept = sorted((r for r in runs[workload][setting] if r.seed in own), key=lambda r: (r.study, r.seed))
             losses = np.array([clipped_loss(record) for record in kept]).reshape(-1, len(own))
             reference, chance = standings.reference[workload], kept[0].chance_loss
-            scores = score(counted(losses, reference, chance), float(counted(reference, reference, chance)))
+            scores = workload_score(losses, reference, chance)
             drawn = resample_workload(scores, standings.n_resamples, standings.rng_seed, workload)
             samples[setting].append(drawn.mean(axis=1))  # all settings are resampled by the same seeds
             cells[workload][setting] = VariedCell(

@@ -29,9 +29,9 @@ from ganno_bench.scoring.metrics import (
     is_diverged,
     mean_ranks,
     median_speed_up,
-    score,
     speed_up,
     target_of,
+    workload_score,
 )
 from ganno_bench.scoring.reference import REFERENCE, reference_losses, remark
 from ganno_bench.scoring.results import Cell, Row, Ruleset, Standings
@@ -137,7 +137,7 @@ class _Runs:
         self.losses = np.array([clipped_loss(record) for record in self.records]).reshape(len(studies), -1)
         self.chance = records[0].chance_loss
         self.counted = counted(self.losses, reference, self.chance)
-        self.scores = score(self.counted, float(counted(reference, reference, self.chance)))
+        self.scores = workload_score(self.losses, reference, self.chance)
 
     def scores_of(self, seeds: Sequence[int]) -> FloatArray:
         """Return the scores of some of its seeds, shape (studies, seeds)."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from ganno_bench.core.records import RunRecord
 from ganno_bench.scoring.bootstrap import interval, resample_workload
-from ganno_bench.scoring.metrics import FloatArray, counted, score
+from ganno_bench.scoring.metrics import FloatArray, counted, score, workload_score
 from ganno_bench.scoring.reference import REFERENCE, remark
 
 __all__ = ["Comparison", "Summary", "TransferCell", "blinded", "compare", "summarise", "transfer_cells"]
@@ -81,9 +81,7 @@ class TransferCell:
 
     def score_of(self, entry: str) -> float:
         """Return the score of an entry's median loss against that of tuned cosine."""
-        reference = self.losses[REFERENCE]
-        ours, theirs = (counted(loss, reference, self.chance) for loss in (self.losses[entry], reference))
-        return float(score(ours, float(theirs)))
+        return float(workload_score(self.losses[entry], self.losses[REFERENCE], self.chance))
 
 
 @dataclass(frozen=True)

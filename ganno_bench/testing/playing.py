@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ganno_bench.core.errors import PluginError
-from ganno_bench.core.process_state import DisturbanceError, Process
+from ganno_bench.core.process_state import DisturbanceError, Process, undisturbed
 from ganno_bench.schedulers.base import State
 from ganno_bench.schedulers.decision import fault_of, parted
 from ganno_bench.schedulers.registry import SchedulerEntry
@@ -63,10 +63,8 @@ def play(
         ContractError: The scheduler raised, or returned something that cannot be controls.
         DisturbanceError: It changed what belongs to the whole process.
     """
-    with Process() as process:
-        played = _play(entry, runs, config or {}, needs, any_block, init, step, process)
-        process.check_all("init or step")
-        return played
+    with undisturbed("init or step") as process:
+        return _play(entry, runs, config or {}, needs, any_block, init, step, process)
 
 
 def _play(
