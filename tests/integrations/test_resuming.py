@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from ganno_bench import GannoScheduler, layer_groups
 from ganno_bench.core.errors import ConfigError
@@ -17,6 +16,7 @@ from ganno_bench.marl.env import DEFAULT_OBSERVATION
 from ganno_bench.policies.actions import ActionSpec
 from ganno_bench.policies.actor import ActorSpec
 from ganno_bench.policies.policy import Policy, PolicyCard
+from tests.helpers import plain_loop
 from tests.helpers.plain_loop import Net
 
 SHIPPED = ("ganno-light", "ganno-global", "ganno-anchored", "ganno")
@@ -37,29 +37,15 @@ def policy(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return tmp_path / "decay"
 
 
-class Parts:
-    """A loop of which the scheduler is made when it is asked for."""
+class Parts(plain_loop.Parts):
+    """With a weight decay, which an update returns, too."""
 
-    def __init__(self, policy: Path, total: int = TOTAL, lr: float = 0.1, **options: float) -> None:
-        self.policy, self.total, self.options = policy, total, options
-        self.net = Net()
-        self.optimizer = torch.optim.SGD(layer_groups(self.net), lr=lr, momentum=0.9, weight_decay=1e-3)
-        self.scheduler: Any = None
-        generator = torch.Generator().manual_seed(1)
-        self.inputs = torch.randn(TOTAL, 16, 6, generator=generator)
-        self.targets = torch.randint(0, 3, (TOTAL, 16), generator=generator)
+    def __init__(self, policy: Path, total: int = TOTAL, **options: float) -> None:
+        super().__init__(policy, total, weight_decay=1e-3, **options)
 
-    def make(self) -> None:
-        self.scheduler = GannoScheduler(self.optimizer, self.total, self.policy, **self.options)  # type: ignore[arg-type]
-
-    def update(self, index: int) -> list[tuple[float, float]]:
-        controls = [(float(group["lr"]), group["weight_decay"]) for group in self.optimizer.param_groups]
-        self.optimizer.zero_grad()
-        loss: Tensor = torch.nn.functional.cross_entropy(self.net(self.inputs[index]), self.targets[index])
-        loss.backward()
-        self.optimizer.step()
-        self.scheduler.step(loss)
-        return controls
+    def update(self, index: int) -> list[tuple[float, float]]:  # type: ignore[override]
+        decays = [group["weight_decay"] for group in self.optimizer.param_groups]
+        return list(zip(super().update(index), decays, strict=True))
 
     def saved(self) -> dict[str, Any]:
         names = ("net", "optimizer", "scheduler")
