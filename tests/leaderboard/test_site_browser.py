@@ -25,6 +25,8 @@ FLAGS = (
     "headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking",
     "disable-component-update", "disable-sync", "disable-dev-shm-usage", "window-size=1280,900",
 )  # fmt: skip
+PATIENCE = 120
+"""Seconds until a page that does not come is an error: many times what a busy machine takes."""
 OWN = f"ladder/zero-shot/{page_name(HOSTILE)}.html"
 
 
@@ -54,13 +56,20 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 @pytest.fixture
 def visit(browser: Any, site: Path) -> Any:
     """Open a page of the site in a theme of the system and at a width; the browser must not complain of any."""
+    from selenium.webdriver.support.wait import WebDriverWait
 
     def opened(path: str, *, dark: bool = False, width: int = 1280) -> Any:
         media = {"features": [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]}
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
         metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-        browser.get((site / path).as_uri())
+        address = (site / path).as_uri()
+        browser.execute_script("window.isOld = true")
+        browser.get(address)
+        # `get` may return while the old page, or an empty one, is still there: a page that is loaded again has the same
+        # address, so the old one is known by its mark.
+        shown = "return !window.isOld && location.href === arguments[0] && document.readyState === 'complete'"
+        WebDriverWait(browser, PATIENCE).until(lambda _: browser.execute_script(shown, address))
         return browser
 
     opened("index.html")
