@@ -1,6 +1,7 @@
 """All generated files of the leaderboard: written from committed records, and checked against them.
 
 README.md                     tables in Markdown
+overview-light.svg, -dark     the best entries on all suites in one picture, for the project's README
 tables/SUITE.csv, .tex        standings, and workload by workload
 tables/SUITE-pairs.csv        who beats whom
 tables/SUITE-robustness.csv   with one factor changed, where a suite varies any
@@ -26,6 +27,7 @@ from ganno_bench.leaderboard.board import Board, build_boards
 from ganno_bench.leaderboard.drawings import strip_drawings
 from ganno_bench.leaderboard.entries import baseline_entries
 from ganno_bench.leaderboard.formats import to_csv, to_latex
+from ganno_bench.leaderboard.overview import THEMES, overview_boards, overview_svg
 from ganno_bench.leaderboard.published import published_entries
 from ganno_bench.leaderboard.readme import leaderboard_readme
 from ganno_bench.leaderboard.robustness_formats import robustness_latex
@@ -66,6 +68,9 @@ def generate(boards: Sequence[Board], pending: Sequence[str] = (), *, drawn: boo
         drawn: Whether pages have their drawings.
     """
     yield "README.md", leaderboard_readme(boards, pending)
+    if overview_boards(boards):
+        for theme in THEMES:
+            yield f"overview-{theme}.svg", overview_svg(boards, theme, drawn=drawn)
     for board in boards:
         stem = f"tables/{page_name(board.name)}"
         latex = to_latex(board.standings)

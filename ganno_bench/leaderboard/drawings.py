@@ -21,11 +21,11 @@ from ganno_bench.leaderboard.style import RC
 from ganno_bench.leaderboard.text import visible
 from ganno_bench.leaderboard.themed_svg import themed_svg
 
-__all__ = ["Drawing", "digest", "strip_drawings"]
+__all__ = ["BEGIN", "END", "SVG_RC", "Drawing", "digest", "strip_drawings"]
 
-_BEGIN, _END = "<!--drawing-->", "<!--/drawing-->"
-_INNER = re.compile(f"{_BEGIN}.*?{_END}", re.DOTALL)
-_RC = RC | {
+BEGIN, END = "<!--drawing-->", "<!--/drawing-->"
+_INNER = re.compile(f"{BEGIN}.*?{END}", re.DOTALL)
+SVG_RC = RC | {
     "axes.edgecolor": "#b8b8b8",
     "axes.linewidth": 0.8,
     "axes.titlecolor": "#606060",
@@ -81,11 +81,11 @@ class Drawing:
         return Markup(
             f'<svg class="plot" viewBox="0 0 {width} {height}" role="img" aria-labelledby="{name}-t {name}-d" '
             f'data-made-from="{made_from}"><title id="{name}-t">{escape(visible(self.title))}</title>'
-            f'<desc id="{name}-d">{escape(visible(self.description))}</desc>{_BEGIN}{inner}{_END}</svg>'
+            f'<desc id="{name}-d">{escape(visible(self.description))}</desc>{BEGIN}{inner}{END}</svg>'
         )
 
     def _inner(self) -> str:
-        with mpl.rc_context(_RC):
+        with mpl.rc_context(SVG_RC):
             width, height = self.size
             left, bottom, right, top = self.margins
             figure = Figure(figsize=(width / 72, height / 72))
@@ -98,7 +98,7 @@ class Drawing:
 
 def strip_drawings(page: str) -> str:
     """Return a page as it would be if nothing had been drawn."""
-    return _INNER.sub(_BEGIN + _END, page)
+    return _INNER.sub(BEGIN + END, page)
 
 
 def digest(*values: Any) -> str:
