@@ -1,7 +1,7 @@
-"""Hook of mkdocs: the tree of the site is that of the repository, so that links are the same in both.
+"""Hook of mkdocs that gives the site the tree of the repository, so that the same links work in both.
 
-mkdocs takes its pages from one folder, `docs/`, and a link that leaves it, such as `../README.md`, would be broken in
-the site. Here the pages of the whole repository, and the files that they link to, get their places in the repository.
+mkdocs reads pages from one folder, `docs/`. A link out of it, such as `../README.md`, would be broken in the site. This
+hook adds the pages of the whole repository, and the files that they link to, at their places in the repository.
 """
 
 import os
@@ -15,11 +15,11 @@ from mkdocs.structure.files import File, Files
 FOLDERS = ("benchmarks", "findings", "leaderboard", "policies")
 PAGES = ("*.md", "docs/**/*.md", *(f"{folder}/README.md" for folder in FOLDERS))
 WHOLE = ("leaderboard/site/**/*", "leaderboard/tables/*")
-"""Pages that are built already, and what they link to."""
+"""Pages that another command builds, with the files that they link to."""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Return the theme's files, and those of the repository at their places."""
+    """Return the files of the theme, and the files of the repository at their places."""
     root = Path(config.config_file_path).parent
     for file in [file for file in files if Path(file.abs_src_path or "").is_relative_to(config.docs_dir)]:
         files.remove(file)
@@ -34,7 +34,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def linked(page: Path) -> Iterator[Path]:
-    """Yield what a page links to or shows, whether it is there or not, but for other pages."""
+    """Yield the files that a page links to or shows, except other pages; they need not exist."""
     for target in re.findall(r"\]\(([^)#:\s]+)", page.read_text(encoding="utf-8")):
         if not target.endswith(".md"):
             yield Path(os.path.normpath(page.parent / target))

@@ -20,15 +20,20 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
+from tests.helpers.plugin_guide import FILES
 from tests.helpers.warm import run
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = (
     "README.md",
     "CONTRIBUTING.md",
+    "docs/README.md",
     "docs/architecture.md",
     "docs/protocol.md",
     "docs/ganno.md",
+    "docs/your-own-loop.md",
+    "docs/how-policies-work.md",
+    "docs/policy-results.md",
     "docs/evaluation.md",
     "docs/models.md",
     "docs/baselines.md",
@@ -47,6 +52,7 @@ PAGES = (
 )
 SLOW = (
     "ganno-bench run quickstart --scheduler ./examples",
+    "ganno-bench run quickstart --scheduler ./my_decay.py",
     "ganno-bench run graph",
     "ganno-bench leaderboard submit",
     "python benchmarks/",
@@ -99,6 +105,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
             assert done.returncode == 0, done.stderr
             (base / "quickstart-made").rename(base / "quickstart-done")
     shutil.copytree(base / "quickstart-done" / "runs", folder / "runs")
+    for name, text in FILES.items():  # the commands of the guide to plugins name them
+        (folder / name).write_text(text, encoding="utf-8")
     return folder
 
 
@@ -259,7 +267,7 @@ def test_documented_benchmarks_work(command: str, checkout: Path) -> None:
     [
         (page, block)
         for page, block in blocks("python")
-        if page != "docs/plugins.md" and "class InverseSqrt" not in block  # which tests of their own run
+        if page != "docs/plugins.md" and "class InverseSqrt" not in block  # other tests run these
     ],
 )
 def test_documented_python_runs(page: str, block: str, checkout: Path) -> None:
@@ -279,6 +287,15 @@ def test_the_documented_plugin_is_the_example(tmp_path: Path) -> None:
     mine = load_scheduler(f"{tmp_path / 'plugin.py'}:InverseSqrt").build({})
     example = load_scheduler(f"{ROOT / 'examples' / 'inverse_sqrt.py'}:InverseSqrt").build({})
     assert [mine.factor(i, 40) for i in range(40)] == [example.factor(i, 40) for i in range(40)]  # type: ignore[attr-defined]
+
+
+def test_the_six_lines_of_a_policy_are_in_the_program_below_them() -> None:
+    page = (ROOT / "docs/your-own-loop.md").read_text(encoding="utf-8")
+    (short,) = re.findall(r"^```py\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    program = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)[0]
+    lines = [line for line in short.splitlines() if line not in ("", "...")]
+    assert len(lines) == 6
+    assert [line for line in map(str.strip, program.splitlines()) if line in lines] == lines
 
 
 @pytest.mark.parametrize("page", [*PAGES, "CHANGELOG.md"])
