@@ -1,12 +1,13 @@
-"""What is each part of a policy worth? Entries side by side on a development set, by validation loss.
+"""Compare policies and control entries on a development set, by validation loss.
 
-    python benchmarks/ablations.py REFERENCE OTHER ... [--features POLICY] [--quick]
+    python benchmarks/ablations.py FIRST OTHER ... [--features POLICY] [--quick]
 
-Every entry is a scheduler reference (`policy:ganno`, `mean-curve:ganno`, a folder as `policy:DIR`, ...), starts from
-the optimizer's default base learning rate and weight decay, and is scored by 100 ln(L_first / L), with L the final
-validation loss and the first reference as the first: -10 is a loss about 10 % higher. Mean over the workloads of the
-suite `transfer` whose data are embedded, over four seeds of their own, with the standard error over workloads.
-`--features` adds `without:FEATURE:POLICY` for each observation of the policy.
+Every entry is a scheduler as on the command line (`policy:ganno`, `mean-curve:ganno`, `policy:DIR` for a folder, ...).
+It starts from the optimizer's default base learning rate and weight decay. Its score is 100 ln(L_first / L): L is its
+final validation loss, L_first the loss of the first entry. -10 is a loss about 10 % higher.
+
+The script prints the mean over the workloads of the suite `transfer` with embedded data, over four separate seeds, with
+the standard error over workloads. `--features` adds `without:FEATURE:POLICY` for each observation of the policy.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("entries", nargs="*", default=["policy:ganno-anchored", "policy:ganno-global"])
     parser.add_argument("--features", metavar="POLICY", help="mask each observation of this policy, one at a time")
-    parser.add_argument("--quick", action="store_true", help="one workload: to see that it works")
+    parser.add_argument("--quick", action="store_true", help="run one workload, to test the script")
     options = parser.parse_args()
     torch.set_num_threads(1)
     references = list(options.entries)

@@ -1,11 +1,11 @@
-"""How well does the cheap difference reward rank the agents' choices?
+"""Compare the first-order difference reward with the exact one: how it ranks actions, and what it costs.
 
     python benchmarks/credit.py [--quick]
 
-`difference` says to first order what the choice of a layer gained, compared with leaving its learning rate alone, from
-signals that are there anyway. `difference-exact` trains the interval once more for each layer. Under random actions
-both are computed for every decision, and their rank correlation (Spearman) is printed, over all choices that changed
-something; beside it the time that a decision takes, relative to one without any difference reward.
+`difference` estimates the gain of a layer's action, compared with an unchanged learning rate, to first order and from
+signals that the engine measures anyway. `difference-exact` trains the decision interval once more for each layer. The
+script computes both for every decision under random actions. It prints their rank correlation (Spearman) over all
+actions that changed a learning rate, and the time of a decision relative to one without a difference reward.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ RATES = {"0.1x to 1x": (0.1, 1.0), "1x to 10x": (1.0, 10.0)}
 
 
 def seconds_per_decision(name: str, interval: int, rewards: dict[str, float]) -> float:
-    """Return the time of a decision, for 16 runs."""
+    """Return the seconds of a decision for 16 runs."""
     env = make_env(f"quickstart/{name}", n_runs=16, interval=interval, reward=rewards)
     env.reset()
     env.act(torch.randint(5, (16, env.n_agents)))  # records the passes
@@ -36,7 +36,7 @@ def seconds_per_decision(name: str, interval: int, rewards: dict[str, float]) ->
 
 
 def correlation(name: str, interval: int, base_lr: tuple[float, float], n_decisions: int) -> tuple[float, int]:
-    """Return the rank correlation of both rewards and the number of choices that it is computed over."""
+    """Return the rank correlation of both rewards, and the number of actions behind it."""
     env = make_env(
         f"quickstart/{name}",
         n_runs=16,
@@ -59,7 +59,7 @@ def correlation(name: str, interval: int, base_lr: tuple[float, float], n_decisi
 def main() -> None:
     """Print both tables as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="few decisions: to see that it works")
+    parser.add_argument("--quick", action="store_true", help="run few decisions, to test the script")
     quick = parser.parse_args().quick
     torch.set_num_threads(1)
     torch.manual_seed(0)

@@ -1,13 +1,13 @@
-"""Times the population engine against a plain training loop and against its own floor, side by side in one process.
+"""Time the population engine against a plain training loop and against its own floor, in one process.
 
     python benchmarks/engine.py [--quick]
 
-Nothing else should run meanwhile. Every figure is the median over repetitions in which the contenders take turns, so
-that a machine whose speed drifts slows all of them alike. What is compared:
+Run nothing else meanwhile. Every number is the median over repetitions in which the contenders take turns. So a drift
+of the machine's speed affects all of them alike. The contenders:
 
-sequential  one run after another, as a good engineer would write it: data preloaded as tensors, one gather for each
-            batch, `torch.optim` with foreach, a scheduler from `torch.optim.lr_scheduler`
-engine      a population with learning rates from the harness's cosine, evaluation off
+sequential  one run after another in a careful PyTorch loop: data preloaded as tensors, one gather for each batch,
+            `torch.optim` with foreach, a scheduler from `torch.optim.lr_scheduler`
+engine      a population with learning rates from the harness's cosine, without evaluation
 floor       the matrix products of forward and backward pass alone, on random numbers of the same shapes
 """
 
@@ -45,7 +45,7 @@ LR = {"sgd": 0.02, "adamw": 2e-3}
 
 
 def workload(name: str, **changes: object) -> Workload:
-    """Return a workload of the quickstart suite, perhaps with another model."""
+    """Return a workload of the quickstart suite, with changed fields if given."""
     suite = load_suite("quickstart")
     spec = suite.find_workload(name).model_copy(update=changes)
     return Workload(spec, load_dataset(spec.dataset, suite.dataset[spec.dataset]))
@@ -79,7 +79,7 @@ def sequential(work: Workload, n_runs: int) -> Callable[[], None]:
 
 
 def enlarged(work: Workload, size: int, channels: int = 1) -> Workload:
-    """Return a workload with images of `size` x `size` pixels, in so many equal channels."""
+    """Return a workload with images of `size` x `size` pixels and equal channels."""
 
     def enlarge(split: Split) -> Split:
         assert isinstance(split, Examples)
@@ -115,12 +115,12 @@ def population(
 
 
 def floor(work: Workload, n_runs: int) -> Callable[[], None]:
-    """Multiply matrices as forward and backward pass do, and do nothing else."""
+    """Compute the matrix products of forward and backward pass alone."""
     spec = work.spec
     shape = work.dataset.shape
     tokens = spec.batch_size * (shape.input_shape[0] if shape.next_token else 1)
     weights = [p for name, p in work.build(0).named_parameters() if p.dim() == 2 and "positions" not in name]
-    first = 1 if shape.next_token else 0  # an embedding is a lookup, and a first layer passes no gradient on
+    first = 1 if shape.next_token else 0  # an embedding is a lookup; a first layer passes no gradient on
     products = []
     for index, weight in enumerate(weights[first:]):
         fan_out, fan_in = weight.shape
@@ -144,7 +144,7 @@ def floor(work: Workload, n_runs: int) -> Callable[[], None]:
 
 
 def compare(contenders: dict[str, Callable[[], None]], repetitions: int) -> dict[str, float]:
-    """Return the median seconds of each contender, at its best number of threads, taking turns."""
+    """Return the median seconds of each contender with its best number of threads; the contenders take turns."""
     cores = torch.get_num_threads()
     seconds: dict[tuple[str, int], list[float]] = {}
     for repetition in range(repetitions + 1):
@@ -153,7 +153,7 @@ def compare(contenders: dict[str, Callable[[], None]], repetitions: int) -> dict
             for name, contender in contenders.items():
                 start = time.perf_counter()
                 contender()
-                if repetition:  # the first one warms up, and records the vectorised passes
+                if repetition:  # the first one warms up and records the vectorised passes
                     seconds.setdefault((name, threads), []).append(time.perf_counter() - start)
     torch.set_num_threads(cores)
     return {
@@ -163,13 +163,13 @@ def compare(contenders: dict[str, Callable[[], None]], repetitions: int) -> dict
 
 
 def engine_against_loop(repetitions: int) -> None:
-    """The headline: one ask batch, and 64 runs."""
+    """Print the first table: populations of 16 runs (one batch of trials) and of 64."""
     print("\n| workload | runs | sequential ms | engine ms | floor ms | engine vs sequential | engine vs floor |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     for name in ("digits-mlp-4", "stdlib-chars-transformer-2"):
         work = workload(name)
         for n_runs in (16, 64):
-            # One sequential run in eight: they are all alike.
+            # Time one sequential run in eight, because all of them take equally long.
             part = n_runs // 8
             contenders = {
                 "sequential": sequential(work, part),
@@ -185,7 +185,7 @@ def engine_against_loop(repetitions: int) -> None:
 
 
 def backends(repetitions: int) -> None:
-    """What the rule behind `--backend auto` rests on."""
+    """Print the measurements behind the rule of `--backend auto`."""
     print("\n| network | speed of vmap over loop, 16 runs | auto |")
     print("| --- | ---: | --- |")
     small = workload("digits-mlp-4", model={"family": "cnn", "depth": 3, "width": 8})
@@ -207,7 +207,7 @@ def backends(repetitions: int) -> None:
 
 
 class TimedPass(fx.Interpreter):
-    """Replays a recorded pass and times each operation; PyTorch's profiler slows some of them down tenfold."""
+    """Replay of a recorded pass that times each operation. PyTorch's profiler slows some operations down tenfold."""
 
     def __init__(self, graph_module: fx.GraphModule) -> None:
         super().__init__(graph_module)
@@ -221,12 +221,12 @@ class TimedPass(fx.Interpreter):
         return result
 
     def __call__(self, *arguments: Any) -> Any:
-        """Do as the recorded pass does."""
+        """Run the recorded pass."""
         return self.run(*arguments)
 
 
 def profile(repetitions: int) -> None:
-    """Where an update's time goes, on one thread."""
+    """Print the shares of an update's time, on one thread."""
     cores = torch.get_num_threads()
     torch.set_num_threads(1)
     for name in ("digits-mlp-4", "stdlib-chars-transformer-2"):
@@ -262,7 +262,7 @@ def profile(repetitions: int) -> None:
 
 
 def signals(repetitions: int) -> None:
-    """What all signals together cost, at a decision every 10 updates."""
+    """Print the cost of all signals together, with a decision every 10 updates."""
     print("\n| workload | runs | added by all signals per layer |")
     print("| --- | ---: | ---: |")
     for name in ("digits-mlp-4", "stdlib-chars-transformer-2"):
@@ -273,7 +273,7 @@ def signals(repetitions: int) -> None:
 
 
 def augmentation(repetitions: int) -> None:
-    """What augmentation adds to an update of 16 small MLPs, which is where it weighs most."""
+    """Print what augmentation adds to an update of 16 small MLPs, where its share is largest."""
     print("\n| images | augmentation | seeds | ms per update | augmented | added |")
     print("| --- | --- | ---: | ---: | ---: | ---: |")
     cases = ((28, 1, AugmentationSpec(crop=2)), (32, 3, AugmentationSpec(flip=True, crop=4)))
@@ -293,7 +293,7 @@ def augmentation(repetitions: int) -> None:
 
 
 def harness(repetitions: int) -> None:
-    """What records, Optuna and its journal add to training: the share of a run that is not spent in the engine."""
+    """Print what records, Optuna and its journal add to training: the share of a run outside of the engine."""
     print("\n| workload | engine s | harness s | added |")
     print("| --- | ---: | ---: | ---: |")
     text = find_suite("quickstart").read_text(encoding="utf-8")
@@ -305,7 +305,7 @@ def harness(repetitions: int) -> None:
         start = time.perf_counter()
         result = drive(*arguments)
         trained.append(time.perf_counter() - start)
-        evaluated.clear()  # what follows a run is the test data's evaluation
+        evaluated.clear()  # the next evaluations are those on test data
         return result
 
     runner.drive = timed_drive
@@ -336,14 +336,14 @@ def harness(repetitions: int) -> None:
 
 
 class Clock(Progress):
-    """Measures a run from its first population to its last record."""
+    """Clock of a run, from its first population to its last record."""
 
     def started(self, title: str, total_cost: float, done_cost: float) -> None:
-        """Begin."""
+        """Start the clock."""
         self._start = time.perf_counter()
 
     def finished(self) -> None:
-        """End."""
+        """Stop the clock."""
         self.seconds = time.perf_counter() - self._start
 
 
@@ -360,8 +360,8 @@ TABLES = {
 def main() -> None:
     """Print all tables, as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="few repetitions: to see that it works")
-    parser.add_argument("--only", choices=[*TABLES], help="one table")
+    parser.add_argument("--quick", action="store_true", help="run few repetitions, to test the script")
+    parser.add_argument("--only", choices=[*TABLES], help="print this table alone")
     arguments = parser.parse_args()
     repetitions = 2 if arguments.quick else 7
     print(f"PyTorch {torch.__version__}, {torch.get_num_threads()} cores")

@@ -1,13 +1,13 @@
-"""Times the agents' environment and their training.
+"""Time the agents' environment and the training of a policy.
 
     python benchmarks/env.py [--quick]
 
-Nothing else should run meanwhile. One thread. Figures are medians over repetitions.
+Run nothing else meanwhile. The script uses one thread, and prints
 
-- Environment steps (decisions of one run, all of its layers, 10 updates) per second for populations of several sizes,
-  with random actions, against a loop over environments of a single run each (`loop` backend, the faster one for that).
-- Where the time of a training batch goes.
-- How long 50,000 environment steps of digits MLPs take, learning included.
+- environment steps per second for populations of several sizes, with random actions, and for a loop over environments
+  of a single run each (with the `loop` backend, the faster one for that). An environment step is a decision of one run,
+  for all of its layers, and 10 updates. Numbers are medians over repetitions.
+- the time of 50,000 environment steps of digits MLPs, learning included, and the share of each part.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SIZES = (1, 16, 64, 256)
 
 
 def steps_per_second(env: LayerwiseLREnv, n_decisions: int, repetitions: int) -> float:
-    """Return the environment steps per second of random actions, resets left out."""
+    """Return the environment steps per second of random actions, without the resets."""
     rates = []
     for _ in range(repetitions):
         env.reset()
@@ -50,7 +50,7 @@ def steps_per_second(env: LayerwiseLREnv, n_decisions: int, repetitions: int) ->
 
 
 def populations(quick: bool) -> None:
-    """The first table."""
+    """Print the environment steps per second."""
     sizes = SIZES[:2] if quick else SIZES
     print(f"\n| workload | {' | '.join(f'{size} runs' for size in sizes)} | one by one |")
     print("| --- |" + " ---: |" * (len(sizes) + 1))
@@ -81,13 +81,13 @@ def training(env_steps: int, folder: Path) -> Trainer:
 
 
 class Clock:
-    """Adds up the time that calls of some functions take."""
+    """Total time of the calls of some functions."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
     def wrap(self, owner: Any, name: str, label: str) -> None:
-        """Measure a method from now on."""
+        """Begin to measure a method."""
         method = getattr(owner, name)
 
         def timed(*arguments: Any, **options: Any) -> Any:
@@ -101,7 +101,7 @@ class Clock:
 
 
 def shares(quick: bool) -> None:
-    """The second and third table."""
+    """Print the time of a training and the share of each part."""
     clock = Clock()
     clock.wrap(Population, "__init__", "engine: initial networks")
     clock.wrap(Population, "advance", "engine: updates and signals")
@@ -132,7 +132,7 @@ def shares(quick: bool) -> None:
 def main() -> None:
     """Print all tables, as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="few repetitions: to see that it works")
+    parser.add_argument("--quick", action="store_true", help="run few repetitions, to test the script")
     quick = parser.parse_args().quick
     torch.set_num_threads(1)
     print(f"PyTorch {torch.__version__}, one thread")

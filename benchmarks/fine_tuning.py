@@ -1,9 +1,8 @@
-"""What policies do to a network that is trained already: python benchmarks/fine_tuning.py [--quick].
+"""Compare policies with a cosine for fine-tuning: python benchmarks/fine_tuning.py [--quick].
 
-A perceptron of 3 x 64 learns to read 800 handwritten digits with AdamW and a cosine schedule (1,000 updates from 1e-3).
-Then it is fine-tuned on 100 others, moved by one pixel, for 300 updates of 32 examples. Losses are those on 797 digits
-that were in neither part, moved (the new task) and not (what it could before), medians over ten seeds. Takes about a
-minute.
+A perceptron of 3 x 64 is trained on 800 handwritten digits with AdamW and a cosine schedule (1,000 updates from 1e-3).
+Then it is fine-tuned on 100 other digits, moved by one pixel, for 300 updates of 32 examples. The script prints median
+losses over ten seeds on 797 further digits: moved (the new task) and unmoved (the old task). It takes about a minute.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ class Examples:
 
 
 def examples() -> tuple[Examples, Examples, Examples]:
-    """Return what is learned first, what is learned then, and what is tested on."""
+    """Return the examples of the first training, of fine-tuning, and of the test."""
     images, digits = (torch.as_tensor(array) for array in load_digits(return_X_y=True))
     images = ((images - images.mean()) / images.std()).float()
     order = torch.randperm(len(digits), generator=torch.Generator().manual_seed(0))
@@ -87,10 +86,12 @@ def policy(name: str, max_lr: float | None) -> Schedule:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="two seeds: says nothing, but runs everything")
+    parser.add_argument("--quick", action="store_true", help="run two seeds, to test the script")
     n_seeds = 2 if parser.parse_args().quick else SEEDS
     torch.set_num_threads(1)
-    warnings.simplefilter("ignore")  # of base learning rates as for fine-tuning, which is what this is about
+    warnings.simplefilter(
+        "ignore"
+    )  # the scheduler warns of base learning rates for fine-tuning, which are intended here
     first, then, test = examples()
     trained = []
     for seed in range(n_seeds):

@@ -1,19 +1,19 @@
-"""Does a policy learn in three minutes? Trains one with several seeds and compares it with what it must beat.
+"""Train a policy for three minutes with several seeds, and compare it with the entries that it must beat.
 
     python benchmarks/learning.py [CONFIG] [--minutes 3] [--seeds 3] [--out docs/learning.png] [--quick]
 
-All are judged on the validation tasks of the configuration, by validation loss: fixed seeds, each at a tenth of the
-default base learning rate, at the default and at ten times of it. The return is ln(first loss / final loss), mean over
-tasks and runs. Beside the trained policy stand
+All are scored on the validation tasks of the configuration, by validation loss: fixed seeds, each at a tenth of the
+default base learning rate, at the default and at ten times the default. The return is ln(first loss / final loss), the
+mean over tasks and runs. The rivals of the trained policy are
 
-- the untrained one (greedy, so it repeats some arbitrary preference),
-- the best fixed multiplier: every learning rate is the base learning rate times one number, the same for all tasks, the
-  best of 21 for these very tasks,
-- the mean curve: the one that the policy's card carries and that `mean-curve:POLICY` replays in the benchmark, times
-  the base learning rate, the same for all tasks, runs and layers,
-- the mean curve of the task: for each task, the geometric mean over runs and layers of the learning rates that the
-  policy chose there, replayed in all of its runs, whatever their base learning rate. That is more than a schedule can
-  know: over all these runs, the policy found out where that task's learning rate lies.
+- the untrained policy (greedy, so it repeats an arbitrary preference),
+- the best fixed multiplier: every learning rate is the base learning rate times one number, the same for all tasks. It
+  is the best of 21 numbers on these tasks,
+- the mean curve on the policy's card, which `mean-curve:POLICY` replays in the benchmark: times the base learning rate,
+  the same for all tasks, runs and layers,
+- the mean curve of the task: the geometric mean, over the runs and layers of one task, of the learning rates that the
+  policy chose there. It is replayed in all runs of the task, whatever their base learning rate. No schedule can know
+  this curve: the policy found the task's learning rate over all these runs.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ MULTIPLIERS = [10 ** (-2 + 0.2 * index) for index in range(21)]
 
 
 def base_rates(env: LayerwiseLREnv) -> Tensor:
-    """Return the runs' base learning rates: each of three for a third of the runs."""
+    """Return the base learning rates of the runs: three values, each for a third of the runs."""
     return env.defaults.base_lr * torch.tensor(BASE, dtype=torch.float64).repeat(env.batch_size[0] // 3)
 
 
 def begin(env: LayerwiseLREnv) -> Tensor:
-    """Begin the fixed episode of a task; return the log of its first losses, shape (P,)."""
+    """Begin the fixed episode of a task, and return the logarithm of its first losses, shape (P,)."""
     runs = env.batch_size[0]
     decay = torch.full((runs,), env.defaults.weight_decay, dtype=torch.float64)
     env.begin([stream_seed("learning-benchmark", index // 3) for index in range(runs)], base_rates(env), decay)
@@ -58,7 +58,7 @@ def begin(env: LayerwiseLREnv) -> Tensor:
 
 
 def under_policy(policy: Policy, env: LayerwiseLREnv) -> tuple[Tensor, Tensor]:
-    """Return returns, shape (P,), and the learning rates of each interval's end, shape (decisions, P, L)."""
+    """Return returns, shape (P,), and the learning rates at the end of each decision interval, (decisions, P, L)."""
     first, rates = begin(env), []
     for _ in range(env.n_decisions):
         env.act(policy.decide(env.seen))
@@ -67,7 +67,7 @@ def under_policy(policy: Policy, env: LayerwiseLREnv) -> tuple[Tensor, Tensor]:
 
 
 def under_rates(env: LayerwiseLREnv, rates: Tensor) -> Tensor:
-    """Return returns, shape (P,), under given learning rates, one for each decision and run, shape (decisions, P)."""
+    """Return returns, shape (P,), for the learning rates of each decision and run, shape (decisions, P)."""
     first = begin(env)
     layers = env.engine.layout.n_layers
     runs, total = env.batch_size[0], env.engine.workload.spec.n_updates
@@ -104,7 +104,7 @@ def compare(trained: Policy, untrained: Policy, envs: Sequence[LayerwiseLREnv]) 
 
 
 def draw(losses: Sequence[Sequence[tuple[int, float]]], results: Sequence[dict[str, float]], file: Path) -> None:
-    """Draw what was learned, of (environment steps, ln(final loss / chance)) of each batch, and the comparison."""
+    """Draw the learning curves, (environment steps, ln(final loss / chance)) of each batch, and the comparison."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     for seed, curve in enumerate(losses):
@@ -131,13 +131,13 @@ def draw(losses: Sequence[Sequence[tuple[int, float]]], results: Sequence[dict[s
 
 
 def main() -> None:
-    """Train, compare, print a table as Markdown, draw."""
+    """Train, compare, print a table as Markdown, and draw."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("config", nargs="?", type=Path, default=ROOT / "policies" / "ganno" / "train.toml")
     parser.add_argument("--minutes", type=float, default=3.0)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("learning.png"))
-    parser.add_argument("--quick", action="store_true", help="seconds instead of minutes: to see that it works")
+    parser.add_argument("--quick", action="store_true", help="train for seconds, to test the script")
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(f"| training seed | env steps | {' | '.join(NAMES)} |\n| --- | ---: |" + " ---: |" * len(NAMES))

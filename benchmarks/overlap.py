@@ -1,8 +1,8 @@
-"""How much of the validation and test splits of the project's suites is in the splits that are used before them.
+"""Print how many examples of validation and test splits also occur in earlier splits, for the project's suites.
 
     python benchmarks/overlap.py [SUITE ...] [--data-dir DIR]
 
-One line for each dataset and set of splits. A dataset that is not on this machine is looked for on the hub.
+There is one line for each dataset and set of splits. A dataset that is not on this machine is looked up on the hub.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ganno_bench.workloads.suite import DatasetSpec, find_suite, load_suite, sui
 
 
 def overlap(spec: DatasetSpec, data_dirs: tuple[Path, ...], suite: Path) -> str:
-    """Return what a dataset is refused for if its splits may have nothing in common."""
+    """Return the overlap for which a dataset is refused if no overlap is allowed, or `nothing`."""
     try:
         load_dataset("d", spec.model_copy(update={"max_overlap": 0.0}), data_dirs, suite.parent)
     except DatasetError as error:

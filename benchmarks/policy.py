@@ -1,24 +1,27 @@
-"""Times what a policy adds to training, at a decision every 10 updates, side by side in one process.
+"""Time what a policy adds to training, with a decision every 10 updates, in one process.
 
     python benchmarks/policy.py [--quick] [--only loops] [POLICY]
 
-POLICY is a folder or the name of a shipped policy; by default there are `ganno-anchored`, an agent for each layer, and
-`ganno-light`, one agent that looks at no layer, with fresh weights, which cost as much, and leave the learning rates as
-they are. Nothing else should run meanwhile. One thread, whose CPU time is measured. The contenders take turns;
-figures are medians over rounds, of times and of ratios within a round, so that a machine whose speed drifts slows all
-of them alike.
+POLICY is a folder or the name of a shipped policy. By default the script times `ganno-anchored`, with an agent for each
+layer, and `ganno-light`, with one agent that reads no layer. Both have random weights, which cost as much as trained
+ones, and leave the learning rates as they are. Run nothing else meanwhile. The script measures the CPU time of one
+thread. Contenders take turns, and numbers are medians over rounds, of times and of ratios within a round. So a drift of
+the machine's speed affects all of them alike.
 
-- In a PyTorch loop of one's own: `GannoScheduler` and `CosineAnnealingLR` against no scheduler at all, with the same
-  network, data and optimizer. That has one parameter group, as it has under the cosine and a policy that looks at no
-  layer; or a group for each layer, without a scheduler and under any other policy. What groups cost depends on which of
-  PyTorch's implementations makes the optimizer's updates: `for-loop`, the default on a CPU, `foreach` or `fused`; the
-  perceptrons are trained with all three. With the default one, the calls of the cosine and of the policies are timed by
-  themselves, too (wall time: a call takes no longer than to read the CPU's), and the least that a call has to do: their
-  share of an update without a scheduler, and the update of which they would be 3 %. A turn is ten updates, of the
-  perceptrons 50 and 20: who has just had its turn finds its code and data in the processor's caches, as in a loop of
-  one's own, where there is only one.
-- In the harness: 10 runs of a workload under a policy, under a cosine, under a cosine that decides every ten updates
-  for each layer, and under one for which the engine measures, too, what the policy would see. A round is 100 updates.
+In a plain PyTorch loop: `GannoScheduler` and `CosineAnnealingLR` against no scheduler, with the same network, data and
+optimizer.
+
+- Parameter groups: one group, as under the cosine and under a policy that reads no layer, or a group for each layer,
+  without a scheduler and under any other policy. The cost of groups depends on the implementation of the optimizer:
+  `for-loop`, PyTorch's default on a CPU, `foreach` or `fused`. The perceptrons are trained with all three.
+- Calls: with the default implementation the calls of the cosine and of the policies are also timed alone, and next to
+  them the floor of a call. The tables have their share of an update without a scheduler, and the update of which they
+  would be 3 %. These are wall times, because a call is too short for the clock of the CPU.
+- Turns: ten updates, on the perceptrons 50 and 20. Within a turn a contender finds its code and data in the processor's
+  caches, as in a training loop, where it is alone.
+
+In the harness: 10 runs of a workload under a policy, under a cosine, under a cosine that decides every ten updates for
+each layer, and under the same cosine while the engine measures the policy's signals. A round is 100 updates.
 """
 
 from __future__ import annotations
@@ -56,7 +59,7 @@ from ganno_bench.workloads.suite import load_suite
 from ganno_bench.workloads.workload import Workload
 
 INTERVAL = 10
-HORIZON = 100_000  # out of sight
+HORIZON = 100_000  # far beyond every timed run
 BAR = 0.03
 Timed = Callable[[], float]
 Call = Callable[[Tensor], object]
@@ -68,13 +71,13 @@ def taking_turns(contenders: Mapping[str, Timed], n_rounds: int) -> dict[str, li
     taken: dict[str, list[float]] = {name: [] for name in contenders}
     turns, order = random.Random(0), list(contenders)
     for _ in range(1 + n_rounds):
-        turns.shuffle(order)  # who follows upon whom has an effect on caches
+        turns.shuffle(order)  # the order affects the caches
         for name in order:
             taken[name].append(contenders[name]())
     return {name: several[1:] for name, several in taken.items()}
 
 
-# A loop of one's own
+# A plain PyTorch loop
 
 
 @dataclass(frozen=True)
@@ -82,14 +85,14 @@ class Case:
     """A network and a batch for it.
 
     Attributes:
-        name: What tables call it.
+        name: Its name in tables.
         build: Makes the network.
         inputs: A batch.
         targets: Its classes.
         adam: Whether the optimizer is AdamW rather than SGD with momentum.
-        implementation: Which of PyTorch's makes its updates.
+        implementation: PyTorch's implementation of the optimizer.
         n_updates: Updates of a turn, a multiple of `INTERVAL`.
-        n_rounds: How many turns are measured.
+        n_rounds: Number of measured turns.
     """
 
     name: str
@@ -123,7 +126,7 @@ def cnn() -> nn.Module:
 
 
 class Positions(nn.Module):
-    """Embeds tokens and their places."""
+    """Embedding of tokens and their positions."""
 
     def __init__(self, n_tokens: int, length: int, width: int) -> None:
         super().__init__()
@@ -143,7 +146,7 @@ def transformer() -> nn.Module:
 
 
 def cases() -> list[Case]:
-    """Return what stands in the first table."""
+    """Return the rows of the first table."""
     classes = torch.randint(0, 10, (64,))
     tokens = torch.randint(0, 100, (16, 64))
     small, large = torch.randn(64, 1, 8, 8), torch.randn(64, 1, 28, 28)
@@ -160,12 +163,12 @@ def cases() -> list[Case]:
 
 
 def loop(case: Case, after: Make | None, calls: list[list[float]], *, groups: bool = False) -> Timed:
-    """Return what trains for another turn's updates, at each call, and is timed.
+    """Return a function that trains for the updates of one turn and returns its seconds.
 
     Args:
         case: The network.
-        after: Makes what is called after each update.
-        calls: Where the seconds of those calls go, a list for each interval, in whose last one a policy decides.
+        after: Makes the function that is called after each update.
+        calls: Receives the seconds of those calls, a list for each decision interval; a policy decides in the last.
         groups: Whether there is a parameter group for each layer.
     """
     torch.manual_seed(0)
@@ -198,7 +201,7 @@ def cosine(network: nn.Module, optimizer: torch.optim.Optimizer) -> Call:
 
 
 def ganno(policy: Path, *, groups: bool) -> Make:
-    """Return what makes a `GannoScheduler`, for an optimizer with a group for each layer or with a single one."""
+    """Return a maker of `GannoScheduler`, for an optimizer with a group for each layer or with a single group."""
 
     def make(network: nn.Module, optimizer: torch.optim.Optimizer) -> Call:
         n_layers = None if groups else len(layer_groups(network))
@@ -208,9 +211,9 @@ def ganno(policy: Path, *, groups: bool) -> Make:
 
 
 def least(*, sampled: bool) -> Make:
-    """Return what makes the floor of a call: it takes the loss and, if asked to, keeps the sample of the gradients.
+    """Return a maker of the floor of a call: it reads the loss and, if `sampled`, copies the sample of the gradients.
 
-    Nothing else has to be done at once. Gradients are gone after the call, and are copied in a single operation.
+    Everything else can be postponed. The gradients no longer exist after the call, and are copied in one operation.
     """
 
     def make(network: nn.Module, optimizer: torch.optim.Optimizer) -> Call:
@@ -235,11 +238,11 @@ def least(*, sampled: bool) -> Make:
 
 
 def own_loops(policies: Mapping[str, Path], *, quick: bool) -> None:
-    """The first two tables.
+    """Print the first two tables.
 
     Args:
         policies: Name -> folder.
-        quick: Whether to do with few repetitions.
+        quick: Whether to run few repetitions.
     """
     controllers = {kind: load_policy(policy).controller for kind, policy in policies.items()}
     loops, of_calls = [], []
@@ -265,7 +268,7 @@ def own_loops(policies: Mapping[str, Path], *, quick: bool) -> None:
         if case.implementation != "for-loop":
             continue
         for kind in ("cosine", *policies):
-            first = case.n_updates // INTERVAL  # that of the turn that is not counted
+            first = case.n_updates // INTERVAL  # skip the first turn, which is not counted
             intervals = calls[kind][first:]
             *ordinary, copying, deciding = (statistics.median(several) for several in zip(*intervals, strict=True))
             mean = statistics.median(sum(several) for several in intervals) / INTERVAL
@@ -275,12 +278,12 @@ def own_loops(policies: Mapping[str, Path], *, quick: bool) -> None:
             of_calls.append([case.name, kind, *(f"{1e6 * value:.0f}" for value in times), *shares])
     header = ["network", "layers", "parameters", "optimizer", "update ms", "a group per layer", "cosine", *policies]
     _print_table(header, loops)
-    header = ["network", "scheduler", "floor of a call, us", "a call", "one that copies", "one that decides", "mean"]
-    _print_table([*header, "floor of an update", "mean of an update", f"{BAR:.0%} of, ms"], of_calls)
+    header = ["network", "scheduler", "floor of a call, us", "call, us", "copying call, us", "deciding call, us"]
+    _print_table([*header, "mean, us", "floor / update", "mean / update", f"{BAR:.0%} at, ms"], of_calls)
 
 
 def _more(times: list[float], reference: list[float]) -> str:
-    """Return by how much more time one takes than another, the median over rounds, and its 95 % interval."""
+    """Return the added time relative to a reference, the median over rounds, with its 95 % confidence interval."""
     ratios = np.array(times) / np.array(reference) - 1.0
     resampled = np.random.default_rng(0).choice(ratios, (2_000, len(ratios)))
     low, high = np.percentile(np.median(resampled, axis=1), (2.5, 97.5))
@@ -294,7 +297,7 @@ def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def untrained(folder: Path) -> dict[str, Path]:
-    """Write policies like the shipped ones that leave the learning rates as they are; return name -> folder."""
+    """Write policies like the shipped ones that leave the learning rates as they are, and return name -> folder."""
     policies = {}
     for name in ("ganno-anchored", "ganno-light"):
         policies[name] = folder / name
@@ -308,7 +311,7 @@ def untrained(folder: Path) -> dict[str, Path]:
 
 
 def watching(signals: frozenset[str]) -> Scheduler:
-    """Return a cosine of a learning rate per layer, every ten updates, that makes the engine measure signals."""
+    """Return a cosine that decides for each layer every ten updates and makes the engine measure signals."""
 
     @dataclass(frozen=True)
     class Watching(Scheduler):
@@ -328,14 +331,16 @@ def watching(signals: frozenset[str]) -> Scheduler:
 
 
 def harness(policies: Mapping[str, Path], *, quick: bool) -> None:
-    """The third table; see `own_loops`."""
+    """Print the third table; see `own_loops` for the arguments."""
     rows = []
     suite = load_suite("quickstart")
     n_updates = 3 * INTERVAL if quick else 10 * INTERVAL
     for name in ("digits-mlp-4", "stdlib-chars-transformer-2"):
         spec = suite.find_workload(name).model_copy(update={"n_updates": n_updates, "n_evaluations": 1})
         dataset = load_dataset(spec.dataset, suite.dataset[spec.dataset])
-        tiny = replace(dataset, validation=dataset.validation.head(64))  # its evaluation is no part of an update
+        tiny = replace(
+            dataset, validation=dataset.validation.head(64)
+        )  # keep the cost of evaluations out of the updates
         engine = Engine(Workload(spec, tiny))
 
         def driven(scheduler: Scheduler, engine: Engine = engine) -> Timed:
@@ -357,14 +362,14 @@ def harness(policies: Mapping[str, Path], *, quick: bool) -> None:
         for kind in kinds:
             more = [_more(taken[contender], taken["cosine"]) for contender in ("layers", f"watched: {kind}", kind)]
             rows.append([name, kind, update, *more])
-    _print_table(["workload, 10 runs", "policy", "cosine ms", "a rate per layer", "and its signals", "policy"], rows)
+    _print_table(["workload, 10 runs", "policy", "cosine ms", "cosine per layer", "with signals", "policy"], rows)
 
 
 def main() -> None:
     """Print all tables, as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="few repetitions: to see that it works")
-    parser.add_argument("--only", choices=["loops", "harness"], help="only the tables of either kind")
+    parser.add_argument("--quick", action="store_true", help="run few repetitions, to test the script")
+    parser.add_argument("--only", choices=["loops", "harness"], help="print these tables alone")
     parser.add_argument("policy", nargs="?", metavar="POLICY", help="a folder, or the name of a shipped policy")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -372,8 +377,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         policies = {arguments.policy: find_policy(arguments.policy)} if arguments.policy else untrained(Path(folder))
         for kind, policy in policies.items():
-            if load_policy(policy).card.interval != INTERVAL:
-                parser.error(f"policy {kind!r} does not decide every {INTERVAL} updates")
+            if (interval := load_policy(policy).card.interval) != INTERVAL:
+                parser.error(f"policy {kind!r}: must decide every {INTERVAL} updates (value: {interval})")
         print(f"PyTorch {torch.__version__}, one thread")
         if arguments.only != "harness":
             own_loops(policies, quick=arguments.quick)

@@ -1,9 +1,9 @@
-"""Writes the tables and pictures of `docs/results.md`, and the one table of `docs/reading.md`, from the baselines.
+"""Write the tables and pictures of `docs/results.md`, and the table of `docs/reading.md`.
 
     python benchmarks/results.py [--check]
 
-They are made of the committed baselines and of nothing else. What stands between `<!-- SUITE -->` and
-`<!-- end of SUITE -->` is replaced; the reading around it is written by hand.
+The committed baselines are their only source. The script replaces the text between `<!-- SUITE -->` and
+`<!-- end of SUITE -->`. People write the text around it. The block `overview` has a row for each of the page's suites.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import io
 import math
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,11 +38,12 @@ from ganno_bench.workloads.suite import load_suite
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "results.md"
 PICTURES = PAGE.parent / "results"
 READING = PAGE.parent / "reading.md"
+OVERVIEW = "overview"
 BLOCK = re.compile(r"<!-- (?P<suite>[\w.-]+) -->\n.*?<!-- end of (?P=suite) -->\n", re.DOTALL)
 
 
 def committed(suite: str) -> tuple[Comparison, list[str]]:
-    """Return what is committed of a suite, as what tables and plots are made of, and which workloads are left out."""
+    """Return the committed runs and studies of a suite, and the ids of workloads that some entry has not finished."""
     found = load_suite(suite)
     baselines = read_baselines(suite, found.hash, BaselineFolder())
     complete = complete_workloads(baselines)
@@ -55,12 +56,12 @@ def entries_of(standings: Standings) -> list[Row]:
 
 
 def label(row: Row) -> str:
-    """Return what an entry is called where both rulesets stand in one table."""
+    """Return the name of an entry in a table of both rulesets."""
     return f"{row.entry} (zero-shot)" if row.ruleset == "zero-shot" else row.entry
 
 
 def score_table(standings: Standings) -> TextTable:
-    """Return every entry's mean score on every workload; the best of a workload is highlighted."""
+    """Return the mean score of every entry on every workload, with the best of each workload highlighted."""
     rows, best = [], set()
     cells = {(row.ruleset, row.entry): row for row in entries_of(standings)}
     for key, row in cells.items():
@@ -74,7 +75,11 @@ def score_table(standings: Standings) -> TextTable:
 
 
 def trials_table(comparison: Comparison, standings: Standings) -> TextTable | None:
-    """Return how many trials of cosine it takes to catch up with each zero-shot entry, by validation loss."""
+    """Return the number of trials that cosine needs to reach the validation loss of each zero-shot entry.
+
+    Returns:
+        None without zero-shot entries, or without tuning studies of cosine.
+    """
     scores = budget_scores(comparison.records, comparison.studies)
     tuned = scores.get(("tuned", REFERENCE), {})
     workloads = [name for name in standings.workloads if name in tuned]
@@ -92,14 +97,14 @@ def trials_table(comparison: Comparison, standings: Standings) -> TextTable | No
             trials = trials_to_match(tuned[name], float(levels[name][0]))
             cells.append(f"> {len(tuned[name])}" if trials is None else str(trials))
         counts = sorted(math.inf if cell.startswith(">") else int(cell) for cell in cells if cell != "-")
-        middle = counts[(len(counts) - 1) // 2]  # of two middle ones the lower, which is cosine's advantage
+        middle = counts[(len(counts) - 1) // 2]  # the lower of two middle ones, in favour of cosine
         rows.append((entry, f"{middle:g}" if math.isfinite(middle) else "more than all", *cells))
     columns = (Column("Entry", numeric=False), Column("Median"), *map(Column, workloads))
     return TextTable("Trials", columns, tuple(rows), frozenset(), frozenset(), frozenset())
 
 
 def by_study(cells: Mapping[tuple[str, int], str]) -> TextTable:
-    """Return a table of entries x studies, given what stands in it, entries in their order."""
+    """Return a table of entries x studies from its cells, (entry, study) -> text; entries keep their order."""
     studies = sorted({study for _, study in cells})
     names = dict.fromkeys(name for name, _ in cells)
     rows = [(name, *(cells.get((name, study), "-") for study in studies)) for name in names]
@@ -108,7 +113,7 @@ def by_study(cells: Mapping[tuple[str, int], str]) -> TextTable:
 
 
 def studies_table(comparison: Comparison, standings: Standings) -> TextTable | None:
-    """Return every entry's score relative to each tuning study of cosine; None where there is one study."""
+    """Return the score of every entry relative to each tuning study of cosine; None if there is one study."""
     studies = against_each_study(comparison)
     if len(studies) < 2:
         return None
@@ -122,7 +127,7 @@ def studies_table(comparison: Comparison, standings: Standings) -> TextTable | N
 
 
 def own_studies_table(comparison: Comparison, standings: Standings) -> TextTable | None:
-    """Return what each tuning study of an entry found, of those that were tuned several times; None if nobody was."""
+    """Return the score of each study of the entries that were tuned several times; None if there are none."""
     tuned = [run for run in comparison.records if run.ruleset == "tuned"]
     studies = sorted({run.study for run in tuned})
     scores = {
@@ -136,7 +141,7 @@ def own_studies_table(comparison: Comparison, standings: Standings) -> TextTable
 
 
 def block(suite: str) -> tuple[str, dict[str, Figure]]:
-    """Return the generated part of a suite, and its pictures by file name."""
+    """Return the generated part of a suite as Markdown, and its pictures, file name -> figure."""
     comparison, left_out = committed(suite)
     standings = comparison.standings()
     figures: dict[str, Figure | None] = {
@@ -146,7 +151,7 @@ def block(suite: str) -> tuple[str, dict[str, Figure]]:
     }
     lines = header(standings)
     if left_out:
-        lines.append(f"Left out, since not every entry is through with them: {', '.join(left_out)}")
+        lines.append(f"Left out, because not every entry has finished them: {', '.join(left_out)}")
     parts = ["\n".join(f"- {line}" for line in lines)]
     for ruleset in standings.tables:
         table = main_table(standings, ruleset)
@@ -154,7 +159,7 @@ def block(suite: str) -> tuple[str, dict[str, Figure]]:
     parts += ["**Mean score on each workload**", markdown_table(score_table(standings))]
     if trials := trials_table(comparison, standings):
         parts += [
-            f"**Trials of tuned {REFERENCE} until its expected best validation loss is that of a zero-shot entry**",
+            f"**Trials of tuned {REFERENCE} until its expected best validation loss equals a zero-shot entry's**",
             markdown_table(trials),
         ]
     if studies := studies_table(comparison, standings):
@@ -164,7 +169,7 @@ def block(suite: str) -> tuple[str, dict[str, Figure]]:
         ]
     if own := own_studies_table(comparison, standings):
         parts += [
-            f"**Score of each tuning study alone, where there are several** (relative to study 0 of {REFERENCE})",
+            f"**Score of each tuning study alone, for entries with several** (relative to study 0 of {REFERENCE})",
             markdown_table(own),
         ]
     varied = robustness(comparison.records, standings)
@@ -177,8 +182,27 @@ def block(suite: str) -> tuple[str, dict[str, Figure]]:
     return "\n\n".join(parts), drawn
 
 
+def overview(suites: Sequence[str]) -> str:
+    """Return a table of all suites as Markdown: the entries with rank 1 in either ruleset, and tuned cosine."""
+    rows = []
+    for suite in suites:
+        standings = committed(suite)[0].standings()
+        tuned, zero_shot = (standings.tables[ruleset] for ruleset in ("tuned", "zero-shot"))
+        (cosine,) = (row for row in tuned if row.entry == REFERENCE)
+        cells = (score_list(row for row in found if row.rank == 1) for found in (tuned, zero_shot))
+        rows.append((f"[{suite}](#{suite})", str(len(standings.workloads)), *cells, score_list([cosine], named=False)))
+    titles = ("Tuned, rank 1", "Zero-shot, rank 1", "Tuned cosine, all studies")
+    columns = (Column("Suite", numeric=False), Column("Workloads"), *(Column(title, numeric=False) for title in titles))
+    return markdown_table(TextTable("Overview", columns, tuple(rows), frozenset(), frozenset(), frozenset()))
+
+
+def score_list(rows: Iterable[Row], *, named: bool = True) -> str:
+    """Return the scores of some rows with their confidence intervals, separated by semicolons."""
+    return "; ".join(f"{row.entry} " * named + estimate(row.iqm, row.iqm_low, row.iqm_high) for row in rows)
+
+
 def printed(records: Path) -> str:
-    """Return what `ganno-bench table` prints of a record file, without the tables by workload."""
+    """Return the output of `ganno-bench table` for a record file, without the tables by workload."""
     standings = compare_with(BaselineFolder(), read_records([records])).standings()
     terminal = io.StringIO()
     Console(file=terminal, width=120).print(to_rich(standings, per_workload=False))
@@ -186,14 +210,17 @@ def printed(records: Path) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Rewrite the page, or say whether it is stale."""
+    """Rewrite both pages and the pictures, or print whether the pages are stale."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 if the tables are stale")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a table is stale")
     options = parser.parse_args(arguments)
     page = PAGE.read_text(encoding="utf-8")
+    suites = [match["suite"] for match in BLOCK.finditer(page) if match["suite"] != OVERVIEW]
     pictures: dict[str, Figure] = {}
 
     def replaced(match: re.Match[str]) -> str:
+        if match["suite"] == OVERVIEW:
+            return f"<!-- {OVERVIEW} -->\n\n{overview(suites)}\n\n<!-- end of {OVERVIEW} -->\n"
         text, figures = block(match["suite"])
         pictures.update(figures)
         return f"<!-- {match['suite']} -->\n\n{text}\n\n<!-- end of {match['suite']} -->\n"
@@ -206,7 +233,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     new = {PAGE: BLOCK.sub(replaced, page), READING: BLOCK.sub(reprinted, reading)}
     if options.check:
         stale = new != {PAGE: page, READING: reading}
-        print("stale: run benchmarks/results.py" if stale else "up to date")
+        print("stale; run python benchmarks/results.py" if stale else "up to date")
         return int(stale)
     for path, text in new.items():
         path.write_text(text, encoding="utf-8")

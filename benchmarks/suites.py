@@ -1,10 +1,11 @@
-"""What a run of each workload costs: both backends, a plain PyTorch loop, the gathering of batches, and memory.
+"""Print the cost of a run of each workload: both backends, a plain PyTorch loop, gathering of batches, and memory.
 
     python benchmarks/suites.py [SUITE ...] [--data-dir DIR] [--quick]
 
-Nothing else should run meanwhile. Figures of one workload are medians over repetitions in which the contenders take
-turns, of 16 runs side by side (or one after another), one thread, without evaluations; memory is the peak of a process
-of its own that loads the suite, trains 16 runs of every workload for ten updates and evaluates them on test data.
+Run nothing else meanwhile. Numbers of one workload are medians over repetitions in which the contenders take turns.
+They are for 16 runs side by side (one after another in a plain loop), one thread, without evaluations. Memory is the
+peak of a separate process that loads the suite, trains 16 runs of every workload for ten updates and evaluates them on
+test data.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def workloads(suite: str, data_dirs: Sequence[Path]) -> list[Workload]:
 
 
 def gathering(work: Workload) -> Callable[[], None]:
-    """Gather the batches of `RUNS` runs, and do nothing else."""
+    """Gather the batches of `RUNS` runs."""
     train = work.dataset.train.to("cpu", torch.float32)
     order = torch.stack(
         [train.order(torch.Generator().manual_seed(seed), UPDATES, work.spec.batch_size) for seed in range(RUNS)], dim=1
@@ -53,14 +54,14 @@ def gathering(work: Workload) -> Callable[[], None]:
 def time_workload(work: Workload, repetitions: int) -> str:
     """Return a row of the table."""
     n_updates = work.spec.n_updates
-    # What is timed may be longer than the shortest workloads are.
+    # The timed part may be longer than the shortest workloads.
     work = replace(work, spec=work.spec.model_copy(update={"n_updates": max(UPDATES, n_updates)}))
-    part = 2  # of the runs that a plain loop trains one after another: they are all alike
+    part = 2  # of the runs of a plain loop, because all of them take equally long
     contenders = {"plain": sequential(work, part), "gather": gathering(work)}
     for backend in ("vmap", "loop"):
         try:
             contenders[backend] = population(work, RUNS, backend=backend)
-        except ConfigError:  # what cannot be vectorised at all
+        except ConfigError:  # this network cannot be vectorised
             continue
     times = compare(contenders, repetitions)
     per_run = {name: value / (part if name == "plain" else RUNS) / UPDATES for name, value in times.items()}
@@ -73,7 +74,7 @@ def time_workload(work: Workload, repetitions: int) -> str:
 
 
 def peak_memory(suite: str, data_dirs: Sequence[Path]) -> float:
-    """Return the peak resident memory, GB, of a process of its own that trains and evaluates a little of everything."""
+    """Return the peak resident memory, GB, of a process that trains and evaluates a little of each workload."""
     folders = [argument for folder in data_dirs for argument in ("--data-dir", str(folder))]
     command = [sys.executable, __file__, suite, "--memory", *folders]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
@@ -93,8 +94,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"default: {', '.join(SUITES)}")
     parser.add_argument("--data-dir", type=Path, action="append", default=[])
-    parser.add_argument("--quick", action="store_true", help="one repetition: to see that it works")
-    parser.add_argument("--memory", action="store_true", help="print the peak memory, GB, of this process only")
+    parser.add_argument("--quick", action="store_true", help="run one repetition, to test the script")
+    parser.add_argument("--memory", action="store_true", help="print the peak memory of this process alone, GB")
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.memory:
