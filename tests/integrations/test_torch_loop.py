@@ -401,6 +401,37 @@ def test_what_is_refused(folder: Path, tmp_path: Path) -> None:
         GannoScheduler(optimizer, 10, folder)
 
 
+SHIPPED = "; shipped policies: ganno, ganno-anchored, ganno-global, ganno-light"
+
+
+@pytest.mark.parametrize(
+    ("ref", "message"),
+    [
+        ("runs", "folder 'runs' is no policy folder: it has no card.toml" + SHIPPED),
+        (
+            "runs/mine",
+            "folder 'runs/mine' is no policy folder: it has no card.toml; did you mean 'runs/mine/policy'?" + SHIPPED,
+        ),
+        (
+            "ganno-lihgt",
+            "policy 'ganno-lihgt' is neither a folder nor the name of a shipped policy; did you mean 'ganno-light'?"
+            + SHIPPED,
+        ),
+        ("nothing", "policy 'nothing' is neither a folder nor the name of a shipped policy" + SHIPPED),
+    ],
+)
+def test_what_is_no_policy_is_named_with_the_shipped_ones(
+    ref: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Policy(PolicyCard(name="mine", observation=("progress",))).save(tmp_path / "runs" / "mine" / "policy")
+    monkeypatch.chdir(tmp_path)
+    optimizer = torch.optim.SGD(layer_groups(Net()), lr=0.1)
+    with pytest.raises(ConfigError) as caught:
+        GannoScheduler(optimizer, 10, ref)
+    assert str(caught.value) == message
+    GannoScheduler(optimizer, 10, "runs/mine/policy")
+
+
 def test_a_policy_that_observes_a_validation_loss_asks_for_it(tmp_path: Path) -> None:
     Policy(PolicyCard(name="some", observation=("progress", "log-val-loss"), interval=2)).save(tmp_path / "some")
     loop = Loop(tmp_path / "some")
