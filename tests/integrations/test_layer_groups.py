@@ -122,12 +122,16 @@ def test_frozen_layers_are_among_the_groups() -> None:
 
 @pytest.mark.parametrize("policy", ["ganno-anchored", "ganno-global", "ganno-light"])
 def test_groups_that_are_no_layers_are_warned_of(policy: str) -> None:
-    remedy = r"give n_layers=len\(layer_groups" if policy == "ganno-light" else r"make it from layer_groups\(model\)"
+    remedy = (
+        r"give n_layers=len\(layer_groups"
+        if policy == "ganno-light"
+        else r"make the optimizer from layer_groups\(model\)"
+    )
     net = Residual()
-    with pytest.warns(UserWarning, match=f"has one parameter group, which counts as a layer, .*: {remedy}"):
+    with pytest.warns(UserWarning, match=f"has one parameter group, which counts as a layer, .*; {remedy}"):
         GannoScheduler(torch.optim.AdamW(net.parameters(), lr=1e-3), 10, policy)
     decay = [{"params": [p for p in net.parameters() if p.dim() == n]} for n in (2, 1)]
-    with pytest.warns(UserWarning, match=f"has 2 parameter groups, each of which counts as a layer, .*: {remedy}"):
+    with pytest.warns(UserWarning, match=f"has 2 parameter groups, each of which counts as a layer, .*; {remedy}"):
         GannoScheduler(torch.optim.AdamW(decay, lr=1e-3), 10, policy)
     halves = [{"params": half.parameters()} for half in (nn.Sequential(*[nn.Linear(2, 2)] * 1), Deep())]
     with pytest.warns(UserWarning, match="has 2 parameter groups"):
@@ -220,7 +224,7 @@ def test_a_normalisation_belongs_to_the_map_before_it_whatever_makes_its_weight(
 
 
 def test_what_cannot_be_looked_at_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"parameter '0\.weight' has no shape yet: give the network a batch"):
+    with pytest.raises(ConfigError, match=r"parameter '0\.weight' has no shape yet; run a batch through the model"):
         layer_groups(nn.Sequential(nn.LazyLinear(3)))
     meta = nn.Linear(3, 3, device="meta")
     for net, message in ((nn.LazyLinear(3), "has no shape yet"), (meta, "on the meta device")):

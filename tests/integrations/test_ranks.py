@@ -141,5 +141,7 @@ def shard(rank: int) -> list[str]:
 @pytest.mark.filterwarnings("default")  # both FSDPs have something to say on a CPU
 def test_sharded_parameters_are_refused_where_they_would_be_looked_at(tmp_path: Path) -> None:
     for of_second, of_first in on_ranks(tmp_path, shard):
-        assert of_second.startswith("parameters are sharded, and each process sees its own part of them; a policy that")
-        assert of_first.endswith("first.weight' is sharded: call layer_groups() before FSDP to see the layers")
+        assert of_second.startswith(
+            "parameters are sharded, so each process has only a part of them; use a policy that"
+        )
+        assert of_first.endswith("first.weight' is sharded; call layer_groups() before FSDP shards the model")
