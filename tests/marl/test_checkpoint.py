@@ -152,7 +152,7 @@ def test_the_best_policy_is_that_of_the_checkpoint(copy: Path) -> None:
     content = bytearray((best / "policy.safetensors").read_bytes())
     content[-2] ^= 1
     (best / "policy.safetensors").write_bytes(content)
-    with pytest.raises(ConfigError, match=r"policy/card\.toml: key 'checksum' is '\w+', but card and policy\.saf"):
+    with pytest.raises(ConfigError, match=r"policy/card\.toml: key 'checksum': is '\w+', but card and policy\.saf"):
         load_policy(best)
     trainer_of(copy / "tiny.toml", resume=True)
     assert load_policy(best).hash == kept.hash

@@ -128,7 +128,11 @@ def test_what_is_refused(config_file: Path) -> None:
             "batch_size = [16, 9999]",
             "key 'tasks.family[0].batch_size': dataset 'digits' has",
         ),
-        ("[actor]", "[action]\nmultipliers = [0.5, 2.0]\n[actor]", "key 'action': Value error, 1.0 is missing among"),
+        (
+            "[actor]",
+            "[action]\nmultipliers = [0.5, 2.0]\n[actor]",
+            "key 'action': Value error, multipliers must include 1.0",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_configuration(config_file: Path, old: str, new: str, message: str) -> None:

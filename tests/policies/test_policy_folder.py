@@ -236,8 +236,8 @@ def test_a_change_of_card_or_weights_is_noticed(change: Callable[[Path], None], 
     with pytest.raises(ConfigError) as caught:
         load_policy(folder)
     text = (folder / CARD).read_text()
-    assert str(caught.value).startswith(f"{folder / CARD}: key 'checksum' is '")
-    assert str(caught.value).endswith("get it back, or, if you meant to change it, remove the key")
+    assert str(caught.value).startswith(f"{folder / CARD}: key 'checksum': is '")
+    assert str(caught.value).endswith("restore it, or remove the key if you meant to change it")
     (folder / CARD).write_text("".join(line for line in text.splitlines(keepends=True) if "checksum" not in line))
     load_policy(folder)  # as every card of before, which had none
 
@@ -274,7 +274,7 @@ def test_other_words_for_the_same_card_are_no_change(folder: Path) -> None:
         pytest.param(edit("interval = 10", "interval = 0"), ConfigError, CARD, "key 'interval'", id="bad interval"),
         pytest.param(edit("format = 1", "format = 2"), ConfigError, CARD, "key 'format'", id="another format"),
         pytest.param(
-            edit("    1.0,\n", "    1.1,\n"), ConfigError, CARD, "1.0 is missing among", id="no neutral action"
+            edit("    1.0,\n", "    1.1,\n"), ConfigError, CARD, "multipliers must include 1.0", id="no neutral action"
         ),
         pytest.param(
             edit('"progress"', '"progres"'),
