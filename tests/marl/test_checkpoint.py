@@ -67,7 +67,7 @@ def test_an_edited_checkpoint_is_refused(file: Path, edit: Callable[[dict[str, A
     whole["state"] = torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8)
     torch.save(whole, file)
     with pytest.raises(
-        ResumeError, match=rf"^{file}: was changed after it was written: .*; get the file back, or begin"
+        ResumeError, match=rf"^{file}: was changed after it was written: .*; restore the file, or begin"
     ):
         load_checkpoint(file, TRAINING)
 
@@ -92,7 +92,9 @@ def test_whatever_rots_nothing_else_is_read(file: Path) -> None:
 
 @pytest.mark.parametrize("key", TRAINING)
 def test_one_of_another_training_is_refused(file: Path, key: str) -> None:
-    with pytest.raises(ResumeError, match=rf"^{file}: key '{key}' is .*, not 'other': it is of another training$"):
+    with pytest.raises(
+        ResumeError, match=rf"^{file}: key '{key}': belongs to another training, expected 'other' \(value: .*\)$"
+    ):
         load_checkpoint(file, TRAINING | {key: "other"})
 
 

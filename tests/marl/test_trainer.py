@@ -103,12 +103,12 @@ def test_a_killed_training_goes_on_bit_by_bit(config_file: Path, memory: int) ->
 
 
 def test_what_is_refused(config_file: Path) -> None:
-    with pytest.raises(ResumeError, match="there is no checkpoint to go on from"):
+    with pytest.raises(ResumeError, match="there is no checkpoint to resume from; start without --resume"):
         trainer_of(config_file, resume=True)
     trainer_of(config_file)  # and is killed before it writes a checkpoint
     trainer_of(config_file, resume=True)
     trainer_of(config_file).train(env_steps=1)
-    with pytest.raises(ResumeError, match="is not empty; give --resume to go on, or another --out"):
+    with pytest.raises(ResumeError, match="has a checkpoint; give --resume to resume from it, or another --out"):
         trainer_of(config_file)
     config_file.write_text(CONFIG.replace("seed = 3", "seed = 4"))
     with pytest.raises(ResumeError, match="was begun with another configuration"):
