@@ -1,4 +1,4 @@
-"""Numbers that no training can have are refused; learning rates stay within bounds; fine-tuning is warned of."""
+"""Impossible numbers are refused, learning rates stay within bounds, and fine-tuning causes a warning."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_losses_that_are_none_are_warned_of_once(loss: float, message: str) -> N
 
 
 def test_below_the_limit_the_reference_schedule_shows() -> None:
-    """A policy that went far above it would otherwise stay at the limit, however much the schedule decays."""
+    """Without the limit on the factor, a policy far above it would stay at the limit although the schedule decays."""
     net = Net()
     optimizer = torch.optim.AdamW(layer_groups(net), lr=1e-5)
     scheduler = GannoScheduler(optimizer, 300, "ganno-light", max_lr=3e-5)

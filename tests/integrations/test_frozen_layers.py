@@ -1,4 +1,4 @@
-"""Layers that are frozen, unfrozen and added in the course of a training are trained as others are."""
+"""Layers that are frozen, unfrozen or added during training are trained like the others."""
 
 from __future__ import annotations
 

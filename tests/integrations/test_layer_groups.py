@@ -1,4 +1,4 @@
-"""Layers are found inside of what wraps a network, frozen ones too; groups that are no layers are warned of."""
+"""`layer_groups` finds layers inside wrappers, including frozen ones; groups that are no layers cause a warning."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Encoder(nn.Module):
 
 
 class Holder(nn.Module):
-    """As Lightning modules have it: one attribute is the network, and others, such as metrics, have no parameters."""
+    """Like a Lightning module: one attribute is the network; others, such as metrics, have no parameters."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class Holder(nn.Module):
 
 
 class Checkpointed(nn.Module):
-    """As activation checkpoints wrap a block."""
+    """Wraps a block, as activation checkpointing does."""
 
     def __init__(self, block: nn.Module) -> None:
         super().__init__()
@@ -189,7 +189,7 @@ def test_layers_with_and_without_weight_decay_are_warned_of() -> None:
 
 
 def test_vectors_beside_the_network_do_not_hide_it() -> None:
-    """As a loss or a metric of a Lightning module has them; they are trained with a layer."""
+    """A loss or metric of a Lightning module may have such vectors; they are trained with a layer."""
     for network, n_layers in ((Residual, 8), (Declared, 5), (Encoder, 4), (Net, 3)):
         holder = Holder(network())
         holder.loss.scale = nn.Parameter(torch.ones(3))  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""The OptunaHub problem has the values that the benchmark's own studies have, and Optuna's ways of calling it agree."""
+"""The OptunaHub problem returns the values of the benchmark's own studies, however Optuna calls it."""
 
 from __future__ import annotations
 

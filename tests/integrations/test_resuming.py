@@ -1,4 +1,4 @@
-"""A state of a loop restores it in any order, fits nothing else, and a second training begins where the first did."""
+"""A saved state restores a loop in any order and fits no other; a second training begins like the first."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TOTAL, STOP = 40, 17
 
 @pytest.fixture(params=[*SHIPPED, "decay"])
 def policy(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """Return a policy; the last one also sets the weight decay, and remembers."""
+    """Return a policy; the last one also sets the weight decay and has a memory."""
     if request.param != "decay":
         return Path(request.param)
     torch.manual_seed(3)
@@ -38,7 +38,7 @@ def policy(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 class Parts(plain_loop.Parts):
-    """With a weight decay, which an update returns, too."""
+    """Parts with a weight decay, which `update` returns as well."""
 
     def __init__(self, policy: Path, total: int = TOTAL, **options: float) -> None:
         super().__init__(policy, total, weight_decay=1e-3, **options)
@@ -137,7 +137,7 @@ def test_what_is_no_state_is_refused(state: Any) -> None:
 
 
 def in_first_format(state: dict[str, Any], n_groups: int) -> dict[str, Any]:
-    """Return a state as the first version wrote it: it did not say what it is of, and had a rate for each group."""
+    """Return a state in format 1: without the settings it belongs to, and with a learning rate for each group."""
     kept = ("n_updates", "control", "block_begin", "losses", "layers")
     block = [row * (n_groups // len(row)) for row in state["lr_block"]]
     return {name: state[name] for name in kept} | {"format": 1, "lr_block": block}

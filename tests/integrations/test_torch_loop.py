@@ -1,4 +1,4 @@
-"""A policy in a user's own loop decides as it does in the harness, resumes exactly, and says what is wrong."""
+"""In a user's loop, a policy decides as in the harness, resumes exactly, and reports what is wrong."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_the_decisions_are_those_of_the_harness(
 
 
 def check_decisions(folder: Path, family: str, optimizer: OptimizerSpec, base_lr: float) -> None:
-    """Train a network in a loop of its own and in the harness, and compare the learning rates."""
+    """Train a network in a plain loop and in the harness, and compare the learning rates."""
     workload = make_workload(family, optimizer=optimizer, n_updates=N_UPDATES)
     engine = make_engine(workload, "loop", torch.float64)
     result = drive(engine, [Contestant(policy_scheduler(str(folder))(), base_lr, 1e-3)], [7])
@@ -139,7 +139,7 @@ def test_a_skipped_update_is_counted_and_not_measured(folder: Path) -> None:
 
 
 def shown(scheduler: GannoScheduler) -> list[Mapping[str, Array]]:
-    """Return a list of what the policy is going to be shown of the layers."""
+    """Return a list that collects the layer signals at each decision."""
     signals: list[Mapping[str, Array]] = []
     assert scheduler._layers is not None
     measure = scheduler._layers.measure
@@ -196,7 +196,7 @@ def test_what_is_measured_does_not_depend_on_what_else_is(tmp_path: Path, featur
 
 
 def test_a_loss_that_is_overwritten_later_was_taken_in(folder: Path) -> None:
-    """As a captured CUDA graph does with its outputs."""
+    """A captured CUDA graph overwrites its outputs."""
     plain, overwritten = Loop(folder), Loop(folder)
     step = overwritten.scheduler.step
 
@@ -466,7 +466,7 @@ def test_a_policy_that_observes_a_validation_loss_asks_for_it(tmp_path: Path) ->
 
 
 def test_a_learning_rate_that_is_a_tensor_stays_that_tensor(folder: Path) -> None:
-    """Captured and compiled optimizers have read where it is."""
+    """Captured and compiled optimizers keep the address of the tensor."""
     numbers, tensors = Loop(folder), Loop(folder)
     shared = torch.tensor(0.1, dtype=torch.float64)
     for group in tensors.optimizer.param_groups:

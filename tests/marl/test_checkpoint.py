@@ -1,4 +1,4 @@
-"""A checkpoint that was edited, cut, rotten or taken from another training is refused in a line that names it."""
+"""A checkpoint that was edited, cut, damaged or taken from another training is refused, in one line that names it."""
 
 from __future__ import annotations
 

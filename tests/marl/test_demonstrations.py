@@ -1,4 +1,4 @@
-"""A start from demonstrations: what is read from records, what the demonstrator does, and that it is imitated."""
+"""Demonstrations: curves from records, the demonstrator's actions, and the actor that imitates them."""
 
 from __future__ import annotations
 

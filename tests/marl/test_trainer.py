@@ -1,4 +1,4 @@
-"""The trainer: what it writes, that it resumes bit by bit, that it learns, and what it says to wrong input."""
+"""The trainer: its files, resuming bit by bit, learning, and its messages for wrong input."""
 
 from __future__ import annotations
 

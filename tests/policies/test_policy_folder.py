@@ -20,7 +20,7 @@ CARD, WEIGHTS = "card.toml", "policy.safetensors"
 
 
 def observations(n_runs: int = 50, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Return what 4 agents of each run might see."""
+    """Return possible observations of 4 agents of each run."""
     generator = torch.Generator().manual_seed(1)
     return torch.randn(n_runs, 4, len(OBSERVATION), generator=generator, dtype=torch.float64).to(dtype)
 
@@ -361,7 +361,7 @@ def test_what_is_corrupt_is_named_in_a_line(
 
 
 class Trap:
-    """Leaves a file behind where it is unpickled."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
