@@ -1,1 +1,1 @@
-"""Trained policies outside of the benchmark."""
+"""Use of the benchmark from other programs: policies in your own training loop, workloads for OptunaHub."""

@@ -1,4 +1,4 @@
-"""Parameter groups of an optimizer: what a scheduler reads of them and leaves there, and what it warns of."""
+"""Helpers of `GannoScheduler` that read, change and check an optimizer's parameter groups."""
 
 from __future__ import annotations
 
@@ -26,45 +26,49 @@ __all__ = [
 
 Group = Mapping[str, Any]
 _MATRICES_OF_A_BLOCK = 12
-"""More weights that are no vectors than a block has: an encoder's has four to seven, a decoder's ten."""
+"""Above the number of matrices in a block: an encoder block has four to seven, a decoder block ten."""
 _FINE_TUNING = 0.1
-"""Base learning rates below this share of the optimizer's default are taken for those of fine-tuning."""
+"""A base learning rate below this share of the optimizer's default counts as one for fine-tuning."""
 
 
 def layer_order(groups: Sequence[Group]) -> list[int]:
-    """Return the indices of groups from input to output: by their places in the network, where these are known."""
+    """Return the indices of groups from input to output: by their key `layer` if they have one, else as they are."""
     places = [group["layer"] for group in groups if "layer" in group]
-    if len(set(places)) < len(places):  # groups of several networks
+    if len(set(places)) < len(places):  # the groups belong to several networks
         return [*range(len(groups))]
     return sorted(range(len(groups)), key=lambda index: (groups[index].get("layer", math.inf), index))
 
 
 def base_lr_of(groups: Sequence[Group]) -> float:
-    """Return the base learning rate: what schedulers left as `initial_lr`, as torch's do, or the learning rate.
+    """Return the base learning rate of the groups: `initial_lr`, which an earlier scheduler may have left, else `lr`.
 
     Raises:
-        ConfigError: There is none, the groups' differ, or it is 0 or not finite.
+        ConfigError: The optimizer has no learning rate, the groups have different ones, or it is not above 0 or not
+            finite.
     """
     if any(group.get("lr") is None for group in groups):
-        raise ConfigError("the optimizer has no learning rate: it makes its own")
+        raise ConfigError("the optimizer has no learning rate to set: it chooses its own (lr: None)")
     rates = {float(group.get("initial_lr", group["lr"])) for group in groups}
     if len(rates) > 1:
         raise ConfigError(
-            f"the parameter groups begin with different learning rates: {sorted(rates)}; base_lr= gives them one"
+            f"the parameter groups begin with different learning rates: {sorted(rates)}; give base_lr= to choose one"
         )
     (rate,) = rates
     if not 0.0 < rate < math.inf:
-        raise ConfigError(f"the base learning rate is {rate:g}: all learning rates are multiples of it")
+        raise ConfigError(
+            "the base learning rate must be above 0 and finite, since all learning rates are multiples of it "
+            f"(value: {rate:g})"
+        )
     return rate
 
 
 def initial_decay(group: Group) -> float:
-    """Return the weight decay that a group began with."""
+    """Return the initial weight decay of a group."""
     return float(group.get("initial_weight_decay", group.get("weight_decay", 0.0)))
 
 
 def set_rate(group: dict[str, Any], rate: float) -> None:
-    """Set a group's learning rate; one that is a tensor is written into."""
+    """Set a group's learning rate; change it in place if it is a tensor."""
     if isinstance(group["lr"], Tensor):
         group["lr"].detach().fill_(rate)
     else:
@@ -72,26 +76,26 @@ def set_rate(group: dict[str, Any], rate: float) -> None:
 
 
 def warn_of_fine_tuning(base_lr: float, optimizer: str, card: PolicyCard) -> None:
-    """Warn of a base learning rate that is far below the default of the optimizer, a key of `OPTIMIZERS`."""
+    """Warn if the base learning rate is far below the default of an optimizer, a key of `OPTIMIZERS`."""
     default = OPTIMIZERS[optimizer].base_lr
     if base_lr < _FINE_TUNING * default:
         warnings.warn(
-            f"the base learning rate {base_lr:g} is far below {default:g}, which is usual for a training from scratch. "
-            f"The policy {card.name!r} was made for that, and may multiply the base by up to "
-            f"{math.exp(card.action.bound):,.0f}. For fine-tuning give max_lr=, the highest learning rate that you "
+            f"the base learning rate {base_lr:g} is far below {default:g}, the usual one for training from scratch. "
+            f"The policy {card.name!r} was trained for that and may multiply the base learning rate by up to "
+            f"{math.exp(card.action.bound):,.0f}. For fine-tuning, give max_lr=, the highest learning rate that you "
             "would use",
             stacklevel=3,
         )
 
 
-def warn_of_groups(groups: Sequence[Group], *, looks_at_layers: bool) -> None:
-    """Warn where an optimizer's groups can hardly be the layers of a network: they are the whole, or a part of each.
+def warn_of_groups(groups: Sequence[Group], *, needs_layers: bool) -> None:
+    """Warn if an optimizer's groups do not look like the layers of a network.
 
-    That is so of a single group with several matrices, of groups of vectors beside groups of matrices (without and with
-    weight decay), and of groups with more matrices than a block has.
+    Three cases: a single group with several matrices; groups of vectors next to groups of matrices (without and with
+    weight decay); groups with more matrices than a block has.
     """
     if 1 < len(groups) == len({group.get("layer") for group in groups} - {None}):
-        return  # those of layer_groups
+        return  # layer_groups made them
     trained = [[parameter for parameter in group["params"] if parameter.requires_grad] for group in groups]
     matrices = [sum(parameter.dim() > 1 for parameter in group) for group in trained]
     vectors_apart = max(matrices) > 0 and any(
@@ -102,18 +106,20 @@ def warn_of_groups(groups: Sequence[Group], *, looks_at_layers: bool) -> None:
         return
     counted = "one parameter group, which counts as a layer" if len(groups) == 1 else f"{len(groups)} parameter groups"
     counted += "" if len(groups) == 1 else ", each of which counts as a layer"
-    remedy = "make it from layer_groups(model)" if looks_at_layers else "give n_layers=len(layer_groups(model))"
-    warnings.warn(f"the optimizer has {counted}, and the network seems to have others: {remedy}", stacklevel=3)
+    remedy = "make the optimizer from layer_groups(model)" if needs_layers else "give n_layers=len(layer_groups(model))"
+    warnings.warn(f"the optimizer has {counted}, but the network seems to have other layers; {remedy}", stacklevel=3)
 
 
 def warn_of_order(optimizer: torch.optim.Optimizer) -> None:
-    """Warn if a new optimizer of torch's has made no update, though gradients are there for one."""
+    """Warn if a new `torch.optim` optimizer has made no update, although there are gradients for one."""
     groups = optimizer.param_groups
     remembers = any(group.get("momentum") or "betas" in group for group in groups)
     if optimizer.state or not remembers or not type(optimizer).__module__.startswith("torch.optim"):
         return
     parameters = [parameter for group in groups for parameter in group["params"]]
     gradients = [p.grad for p in parameters if p.grad is not None and p.grad.layout == torch.strided]
-    # A scaler skips updates whose gradients are not finite.
+    # A GradScaler skips updates whose gradients are not finite.
     if gradients and all(bool(gradient.isfinite().all()) for gradient in gradients):
-        warnings.warn("the optimizer has made no update yet: call step() after optimizer.step()", stacklevel=3)
+        warnings.warn(
+            "the optimizer has made no update yet; call scheduler.step() after optimizer.step()", stacklevel=3
+        )

@@ -1,4 +1,4 @@
-"""The losses of an interval, of this process and of the others that train the same network."""
+"""The losses of a decision interval, averaged over all processes that train the same network."""
 
 from __future__ import annotations
 
@@ -14,51 +14,51 @@ __all__ = ["IntervalLosses", "kept_loss"]
 
 
 class IntervalLosses:
-    """Collects training losses until a decision asks for their mean."""
+    """Collects training losses until a decision reads their mean."""
 
     def __init__(self, process_group: distributed.ProcessGroup | Literal["local"] | None = None) -> None:
-        """Begin an interval.
+        """Begin a decision interval.
 
         Args:
-            process_group: The ranks over which losses are averaged; None: all, if `torch.distributed` is initialised;
-                "local": this one alone.
+            process_group: The ranks over which losses are averaged. None: all ranks, if `torch.distributed` is
+                initialised. "local": only this rank.
         """
         self._process_group = process_group
         self._losses: list[float] = []
-        self._waiting: list[Tensor] = []  # those that another device has not told yet
+        self._waiting: list[Tensor] = []  # losses on another device, which are not copied to the CPU yet
         self._warned = False
 
     def add(self, kept: Tensor | float) -> None:
-        """Take in what `kept_loss` returned."""
+        """Add a loss that `kept_loss` returned."""
         if isinstance(kept, float):
             self._losses.append(kept)
         else:
             self._waiting.append(kept)
 
     def means(self, val_loss: float, device: torch.device) -> tuple[float, float]:
-        """Return the means, over all ranks, of the interval's losses and of a validation loss; begin another interval.
+        """Return the means over all ranks of training and validation losses, and begin the next decision interval.
 
-        What is not finite does not count. All ranks call this at the same update: it is one all-reduce.
+        Values that are not finite are left out. All ranks must call this at the same update: it makes one all-reduce.
 
         Args:
-            val_loss: This rank's, NaN if there is none.
+            val_loss: The validation loss of this rank; NaN if it has none.
             device: Where the ranks exchange numbers.
 
         Returns:
-            The two means, NaN where there is nothing to average.
+            The two means; NaN if there is nothing to average.
 
         Warns:
-            UserWarning: A loss is negative, or none is finite; once.
+            UserWarning: A loss is negative, or no loss is finite. It warns once.
         """
         given = self.state()
         losses = [loss for loss in given if math.isfinite(loss)]
         self.restore([])
         if given and not losses:
-            self._warn(f"none of the last {len(given)} losses is finite: the policy sees none")
+            self._warn(f"none of the last {len(given)} losses is finite; the policy decides without a training loss")
         elif losses and min(losses) < 0.0:
             self._warn(
-                f"a loss is negative ({min(losses):g}): policies look at logarithms of losses, as those of "
-                "cross-entropies, so give a loss that is positive"
+                f"a loss is negative (value: {min(losses):g}); policies read the logarithm of the loss, so give a "
+                "positive one, such as a cross-entropy"
             )
         val_losses = [val_loss] if math.isfinite(val_loss) else []
         sums = [sum(losses), float(len(losses)), sum(val_losses), float(len(val_losses))]
@@ -69,14 +69,14 @@ class IntervalLosses:
         return _mean(*sums[:2]), _mean(*sums[2:])
 
     def state(self) -> list[float]:
-        """Return the interval's losses so far."""
+        """Return the losses of this decision interval so far."""
         if self._waiting:
             self._losses += torch.stack(self._waiting).tolist()
             self._waiting = []
         return list(self._losses)
 
     def restore(self, losses: Sequence[float]) -> None:
-        """Go on from what `state` returned."""
+        """Restore losses that `state` returned."""
         self._losses, self._waiting = list(losses), []
 
     def _warn(self, message: str) -> None:
@@ -90,7 +90,7 @@ def _mean(total: float, count: float) -> float:
 
 
 def kept_loss(loss: Tensor | float) -> Tensor | float:
-    """Return a loss that stays as it is when its tensor is overwritten; another device's is not waited for."""
+    """Return a copy of a loss that later writes to its tensor do not change; do not wait for another device."""
     if not isinstance(loss, Tensor):
         return float(loss)
     return float(loss.item()) if loss.is_cpu else loss.detach().reshape(()).clone()

@@ -1,4 +1,4 @@
-"""A parameter group for each layer of a network."""
+"""Parameter groups for an optimizer, one for each layer of a network."""
 
 from __future__ import annotations
 
@@ -15,28 +15,37 @@ __all__ = ["layer_groups"]
 
 
 def layer_groups(model: nn.Module) -> list[dict[str, Any]]:
-    """Return a parameter group for each layer of a network, from input to output, to make an optimizer from.
+    """Return one parameter group for each layer of a network, from input to output. Make the optimizer from them.
 
-    A layer is what `model.layers()` says, if there is such a method, or else a natural block: a residual block, an
-    encoder's layer, a convolution with its normalisation; see `ganno_bench.workloads.blocks`. A policy was trained on
-    such groups. Wrappers (`torch.compile`, `DataParallel`, `DistributedDataParallel`, `AveragedModel`, a module that
-    holds a network and nothing else) are looked through. Frozen parameters are in the groups, too, so that they can be
-    unfrozen later; an optimizer leaves alone what has no gradient.
+        optimizer = torch.optim.AdamW(layer_groups(model), lr=1e-3)
+
+    If the model has a method `layers()`, it says which parameters form a layer. Otherwise a layer is a natural block: a
+    residual block, an encoder layer, or a convolution with its normalisation (see `ganno_bench.workloads.blocks`).
+    Policies were trained on such groups.
+
+    The function unwraps `torch.compile`, `DataParallel`, `DistributedDataParallel`, `AveragedModel`, and a module that
+    holds a network and nothing else. The groups include frozen parameters, so that you can unfreeze them later. An
+    optimizer does not change parameters without a gradient.
+
+    Args:
+        model: The network.
 
     Returns:
-        Groups with the keys `name`, `layer` (its place, from 0) and `params`. A scheduler goes by `layer`, in whatever
-        order an optimizer is given them.
+        Groups with the keys `name`, `layer` (the index of the layer, 0 at the input) and `params`. `GannoScheduler`
+        orders them by `layer`, so you may give them to the optimizer in any order.
 
     Raises:
-        ConfigError: A parameter has no shape yet, or FSDP has cut it into parts.
+        ConfigError: A parameter is lazy and has no shape yet, or FSDP has sharded it.
         PluginError: A parameter belongs to no layer, or to two.
     """
     parameters = dict(model.named_parameters())
     for name, parameter in parameters.items():
         if is_lazy(parameter):
-            raise ConfigError(f"parameter {name!r} has no shape yet: give the network a batch before layer_groups()")
+            raise ConfigError(
+                f"parameter {name!r} has no shape yet; run a batch through the model before layer_groups()"
+            )
         if is_flat(parameter):
-            raise ConfigError(f"parameter {name!r} is sharded: call layer_groups() before FSDP to see the layers")
+            raise ConfigError(f"parameter {name!r} is sharded; call layer_groups() before FSDP shards the model")
     return [
         {"name": layer.name, "layer": place, "params": [parameters[name] for name in layer.parameters]}
         for place, layer in enumerate(partition(model, frozen=True))

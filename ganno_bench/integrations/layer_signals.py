@@ -1,4 +1,4 @@
-"""Signals of the layers of one network in a user's own loop, measured as the engine does, see `Signals`: estimates."""
+"""Signals of the layers of one network in your own training loop, estimated as the engine does (see `Signals`)."""
 
 from __future__ import annotations
 
@@ -23,22 +23,23 @@ __all__ = ["CELL", "LayerSignals"]
 
 Array = npt.NDArray[np.float64]
 _TINY = 1e-30
-CELL = 512  # short enough for sums in float32, long enough that few are to be added up
+CELL = 512  # short enough for sums in float32, long enough that there are few cells to add up
 _NORMS = {"param_norm": "parameters", "update_norm": "update"}
 _OF_GRADIENTS = ("grad_norm", "grad_cosine", "grad_snr")
 _OF_ONE_UPDATE = ("grad_norm", "grad_cosine", "update_norm", "direction_norm")
+_WHEN_TO_STEP = "call scheduler.step() after optimizer.step() and before optimizer.zero_grad()"
 
 
 class LayerSignals:
-    """Measures one interval at a time, on samples: it takes no longer for larger parameters.
+    """Measures one decision interval at a time, on samples, so that larger parameters take no longer.
 
-    All that is kept lies in one table, with a row for the sample of each update's gradients and one each for what else
-    is looked at, and a row is cut into cells of as many entries, none of which has entries of two layers: so what a
-    decision needs takes few operations, however many layers there are. An ordinary update takes one: it copies the
-    gradients' sample, since gradients are going to change.
+    All samples lie in one table. It has a row for the gradients of each update and one row each for the momentum, the
+    update and the parameters. Each row is cut into cells of `CELL` entries, and a cell holds entries of one layer only.
+    So a decision takes few operations, however many layers there are. An ordinary update takes one operation: it copies
+    the sample of the gradients, which will change.
 
-    What requires no gradient is not looked at until it does. A layer that is not trained at all has nothing to show: it
-    shows what the others do, on the average, so that a policy that looks at the mean of all layers does not notice it.
+    A parameter that requires no gradient is not measured. A layer without trained parameters gets the mean signals of
+    the other layers, so that it does not change what a policy sees as the mean of all layers.
 
     Attributes:
         needs: The signals that are measured.
@@ -50,13 +51,13 @@ class LayerSignals:
         """Prepare to measure.
 
         Args:
-            groups: The parameters of each layer, frozen ones, too.
-            optimizer: It has their momentum, or first moments.
-            needs: Optional signals; others than those of layers are left to others.
-            interval: Updates between decisions.
+            groups: The parameters of each layer, including frozen ones.
+            optimizer: Holds their momentum, or their first moments.
+            needs: Optional signals to measure. Names that are no layer signals are ignored.
+            interval: The number of updates between two decisions.
 
         Raises:
-            ConfigError: No parameter requires gradients, or one cannot be looked at.
+            ConfigError: No parameter requires gradients, or one cannot be measured.
         """
         self.needs = needs & frozenset(LAYER_SIGNALS)
         self._parameters = [parameter for group in groups for parameter in group]
@@ -67,11 +68,11 @@ class LayerSignals:
         self._n_layers = len(groups)
         self._samples = [Blocks.of(parameter.numel()) for parameter in self._parameters]
         self._partial = [(index, blocks) for index, blocks in enumerate(self._samples) if not blocks.is_whole]
-        # Samples of a layer that lie side by side and have the same weight share cells; zeros fill up the last one.
+        # Adjacent samples of a layer that have the same weight share cells; zeros fill up the last cell.
         owners = [index for index, group in enumerate(groups) for _ in group]
-        self._begins: list[int] = []  # where in a row each parameter's sample begins
-        weights: list[float] = []  # what the squares in each cell are multiplied by
-        layers: list[int] = []  # whose each cell is
+        self._begins: list[int] = []  # where each parameter's sample begins in a row
+        weights: list[float] = []  # the factor for the squares in each cell
+        layers: list[int] = []  # the layer of each cell
         alike = groupby(zip(owners, self._samples, strict=True), lambda of: (of[0], of[1].weight))
         for (owner, weight), several in alike:
             ends = list(accumulate((blocks.size for _, blocks in several), initial=len(layers) * CELL))
@@ -91,31 +92,31 @@ class LayerSignals:
         self._rows = {name: index for index, name in enumerate(rows)}
         self._table = torch.empty(0)  # (rows, cells, entries of a cell), from the first copy on
         self._parts: list[list[Tensor]] = []  # for each row a view for each parameter
-        self._filled: list[set[int]] = []  # for each row the parameters of which it may hold something but zeros
-        self._new: set[int] = set()  # parameters that came in the course of this interval
-        self._n_seen = 0  # most gradients that an update had
-        self._only_zeros = True  # in all gradients of the first interval, as far as it has come
+        self._filled: list[set[int]] = []  # for each row the parameters whose entries may be nonzero
+        self._new: set[int] = set()  # parameters that were added during this decision interval
+        self._n_seen = 0  # the largest number of gradients that an update had
+        self._only_zeros = True  # whether all gradients of the first decision interval were zero so far
         self._is_fresh = not optimizer.state
-        self._no_grad = torch.no_grad()  # to make one takes as long as to copy what is small
+        self._no_grad = torch.no_grad()  # making a context takes as long as copying a small sample
 
     def record(self, update: int) -> None:
-        """Take in the gradients of an update that was just made; to do so twice does no harm.
+        """Copy the gradients of the update that was just made. Calling it twice has no further effect.
 
         Args:
-            update: Its index.
+            update: The index of the update, from 0.
 
         Raises:
-            ConfigError: Something is observed of them and they are gone, or sparse.
+            ConfigError: Signals of gradients are needed, but the gradients are missing, were cleared, or are sparse.
 
         Warns:
-            UserWarning: All gradients of the first interval are zero.
+            UserWarning: All gradients of the first decision interval are zero.
         """
         if not self._n_gradients:
             return
         gradients = [parameter.grad for parameter in self._parameters]
         given = [gradient for gradient in gradients if gradient is not None]
         if not given:
-            raise ConfigError("there are no gradients: call step() after optimizer.step() and before zero_grad()")
+            raise ConfigError(f"there are no gradients; {_WHEN_TO_STEP}")
         if len(given) > self._n_seen:
             _check_strided(given)
             self._n_seen = len(given)
@@ -125,7 +126,7 @@ class LayerSignals:
             self._copy(update % self._n_gradients, gradients)
 
     def prepare(self) -> None:
-        """Keep what an update, the last one of an interval, is going to change."""
+        """Copy the values that the last update of a decision interval will change."""
         if "update" in self._rows:
             self._copy(self._rows["update"], self._parameters)
         if "momentum" in self._rows:
@@ -133,34 +134,34 @@ class LayerSignals:
 
     @np.errstate(all="ignore")
     def at_first(self) -> dict[str, Array]:
-        """Return the signals before the first update, each of shape (L,): norms of parameters, and NaN."""
+        """Return the signals before the first update, each of shape (L,): norms of parameters, and NaN for the rest."""
         signals = {name: np.full(self._n_layers, np.nan) for name in self.needs}
         if "param_norm" in self.needs:
             row = self._rows["parameters"]
             self._copy(row, self._parameters)
-            table, frozen = self._looked_at(), self._frozen()
-            self._leave_out(table[row], frozen)
+            table, frozen = self._table_on_cpu(), self._frozen()
+            self._zero_out(table[row], frozen)
             signals["param_norm"] = self._norm(table[row])
             self._fill_in(signals, frozen)
         return signals
 
     @np.errstate(all="ignore")
     def measure(self, lr: Sequence[float]) -> dict[str, Array]:
-        """Return the signals, each of shape (L,), of an interval whose last update has just been made; begin another.
+        """Return the signals, each of shape (L,), of the decision interval that has just ended, and begin the next.
 
         Args:
-            lr: Its learning rates.
+            lr: The learning rates of its last update, one for each layer.
         """
         rows, n_gradients = self._rows, self._n_gradients
         if "parameters" in rows:
             self._copy(rows["parameters"], self._parameters)
-        table = self._looked_at()
+        table = self._table_on_cpu()
         if "update" in rows:
             table[rows["update"]] -= table[rows["parameters"]]
         untrained = self._frozen()
         if "parameters" in rows:
-            self._leave_out(table[rows["parameters"]], untrained)
-        # The rows' squared norms, that of the gradients' sum, and the inner product of the last one and the momentum.
+            self._zero_out(table[rows["parameters"]], untrained)
+        # The squared norm of each row and of the sum of gradients; the inner product of last gradient and momentum.
         products = np.zeros((len(rows) + 2, len(self._weights)), table.dtype)
         np.vecdot(table, table, out=products[:-2])
         if "grad_snr" in self.needs:
@@ -180,7 +181,7 @@ class LayerSignals:
             found["grad_cosine"] = np.minimum(np.maximum(dots / lengths, -1.0), 1.0)
         if "direction_norm" in self.needs:
             found["direction_norm"] = found["update_norm"] / np.maximum(lr, _TINY)
-        # A scaler skipped the update.
+        # Without movement, a GradScaler skipped the update.
         moved = "update" not in rows or max(lr) == 0.0 or found["update_norm"].any()
         still = not moved and (not n_gradients or found["grad_norm"].any())
         if still or (n_gradients and not np.isfinite(found["grad_norm"]).all()):
@@ -193,7 +194,7 @@ class LayerSignals:
         return signals
 
     def extended(self, groups: Sequence[Sequence[Tensor]]) -> LayerSignals:
-        """Return what measures more layers, among them those of now, from the same samples on.
+        """Return a `LayerSignals` for more layers, which include the present ones, with the samples so far.
 
         Args:
             groups: The parameters of each layer.
@@ -213,23 +214,23 @@ class LayerSignals:
         return more
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state: samples, and what they are of."""
+        """Return the state: the samples, the names of their rows and their sizes."""
         samples = self._table.clone() if self._parts else None
         return {"rows": list(self._rows), "sizes": self._sizes, "samples": samples}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` returned.
+        """Restore a state that `state_dict` returned.
 
         Raises:
-            ConfigError: It is the state of a network with parameters of other sizes, or of another policy.
+            ConfigError: The state comes from a network with parameters of other sizes, or from another policy.
         """
         for name, own in (("rows", list(self._rows)), ("sizes", self._sizes)):
             if state[name] != own:
-                raise ConfigError(f"the state is of samples of other {name}: it is of another network or policy")
+                raise ConfigError(f"the state has samples of other {name}: another network or policy wrote it")
         samples = state["samples"]
         if samples is not None:
             if samples.shape != (len(self._rows), len(self._weights), CELL):
-                raise ConfigError("the state's samples lie otherwise: it is of an earlier version")
+                raise ConfigError("the state's samples have another layout: an earlier version of ganno-bench wrote it")
             self._allocate()
             self._table.copy_(samples)
             self._filled = [set(range(len(self._parameters))) for _ in self._rows]
@@ -239,10 +240,10 @@ class LayerSignals:
         return [blocks.size for blocks in self._samples]
 
     def _allocate(self) -> None:
-        """Make room for the samples, at least in float32, where the parameters are now."""
+        """Allocate the table, at least in float32, on the device of the parameters."""
         dtype = torch.float32
         for parameter in self._parameters:
-            if parameter.dtype.itemsize > 1:  # bytes that are frozen have no type in common with others
+            if parameter.dtype.itemsize > 1:  # frozen bytes (quantised weights) have no common type with floats
                 dtype = torch.promote_types(dtype, parameter.dtype)
         shape, device = (len(self._rows), len(self._weights), CELL), self._parameters[0].device
         self._table = torch.zeros(shape, dtype=dtype, device=device)
@@ -258,7 +259,7 @@ class LayerSignals:
         self._filled = [set() for _ in self._rows]
 
     def _copy(self, row: int, tensors: Sequence[Tensor | None]) -> None:
-        """Copy the samples of tensors, one for each parameter, into a row; None is 0."""
+        """Copy the samples of tensors, one for each parameter, into a row; None counts as 0."""
         if not self._parts:
             self._allocate()
         sample = list(tensors)
@@ -281,11 +282,11 @@ class LayerSignals:
         state = self._optimizer.state.get(parameter, {})
         kept = state.get("momentum_buffer", state.get("exp_avg"))
         if kept is None and self._n_seen and self._has_no_momentum:
-            return parameter.grad  # of the update before: what momentum there would be, with a factor of 0
+            return parameter.grad  # of the update before: the momentum buffer of a momentum factor of 0
         return kept if isinstance(kept, Tensor) and kept.shape == parameter.shape else None
 
-    def _looked_at(self) -> npt.NDArray[Any]:
-        """Return the table, on the CPU; a complex number is two entries side by side."""
+    def _table_on_cpu(self) -> npt.NDArray[Any]:
+        """Return the table, on the CPU; a complex number is two adjacent entries."""
         table = (self._table if self._table.is_cpu else self._table.cpu()).numpy()
         return table.view(table.real.dtype)
 
@@ -296,7 +297,7 @@ class LayerSignals:
         return norms
 
     def _per_layer(self, products: Array) -> Array:
-        """Add up what the cells have, shape (n, cells), scaled up, within layers, shape (n, L)."""
+        """Return the weighted sums of cells, shape (n, cells), over each layer, shape (n, L)."""
         sums: Array = np.add.reduceat(products * self._weights, self._first_cells, axis=1)
         if sums.shape[1] == self._n_layers:
             return sums
@@ -307,19 +308,19 @@ class LayerSignals:
     def _frozen(self) -> set[int]:
         return {index for index, parameter in enumerate(self._parameters) if not parameter.requires_grad}
 
-    def _leave_out(self, row: npt.NDArray[Any], parameters: set[int]) -> None:
-        """Set to 0 what a row, shape (cells, entries of a cell), has of some parameters."""
+    def _zero_out(self, row: npt.NDArray[Any], parameters: set[int]) -> None:
+        """Set the entries of some parameters to 0 in a row, shape (cells, entries of a cell)."""
         entries, n_each = row.reshape(-1), row.shape[-1] // CELL
         for index in parameters:
             begin = self._begins[index]
             entries[n_each * begin : n_each * (begin + self._samples[index].size)] = 0.0
 
     def _fill_in(self, signals: Mapping[str, Array], untrained: set[int]) -> None:
-        """Give layers none of which is trained the mean of the others; of norms it is the geometric one.
+        """Set the signals of untrained layers to the mean of the others, the geometric mean for norms.
 
         Args:
-            signals: Each of shape (L,); written into.
-            untrained: Parameters.
+            signals: Each of shape (L,); changed in place.
+            untrained: The indices of untrained parameters. A layer is untrained if all of its parameters are.
         """
         if not untrained:
             return
@@ -337,37 +338,40 @@ class LayerSignals:
         return all(group.get("momentum") == 0.0 for group in self._optimizer.param_groups)
 
     def _look_for_zeros(self, gradients: Sequence[Tensor], *, last: bool) -> None:
-        """Complain of gradients that were cleared too early, if nothing else can be the reason, or all is 0 for long.
+        """Report gradients that were cleared too early.
+
+        It is an error if a new optimizer has momentum, which proves that there were gradients. It is a warning if all
+        gradients of the first decision interval are zero, which may have another reason.
 
         Args:
-            gradients: Those of an update of the first interval.
-            last: Whether it was the interval's last one.
+            gradients: The gradients of one update of the first decision interval.
+            last: Whether it was the last update of that interval.
         """
         self._only_zeros = not any(bool(gradient.any()) for gradient in gradients)
         if not self._only_zeros:
             return
-        # A new optimizer's momentum can only be of gradients, or of a weight decay that counts as one.
+        # The momentum of a new optimizer comes from gradients, or from weight decay that is added to gradients.
         decays = any(
             group.get("weight_decay", 0.0) and not group.get("decoupled_weight_decay", False)
             for group in self._optimizer.param_groups
         )
         momenta = [self._momentum_of(parameter) for parameter in self._parameters]
         if self._is_fresh and not decays and any(bool(kept.any()) for kept in momenta if kept is not None):
-            raise ConfigError("all gradients are zero: call step() after optimizer.step() and before zero_grad()")
+            raise ConfigError(f"all gradients are zero, since they were cleared too early; {_WHEN_TO_STEP}")
         if last:
             warnings.warn(
-                f"all gradients of the first {self._interval} updates are zero: call step() after optimizer.step() "
-                "and before zero_grad(), or the policy does not see them",
+                f"all gradients of the first {self._interval} updates are zero, perhaps since they were cleared too "
+                f"early; {_WHEN_TO_STEP}",
                 stacklevel=4,
             )
 
     def _snr(self, gradients: npt.NDArray[Any], norms: Array, norm_of_sum: Array) -> Array:
-        """Return the signal-to-noise ratio, shape (L,); gradients that are not finite do not count.
+        """Return the signal-to-noise ratio, shape (L,); updates with gradients that are not finite are left out.
 
         Args:
             gradients: Samples, shape (updates, cells, entries of a cell).
-            norms: Theirs, shape (updates, L).
-            norm_of_sum: Shape (L,).
+            norms: The norms of the samples, shape (updates, L).
+            norm_of_sum: The norm of the sum over updates, shape (L,).
         """
         sum_of_norms = norms.sum(axis=0)
         if not np.isfinite(sum_of_norms).all():
@@ -381,16 +385,18 @@ class LayerSignals:
 def _check_parameters(parameters: Sequence[Tensor]) -> None:
     for parameter in parameters:
         if is_lazy(parameter):
-            raise ConfigError("a parameter has no shape yet: give the network a batch before")
+            raise ConfigError("a parameter has no shape yet; run a batch through the model first")
         if parameter.is_meta:
-            raise ConfigError("a parameter is on the meta device: it has no values to look at")
+            raise ConfigError(
+                "a parameter is on the meta device and has no values; move the model to another device first"
+            )
         if is_sharded(parameter):
             raise ConfigError(
-                "parameters are sharded, and each process sees its own part of them; a policy that looks at no layer, "
-                "ganno-light with n_layers=, will do"
+                "parameters are sharded, so each process has only a part of them; use a policy that reads no layers: "
+                "ganno-light with n_layers="
             )
 
 
 def _check_strided(gradients: Sequence[Tensor]) -> None:
     if any(gradient.layout != torch.strided for gradient in gradients):
-        raise ConfigError("sparse gradients are not measured; a policy that looks at no layer, ganno-light, will do")
+        raise ConfigError("gradients are sparse and cannot be measured; use a policy that reads no layers: ganno-light")

@@ -1,7 +1,7 @@
-"""Tuning a scheduler on a workload as an OptunaHub benchmark problem, on which samplers can be compared.
+"""Tuning a scheduler on a workload as an OptunaHub benchmark problem, for comparing Optuna samplers.
 
-A problem is what a tuning study of the benchmark minimises, value for value: the mean over the tuning seeds of the
-final validation loss, at worst chance. Test data has no part in it.
+A problem returns exactly the values that a tuning study of the benchmark minimises: the mean final validation loss over
+the tuning seeds, at most chance. It never uses test data.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ try:
     from optunahub.benchmarks import BaseProblem
 except ImportError as error:
     raise MissingPackageError(
-        f"OptunaHub problems need more: pip install 'ganno-bench[optunahub]' ({error})"
+        f"OptunaHub problems need optional packages; pip install 'ganno-bench[optunahub]' ({error})"
     ) from error
 
 __all__ = ["SchedulerProblem"]
 
 
 class SchedulerProblem(BaseProblem):
-    """Tune a scheduler on a workload: an objective for `optuna.Study.optimize`.
+    """The tuning of one scheduler on one workload, as an objective for `optuna.Study.optimize`.
 
         problem = SchedulerProblem("quickstart", "digits-mlp-4", "cosine")
         study = optuna.create_study(directions=problem.directions)
         study.optimize(problem, n_trials=32)
 
-    It is deterministic: equal parameters give equal bits, whatever they are evaluated with, on one machine with one
-    number of threads (`torch.set_num_threads`). Evaluations from several threads wait for one another; what makes it
-    fast is `evaluate_batch`, which trains all runs of a batch side by side.
+    It is deterministic: equal parameters give equal bits, alone or in a batch, on one machine with the same number of
+    threads (`torch.set_num_threads`). Evaluations in several threads run one after another. For speed call
+    `evaluate_batch`, which trains all runs of a batch side by side.
 
     Attributes:
         name: `SUITE/WORKLOAD/SCHEDULER`.
-        chance: The worst value there is, nats: the loss of a predictor that knows nothing but the frequencies.
+        chance: The highest possible value, nats: the loss of a predictor that knows only the targets' frequencies.
         default: The configuration that the benchmark's own studies try first.
     """
 
@@ -68,25 +68,27 @@ class SchedulerProblem(BaseProblem):
         Args:
             suite: Name of a suite, or path to a TOML file.
             workload: Id of one of its workloads.
-            scheduler: Reference to a scheduler, `cosine` or `./file.py:Name`.
-            study: Index of the independent study, on which the tuning seeds depend.
-            tuning_seeds: Seeds that a value is the mean of; None for as many as the suite has.
-            data_dirs: Folders in which the dataset is looked up, before those in `GANNO_BENCH_DATA`.
+            scheduler: Reference to a scheduler: `cosine` or `./file.py:Name`.
+            study: Index of the independent study, which decides the tuning seeds.
+            tuning_seeds: The number of seeds that each value is the mean of. None: as many as the suite says.
+            data_dirs: Folders to search for the dataset, before those in `GANNO_BENCH_DATA`.
             device: A PyTorch device.
             backend: `auto`, `vmap` or `loop`.
 
         Raises:
             UnknownNameError: There is no such suite, workload or scheduler.
-            ConfigError: Nothing of the scheduler is tuned, or there would be no seed.
-            DatasetError: The dataset is missing, or not as declared.
+            ConfigError: The scheduler is zero-shot and has nothing to tune, or `tuning_seeds` is below 1.
+            DatasetError: The dataset is missing, or differs from its declaration.
             PluginError: The scheduler breaks a rule.
         """
         n_seeds = load_suite(suite).budget.tuning_seeds if tuning_seeds is None else tuning_seeds
         if n_seeds < 1:
-            raise ConfigError(f"tuning_seeds is less than 1 (value: {n_seeds})")
+            raise ConfigError(f"tuning_seeds: must be at least 1 (value: {n_seeds})")
         self._entry = load_scheduler(scheduler)
         if self._entry.zero_shot:
-            raise ConfigError(f"scheduler {scheduler!r} competes zero-shot: nothing of it is tuned")
+            raise ConfigError(
+                f"scheduler {scheduler!r}: is zero-shot and has nothing to tune; choose a tuned scheduler"
+            )
         self._engine = Engine(
             load_workload(suite, workload, [Path(folder) for folder in data_dirs]), backend=backend, device=device
         )
@@ -99,7 +101,7 @@ class SchedulerProblem(BaseProblem):
 
     @property
     def search_space(self) -> dict[str, BaseDistribution]:
-        """Base learning rate, weight decay, and what the scheduler has tuned besides."""
+        """The base learning rate, the weight decay, and the scheduler's tuned hyperparameters."""
         return dict(self._space)
 
     @property
@@ -108,31 +110,31 @@ class SchedulerProblem(BaseProblem):
         return [StudyDirection.MINIMIZE]
 
     def evaluate(self, params: dict[str, Any]) -> float:
-        """Return the objective: mean final validation loss, nats, in [0, `chance`].
+        """Return the objective: the mean final validation loss, nats, in [0, `chance`].
 
         Args:
             params: A value for every parameter of `search_space`.
 
         Raises:
-            ConfigError: A parameter is missing, unknown, or outside of its range.
+            ConfigError: A parameter is missing, unknown, or outside its range.
         """
         return self.evaluate_batch([params])[0]
 
     def evaluate_batch(self, batch: Sequence[Mapping[str, Any]]) -> list[float]:
-        """Return the objectives of several configurations, trained as one population: the values of `evaluate`.
+        """Train several configurations as one population and return their objectives, equal to those of `evaluate`.
 
         Args:
-            batch: Configurations.
+            batch: Configurations, each as in `evaluate`.
 
         Raises:
-            ConfigError: A parameter is missing, unknown, or outside of its range; nothing was trained.
+            ConfigError: A parameter is missing, unknown, or outside its range. Nothing was trained.
         """
         contestants = [contestant(self._entry, self._checked(params)) for params in batch]
         if not contestants:
             return []
         with self._lock:
             losses = drive(self._engine, contestants, self._seeds).val_loss[-1]
-        # A run that diverged has NaN from there on; it counts as chance, as in a record.
+        # The loss of a diverged run is NaN; it counts as chance, as in a record.
         clipped = losses.nan_to_num(self.chance, posinf=self.chance).clamp(max=self.chance)
         return [sum(row) / len(row) for row in clipped.view(len(contestants), -1).tolist()]
 
@@ -142,11 +144,11 @@ class SchedulerProblem(BaseProblem):
                 raise ConfigError(f"problem {self.name}: unknown parameter {name!r}{did_you_mean(name, self._space)}")
         for name, distribution in self._space.items():
             if name not in params:
-                raise ConfigError(f"problem {self.name}: parameter {name!r} is missing")
+                raise ConfigError(f"problem {self.name}: parameter {name!r} is missing; give a value in {distribution}")
             try:
                 create_trial(params={name: params[name]}, distributions={name: distribution}, value=0.0)
             except (ValueError, TypeError):
                 raise ConfigError(
-                    f"problem {self.name}: parameter {name!r} is not in {distribution} (value: {params[name]!r})"
+                    f"problem {self.name}: parameter {name!r}: must be in {distribution} (value: {params[name]!r})"
                 ) from None
         return {**self.default, **params}

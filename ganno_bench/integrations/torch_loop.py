@@ -1,4 +1,4 @@
-"""A trained policy in a PyTorch training loop of the user's own."""
+"""A trained policy that sets the learning rates in your own PyTorch training loop."""
 
 from __future__ import annotations
 
@@ -39,41 +39,52 @@ from ganno_bench.training.signals import LAYER_SIGNALS, RunInfo, Signals
 __all__ = ["GannoScheduler"]
 
 _FORMAT = 2
-"""Of what `GannoScheduler.state_dict` returns."""
+"""Version of the state that `GannoScheduler.state_dict` returns."""
 
 
 class GannoScheduler:
-    """Sets the learning rate of each parameter group by a trained policy, which sees how training goes.
+    """A learning-rate scheduler for your own PyTorch training loop, driven by a trained policy.
 
+    A policy is a small network that has learned to set learning rates. Every few updates (10 for the shipped policies)
+    it reads how training goes, such as the training loss and the norms of the gradients. It then sets the learning rate
+    of each parameter group. You train no policy yourself: four are shipped. `ganno-anchored` sets a learning rate for
+    each layer. `ganno-light` sets one for the whole network, reads no gradients, and costs the least time.
+
+        import torch
+        from torch import nn
+        from ganno_bench import GannoScheduler, layer_groups
+
+        inputs, targets = torch.randn(256, 64), torch.randint(10, (256,))
+        model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
         optimizer = torch.optim.SGD(layer_groups(model), lr=0.01, momentum=0.9)
-        scheduler = GannoScheduler(optimizer, total_updates=1000, policy="runs/train/mine/policy")
-        for inputs, targets in batches:
+        scheduler = GannoScheduler(optimizer, total_updates=300, policy="ganno-anchored")
+        for _ in range(300):
             optimizer.zero_grad()
-            loss = loss_function(model(inputs), targets)
+            loss = nn.functional.cross_entropy(model(inputs), targets)
             loss.backward()
             optimizer.step()
             scheduler.step(loss)
 
-    Call `step` once for each `optimizer.step()`, after it and before the gradients are cleared: it reads the gradients
-    that the update was made with (`.grad`, weight decay not included; after clipping and unscaling, if there was any).
-    With accumulated gradients that is once for each accumulated batch, with the mean of its losses. Under a
-    `torch.amp.GradScaler` call it after `scaler.step(optimizer)`, which unscales the gradients (if the optimizer is
-    fused, `scaler.unscale_(optimizer)` must have done so). An update that the scaler skipped counts as an update of the
-    horizon; its gradients are not measured if one of those looked at is not finite, or if it was the last update
-    before a decision.
+    **When to call `step`.** Call it once per `optimizer.step()`, after it and before the gradients are cleared. A
+    policy reads the gradients of that update from `.grad`: after clipping and unscaling, without weight decay.
 
-    Any `torch.optim` optimizer will do; sparse gradients will only for a policy that looks at none. The policy was
-    trained with SGD with momentum and AdamW; an optimizer with `betas` is taken for an Adam, any other for SGD.
-    Learning rates that are tensors, for a compiled or captured optimizer, are written into, as by torch's own
-    schedulers; groups that share one get one each.
+    - With accumulated gradients, call `step` once per accumulated batch, with the mean of its losses.
+    - Under a `torch.amp.GradScaler`, call `step` after `scaler.step(optimizer)`, which unscales the gradients. With a
+      fused optimizer, call `scaler.unscale_(optimizer)` before that. An update that the scaler skips counts towards
+      `total_updates`. The policy ignores its gradients if a measured one is not finite, or if the update was the last
+      one before a decision.
+    - Under `torch.distributed`, all ranks take the same decisions, from the mean of their losses.
 
-    Policies were trained from scratch, with whole networks. Two things keep them within bounds elsewhere: no learning
-    rate is above `max_lr`, and a base learning rate as for fine-tuning is warned of.
+    **Optimizers.** Any `torch.optim` optimizer works. The shipped policies were trained with SGD with momentum and
+    AdamW: an optimizer with `betas` counts as Adam, any other as SGD. Sparse gradients need a policy that reads none,
+    such as `ganno-light`. Learning rates that are tensors are changed in place, as by torch's own schedulers. Groups
+    that share one tensor get a tensor each.
 
-    Parameters may be frozen and unfrozen, and groups added to the optimizer, in the course of a training. A layer that
-    is not trained goes along with the others.
+    **Limits.** Policies were trained on whole networks from scratch. Two things limit them elsewhere: no learning rate
+    exceeds `max_lr`, and a base learning rate that suits fine-tuning causes a warning.
 
-    Under `torch.distributed` all ranks take the same decisions, from the mean of their losses.
+    **Frozen and new layers.** You may freeze and unfreeze parameters, and add groups to the optimizer, during training.
+    A frozen layer gets the mean learning rate (geometric) of the other layers. A new group starts from that mean.
 
     Attributes:
         n_updates: Calls of `step` so far.
@@ -90,30 +101,34 @@ class GannoScheduler:
         max_lr: float | None = None,
         process_group: distributed.ProcessGroup | Literal["local"] | None = None,
     ) -> None:
-        """Take over the learning rates of an optimizer.
+        """Set the learning rates of the first update.
 
         Args:
-            optimizer: A parameter group for each layer, from input to output, as `layer_groups` makes them. All begin
-                with the same learning rate: the base learning rate.
-            total_updates: The horizon; afterwards the learning rates stay as they are.
-            policy: A policy's folder, or the name of a shipped one.
-            n_layers: Layers of the network, where the groups are not its layers: `len(layer_groups(model))`. Only for a
-                policy with one agent that observes nothing of the layers' gradients and parameters, `ganno-light`; all
-                groups get the same learning rate. None: each group is a layer.
-            base_lr: Base learning rate. None: that of the groups, or their `initial_lr`, which this scheduler and
-                torch's leave there, so that one that follows does not begin where the last one ended.
-            max_lr: The highest learning rate. None: the top of the range in which the benchmark tunes base learning
-                rates, 10 for SGD and 0.1 for Adam and AdamW, or the base learning rate if that is higher.
-            process_group: The ranks over which losses are averaged, one all-reduce for each decision; all of them call
-                `step` equally often. None: all ranks, if `torch.distributed` is initialised. "local": this one alone.
+            optimizer: Has one parameter group per layer, from input to output: make it from `layer_groups(model)`. All
+                groups start with the same learning rate, the base learning rate.
+            total_updates: The number of updates (`optimizer.step()` calls) of the whole training. Later calls of `step`
+                leave the learning rates unchanged.
+            policy: The name of a shipped policy (`ganno-anchored`, `ganno-light`, `ganno-global`, `ganno`), or the path
+                of a policy's folder, such as `runs/train/mine/policy`.
+            n_layers: The number of layers of the network, if the parameter groups are not its layers:
+                `len(layer_groups(model))`. All groups then get the same learning rate. Only for a policy with a single
+                agent that reads no gradients or parameters, such as `ganno-light`. None: each group is a layer.
+            base_lr: The base learning rate, which the policy's factors multiply. None: the groups' `initial_lr` if they
+                have one, else their `lr`. This scheduler and torch's own leave `initial_lr` in the groups, so a later
+                scheduler starts from the same base learning rate.
+            max_lr: The highest learning rate that a group can get. None: 10 for SGD and 0.1 for Adam and AdamW, the top
+                of the benchmark's tuning range; or the base learning rate if it is higher.
+            process_group: The ranks over which losses are averaged, by one all-reduce per decision. All of them must
+                call `step` equally often. None: all ranks, if `torch.distributed` is initialised. "local": only this
+                rank.
 
         Raises:
-            ConfigError: There is no such policy, or it needs a group for each layer; the groups' learning rates differ;
-                a number is out of range.
+            ConfigError: There is no such policy; the policy needs a group for each layer, but `n_layers` is given; the
+                groups start with different learning rates; or a number is out of range.
 
         Warns:
-            UserWarning: The base learning rate is as for fine-tuning and there is no `max_lr`; the groups are not the
-                layers of a network.
+            UserWarning: The base learning rate is below a tenth of the usual one and `max_lr` is not given; or the
+                groups do not look like the layers of a network.
         """
         total_updates = _whole("total_updates", total_updates)
         n_layers = None if n_layers is None else _whole("n_layers", n_layers)
@@ -125,8 +140,8 @@ class GannoScheduler:
         controller = self.policy.controller
         if n_layers is not None and controller.needs_layers:
             raise ConfigError(
-                f"the policy {self.policy.card.name!r} looks at layers or sets their learning rates one by one: "
-                "give the optimizer a parameter group for each layer, as layer_groups() makes them, and no n_layers"
+                f"n_layers: the policy {self.policy.card.name!r} reads each layer or sets a learning rate for each "
+                f"layer (value: {n_layers}); make the optimizer from layer_groups(model) and leave n_layers out"
             )
         self.optimizer = optimizer
         self._n_layers = n_layers
@@ -143,22 +158,22 @@ class GannoScheduler:
         self._run = self._run_info(base, decay, total_updates, kind)
         self._max_lr = max(base, OPTIMIZERS[kind].base_lr_range[1]) if max_lr is None else max_lr
         self._is_fresh = not optimizer.state
-        self._doubt: str | None = None
+        self._late_warning: str | None = None  # waits for the first step: a restored state makes it needless
         rates = self.get_last_lr()
         if base_lr is None and rates != [base] * len(rates):
-            self._doubt = (
-                f"the base learning rate is {base:g}, the groups' initial_lr, and not the learning rate that they have "
-                f"now ({_range(rates)}); base_lr= chooses it"
+            self._late_warning = (
+                f"the base learning rate is {base:g}, the groups' 'initial_lr'; their learning rate now is "
+                f"{_range(rates)}; give base_lr= to choose the base learning rate"
             )
         if max_lr is None:
             warn_of_fine_tuning(base, kind, self.policy.card)
         if n_layers is None:
-            warn_of_groups(groups, looks_at_layers=controller.needs_layers)
+            warn_of_groups(groups, needs_layers=controller.needs_layers)
         self._one_run = OneRun(self.policy, self._run, self._max_lr) if OneRun.fits(self.policy) else None
-        self._control = controller.init(self._run)  # of no use where there is a OneRun, which has its own
-        self._part_rates()
+        self._control = controller.init(self._run)  # unused if there is a OneRun, which holds the state itself
+        self._unshare_rates()
         self.n_updates = 0
-        self._next_look = self._next()
+        self._next_event = self._next()
         for group in groups:
             set_rate(group, base)
         self._lr_block, self._block_begin = self._decide(math.nan, math.nan), 0
@@ -166,35 +181,39 @@ class GannoScheduler:
         self._prepare()
 
     def get_last_lr(self) -> list[float]:
-        """Return the learning rate of each group, as torch's schedulers do."""
+        """Return the learning rate of each parameter group, in the optimizer's order, as torch's schedulers do."""
         return [float(group["lr"]) for group in self.optimizer.param_groups]
 
     def step(self, loss: Tensor | float, val_loss: Tensor | float | None = None) -> None:
-        """Take in an update that was just made, and set the learning rates of the next one.
+        """Record the update that the optimizer has just made, and set the learning rates of the next one.
 
         Args:
-            loss: The loss on the batch that the update was made with; nats, for a policy to be at home.
-            val_loss: A validation loss; only policies that observe one need it, and only when they decide.
+            loss: The mean training loss of the update's batch. Policies were trained on cross-entropies in nats
+                (natural logarithm).
+            val_loss: A validation loss, in the same unit. Only policies that observe one need it, and only at updates
+                after which they decide. The shipped policies do not.
 
         Raises:
-            ConfigError: The policy observes gradients and there are none, or a validation loss and there is none.
+            ConfigError: The policy reads gradients, but they are missing, were cleared, or are sparse; it reads a
+                validation loss, but `val_loss` is missing; or a parameter group was removed.
 
         Warns:
-            UserWarning: It is called before the optimizer's; losses are negative or not finite; all gradients of the
-                first interval are zero; a group was added with a learning rate of its own.
+            UserWarning: `step` was called before `optimizer.step()`; a loss is negative, or no loss of a decision
+                interval is finite; all gradients of the first decision interval are zero; a group was added with
+                another learning rate; or the groups' `initial_lr` differs from their learning rate.
         """
         kept = kept_loss(loss)
         if len(self.optimizer.param_groups) != len(self._order):
             self._adopt()
         n_updates = self.n_updates + 1
-        if n_updates >= self._next_look:
+        if n_updates >= self._next_event:
             if n_updates >= self._run.total_updates:
                 self.n_updates = n_updates
                 return
-            seen_val_loss = self._seen(val_loss)
-        if self._doubt is not None:
-            warnings.warn(self._doubt, stacklevel=2)
-            self._doubt = None
+            seen_val_loss = self._observed(val_loss)
+        if self._late_warning is not None:
+            warnings.warn(self._late_warning, stacklevel=2)
+            self._late_warning = None
         if self._is_fresh:
             self._is_fresh = False
             warn_of_order(self.optimizer)
@@ -202,17 +221,18 @@ class GannoScheduler:
             self._layers.record(self.n_updates)
         self.n_updates = n_updates
         self._losses.add(kept)
-        if n_updates >= self._next_look:
+        if n_updates >= self._next_event:
             train_loss, seen_val_loss = self._losses.means(seen_val_loss, self._device)
             self._lr_block, self._block_begin = self._decide(train_loss, seen_val_loss), n_updates
-            self._next_look = self._next()
+            self._next_event = self._next()
         self._apply()
         self._prepare()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state, of tensors, numbers, strings and lists: enough to go on exactly.
+        """Return the state, from which training resumes exactly; it holds tensors, numbers, strings and lists.
 
-        Of several ranks each has its own losses since the last decision: save all of them, or right after a decision.
+        Under `torch.distributed` each rank has its own losses since the last decision. Save the states of all ranks, or
+        save right after a decision.
         """
         return {
             "format": _FORMAT,
@@ -226,19 +246,21 @@ class GannoScheduler:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned; the optimizer's own state is the optimizer's to restore.
+        """Restore a state that `state_dict` returned. Restore the optimizer's state by the optimizer's own method.
 
-        It does not matter which of the two is restored first, or whether the optimizer was before this scheduler was
-        made.
+        Any order works: you may restore the optimizer before or after this scheduler, and before or after making it.
 
         Raises:
-            ConfigError: It is the state of a network with layers of other sizes, or of another policy, base learning
-                rate, horizon or kind of optimizer; or it lacks something. Nothing was changed.
-            VersionError: A later version of ganno-bench made it.
+            ConfigError: The state comes from a network with layers of other sizes, or from another policy, base
+                learning rate, `max_lr`, horizon or kind of optimizer; or it lacks a key. The scheduler is unchanged.
+            VersionError: A later version of ganno-bench wrote the state.
         """
         if not isinstance(state, Mapping):
-            raise ConfigError(f"this is no state of a GannoScheduler, but {type(state).__name__}")
-        check_version(state.get("format", 1), _FORMAT)  # the first states did not say
+            raise ConfigError(
+                f"not a state of a GannoScheduler: expected a mapping, got {type(state).__name__}; "
+                "give the result of state_dict()"
+            )
+        check_version(state.get("format", 1), _FORMAT)  # states of format 1 have no key 'format'
         if len(self.optimizer.param_groups) != len(self._order):
             self._adopt()
         try:
@@ -248,7 +270,8 @@ class GannoScheduler:
             lr_block, block_begin = copy.deepcopy(state["lr_block"]), state["block_begin"]
             if control.log_factor.shape[1] != self._run.n_layers:
                 raise ConfigError(
-                    f"the state is of {control.log_factor.shape[1]} layers, this scheduler has {self._run.n_layers}"
+                    f"the state has {control.log_factor.shape[1]} layers, this scheduler has {self._run.n_layers}; "
+                    "make the scheduler for the same network"
                 )
             if state.get("format", 1) == 1:
                 lr_block = self._of_first_format(lr_block, block_begin, control)
@@ -257,20 +280,22 @@ class GannoScheduler:
             if self._layers is not None:
                 if state.get("layers") is None:
                     raise ConfigError(
-                        "the state has nothing of layers: it is of another policy, or of an earlier version"
+                        "the state has no layer signals: another policy or an earlier version of ganno-bench wrote it"
                     )
                 self._layers.load_state_dict(state["layers"])
         except (LookupError, TypeError, AttributeError, RuntimeError) as error:
-            raise ConfigError(f"this is no state of a GannoScheduler: {one_line(error)}") from error
+            raise ConfigError(
+                f"not a state of a GannoScheduler: {one_line(error)}; give the result of state_dict()"
+            ) from error
         self.n_updates = n_updates
         self._state = control
-        self._part_rates()
+        self._unshare_rates()
         self._mark(self.optimizer.param_groups)
         self._set_decay(weight_decay)
         self._lr_block, self._block_begin = self._capped(lr_block), block_begin
         self._losses.restore(losses)
-        self._doubt, self._is_fresh = None, False
-        self._next_look = self._next()
+        self._late_warning, self._is_fresh = None, False
+        self._next_event = self._next()
         self._apply()
 
     @property
@@ -285,7 +310,7 @@ class GannoScheduler:
             self._one_run.state = state
 
     def _identity(self) -> dict[str, Any]:
-        """Return what a state is of: it fits no other."""
+        """Return the settings that a state belongs to. It fits only a scheduler with equal ones."""
         identity = {
             "policy": self.policy.card.name,
             "policy_hash": self.policy.hash,
@@ -302,24 +327,25 @@ class GannoScheduler:
         own = self._identity()
         if (theirs := state["policy_hash"]) != own["policy_hash"]:
             raise ConfigError(
-                f"the state is of the policy {state['policy']!r} ({theirs}), this scheduler has {own['policy']!r} "
-                f"({own['policy_hash']})"
+                f"the state comes from the policy {state['policy']!r} (hash {theirs}), this scheduler has "
+                f"{own['policy']!r} (hash {own['policy_hash']}); make the scheduler with the same policy"
             )
         for name in list(own)[2:]:
             if state[name] != own[name]:
-                hint = f"; {name}= chooses it" if name in ("base_lr", "max_lr", "total_updates") else ""
-                raise ConfigError(f"the state's {name} is {state[name]!r}, this scheduler's is {own[name]!r}{hint}")
+                is_argument = name in ("base_lr", "max_lr", "total_updates")
+                hint = f"make the scheduler with {name}={state[name]!r}" if is_argument else "make the same optimizer"
+                raise ConfigError(f"the state's {name} is {state[name]!r}, this scheduler's is {own[name]!r}; {hint}")
 
     def _of_first_format(self, block: list[list[float]], begin: int, control: ControlState) -> list[list[float]]:
-        """Return the learning rates of a state that does not say what it is of, if they are what is decided here."""
+        """Return the learning rates of a state of format 1, which has no settings, if they fit this scheduler."""
         factors = control.log_factor if self._each else control.log_factor[:, :1]
         rates = self.policy.card.action.learning_rates(self._run, factors, begin, len(block))[:, 0]
         decided = block if self._each else [row[:1] for row in block]
         if not torch.allclose(rates, torch.tensor(decided, dtype=torch.float64), rtol=1e-6, atol=0.0):
             raise ConfigError(
-                "the state's learning rates are those of another policy, horizon or base learning rate "
-                f"({float(self._run.base_lr):g} here, base_lr= chooses it); an earlier version made it, which did not "
-                "say of which"
+                "the state's learning rates belong to another policy, horizon or base learning rate "
+                f"({float(self._run.base_lr):g} here; give base_lr= to change it); an earlier version of ganno-bench "
+                "wrote the state, without these settings"
             )
         return decided
 
@@ -333,7 +359,7 @@ class GannoScheduler:
         return [list(groups[index]["params"]) for index in self._order]
 
     def _run_info(self, base_lr: float, weight_decay: float, total_updates: int, kind: str) -> RunInfo:
-        # Of layers that are not groups nothing is known but their number.
+        # If the groups are not the layers, only the number of layers is known.
         groups, n_layers = self.optimizer.param_groups, self._n_layers
         names = tuple(str(groups[index].get("name", index)) for index in self._order)
         sizes = tuple(sum(parameter.numel() for parameter in group) for group in self._parameters())
@@ -347,21 +373,23 @@ class GannoScheduler:
         )
 
     def _adopt(self) -> None:
-        """Take in groups that were added to the optimizer: each begins with the mean of the other layers' factors."""
+        """Include groups that were added to the optimizer. Each begins with the mean of the other layers' factors."""
         groups, before = self.optimizer.param_groups, self._order
         if len(groups) < len(before):
-            raise ConfigError(f"the optimizer has {len(groups)} parameter groups, and had {len(before)}")
+            raise ConfigError(
+                f"the optimizer has {len(groups)} parameter groups, but had {len(before)}; make a new scheduler"
+            )
         base, added = float(self._run.base_lr), groups[len(before) :]
         usual = (base, self.optimizer.defaults.get("lr"), *(float(groups[index]["lr"]) for index in before))
         if own := [float(group["lr"]) for group in added if float(group["lr"]) not in usual]:
             warnings.warn(
-                f"a parameter group was added with the learning rate {own[0]:g}; the policy sets it, from the base "
-                f"learning rate {base:g} of all groups. max_lr= limits it",
+                f"a parameter group was added with the learning rate {own[0]:g}; the policy overwrites it, from the "
+                f"base learning rate {base:g} of all groups; give max_lr= to limit it",
                 stacklevel=3,
             )
         self._mark(added)
         self._order = layer_order(groups)
-        self._part_rates()
+        self._unshare_rates()
         if self._layers is not None:
             self._layers = self._layers.extended(self._parameters())
         if self._n_layers is not None:
@@ -382,7 +410,7 @@ class GannoScheduler:
         self._apply()
 
     def _mark(self, groups: Sequence[dict[str, Any]]) -> None:
-        """Leave in groups what they began with, for a scheduler that follows."""
+        """Write the initial values into the groups, for a later scheduler."""
         base = float(self._run.base_lr)
         for group in groups:
             group["initial_lr"] = base
@@ -390,29 +418,32 @@ class GannoScheduler:
                 group["initial_weight_decay"] = initial_decay(group)
 
     def _next(self) -> int:
-        """Return the update after which there is more to do than after an ordinary one."""
+        """Return the number of updates after which the next decision, or the end, is due."""
         decision = self.n_updates - self.n_updates % self._interval + self._interval
         return min(decision, self._run.total_updates)
 
-    def _seen(self, val_loss: Tensor | float | None) -> float:
-        """Return the validation loss that a decision is to see; NaN if none is observed."""
+    def _observed(self, val_loss: Tensor | float | None) -> float:
+        """Return the validation loss for a decision; NaN if the policy observes none."""
         if "val_loss" not in self._needs:
             return math.nan
         if val_loss is None:
             name = self.policy.card.name
-            raise ConfigError(f"the policy {name!r} observes a validation loss: step(loss, val_loss)")
+            raise ConfigError(
+                f"val_loss: the policy {name!r} observes a validation loss (value: None); call step(loss, val_loss)"
+            )
         return _number(val_loss)
 
     def _decide(self, train_loss: float, val_loss: float) -> list[list[float]]:
-        """Return the learning rates of each update of the next interval, of layers or of all; set the weight decay.
-
-        Groups that were loaded from what had no base learning rate get it again.
+        """Return the learning rates for each update of the next decision interval, and set the weight decay.
 
         Args:
-            train_loss: Mean over the interval that has ended; NaN before the first update.
-            val_loss: Validation loss now; NaN if it is not known, or not observed.
+            train_loss: Mean over the decision interval that has ended; NaN before the first update.
+            val_loss: Validation loss now; NaN if it is unknown, or not observed.
+
+        Returns:
+            For each update the learning rate of each layer, or the one of the whole network.
         """
-        self._mark(self.optimizer.param_groups)
+        self._mark(self.optimizer.param_groups)  # a loaded optimizer state may lack the initial values
         all_rates = self.get_last_lr()
         rates = [all_rates[index] for index in self._order]
         layers: dict[str, Array] = {}
@@ -428,7 +459,7 @@ class GannoScheduler:
         return self._capped(block)
 
     def _with_followers(self, block: list[list[float]]) -> list[list[float]]:
-        """Let layers that are frozen, whose agents have nothing to go by, follow the mean of the others."""
+        """Let frozen layers, whose agents have nothing to observe, follow the geometric mean of the others."""
         trained = [any(parameter.requires_grad for parameter in group) for group in self._parameters()]
         if all(trained) or not any(trained):
             return block
@@ -437,7 +468,7 @@ class GannoScheduler:
         self._state = replace(state, log_factor=_with_means(state.log_factor, places))
         rates = torch.tensor(block, dtype=torch.float64).log()
         followed: list[list[float]] = _with_means(rates, places).exp().tolist()
-        # The others' stay as they are, to the last bit.
+        # The learning rates of trained layers stay as they are, to the last bit.
         return [
             [own if is_trained else mean for own, mean, is_trained in zip(*rows, trained, strict=True)]
             for rows in zip(block, followed, strict=True)
@@ -474,7 +505,7 @@ class GannoScheduler:
         return rates_of_updates
 
     def _set_decay(self, weight_decay: float) -> None:
-        """Set the weight decay of the groups, in the proportions that they began with."""
+        """Set the weight decay of the groups, in their initial proportions."""
         base = float(self._run.weight_decay)
         for group in self.optimizer.param_groups:
             if "initial_weight_decay" in group:
@@ -492,8 +523,8 @@ class GannoScheduler:
             for group in groups:
                 set_rate(group, rates[0])
 
-    def _part_rates(self) -> None:
-        """Give each group a tensor of its own, where learning rates are tensors: an optimizer gives all of them one."""
+    def _unshare_rates(self) -> None:
+        """Give each group its own tensor if learning rates are tensors: an optimizer gives all groups the same one."""
         seen: set[int] = set()
         for group in self.optimizer.param_groups:
             if isinstance(group["lr"], Tensor) and id(group["lr"]) in seen:
@@ -501,7 +532,7 @@ class GannoScheduler:
             seen.add(id(group["lr"]))
 
     def _prepare(self) -> None:
-        """Keep what the last update of an interval is going to change."""
+        """Store the values that the last update of a decision interval will change."""
         if self._layers is not None and (self.n_updates + 1) % self._interval == 0:
             self._layers.prepare()
 
@@ -511,7 +542,7 @@ def _number(value: Tensor | float) -> float:
 
 
 def _on_cpu(state: Mapping[str, Any]) -> ControlState:
-    """Return a state of its own, wherever it was loaded to."""
+    """Return a copy of a state, on the CPU."""
     memory = {name: value.cpu().clone() for name, value in state["memory"].items()}
     others = {name: value.cpu().clone() for name, value in state.items() if name != "memory"}
     return ControlState.from_state_dict({**others, "memory": memory})
@@ -519,21 +550,21 @@ def _on_cpu(state: Mapping[str, Any]) -> ControlState:
 
 def _positive(name: str, value: Any) -> float:
     if not (isinstance(value, Real) and 0.0 < float(value) < math.inf):
-        raise ConfigError(f"{name} is no positive number (value: {value!r})")
+        raise ConfigError(f"{name}: must be a finite number above 0 (value: {value!r})")
     return float(value)
 
 
 def _whole(name: str, value: Any) -> int:
-    """Return a number of updates or layers, which may be a float, as the quotient of two is.
+    """Return a number of updates or layers as an integer; a quotient such as 1200 / 4 is a float.
 
     Raises:
-        ConfigError: It is no whole number, or less than 1.
+        ConfigError: The value is no whole number, or is below 1.
     """
     number = float(value) if isinstance(value, Real) else math.nan
     if not number.is_integer():
-        raise ConfigError(f"{name} is no whole number (value: {value!r})")
+        raise ConfigError(f"{name}: must be a whole number (value: {value!r})")
     if number < 1:
-        raise ConfigError(f"{name} is less than 1 (value: {value})")
+        raise ConfigError(f"{name}: must be at least 1 (value: {value})")
     return int(number)
 
 
@@ -543,6 +574,6 @@ def _range(rates: list[float]) -> str:
 
 
 def _with_means(values: Tensor, places: list[int | None]) -> Tensor:
-    """Return values, shape (n, L, ...), in another order; where it has none, the mean over those that are in it."""
+    """Return values, shape (n, L, ...), in the order of `places`; None gives the mean over the values it names."""
     mean = values[:, [place for place in places if place is not None]].mean(dim=1)
     return torch.stack([mean if place is None else values[:, place] for place in places], dim=1)

@@ -1,4 +1,4 @@
-"""Training of policies: a TorchRL environment over the population engine, tasks, rewards and the MAPPO trainer."""
+"""Training of policies: a TorchRL environment over the engine, tasks, rewards and the MAPPO trainer."""
 
 from __future__ import annotations
 

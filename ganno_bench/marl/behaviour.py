@@ -1,4 +1,4 @@
-"""What a trained policy does on the average: the curve and the profile that its card carries, to be replayed."""
+"""The mean behaviour of a trained policy: the curve and the profile on its card, which can be replayed."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _N_CURVE, _N_PROFILE = 33, 9
 
 
 def measure_behaviour(policy: Policy, envs: Sequence[LayerwiseLREnv]) -> BehaviourCard:
-    """Let a policy train each environment's networks, greedily, and return its mean learning rates.
+    """Let a policy train the networks of each environment, greedily, and return its mean learning rates.
 
-    All runs have the optimizer's default base learning rate and weight decay, as in the benchmark, and decisions are as
-    many updates apart as the card says. Their seeds are the same at every call. What counts are learning rates above 0
-    until a run diverges; all environments weigh the same. Where there is nothing to count, as in the profile of
-    networks with a single layer, both are 0.
+    All runs have the optimizer's default base learning rate and weight decay, as in the benchmark, and the decision
+    interval of the card. Every call uses the same seeds. Only learning rates above 0 count, and only until a run
+    diverges. All environments have the same weight. Without any values, as for the profile of networks with one layer,
+    curve and profile are 0.
 
     Args:
-        policy: Decides greedily.
-        envs: Give the workload, the number of runs and the device.
+        policy: The policy.
+        envs: Environments, which give workload, number of runs and device.
     """
     curves, profiles = [], []
     for env in envs:
@@ -42,7 +42,7 @@ def measure_behaviour(policy: Policy, envs: Sequence[LayerwiseLREnv]) -> Behavio
 
 
 def _log_learning_rates(policy: Policy, env: LayerwiseLREnv) -> Tensor:
-    """Return ln(lr / base_lr) of each update, shape (T, P, L); NaN where there is none, or a run diverged."""
+    """Return ln(lr / base_lr) of each update, shape (T, P, L); NaN if lr is 0 or the run has diverged."""
     n_runs, defaults = env.batch_size[0], env.defaults
     seeds = [stream_seed("policy-behaviour", index) for index in range(n_runs)]
     weight_decay = torch.full((n_runs,), defaults.weight_decay, dtype=torch.float64)
@@ -59,7 +59,7 @@ def _log_learning_rates(policy: Policy, env: LayerwiseLREnv) -> Tensor:
 
 
 def _resampled(places: np.ndarray, values: Tensor, n: int) -> np.ndarray | None:
-    """Return values at n evenly spaced places in [0, 1], those that are NaN left out; None if all are."""
+    """Return values at n evenly spaced places in [0, 1], without those that are NaN; None if all are NaN."""
     known = values.isfinite().numpy()
     if not known.any():
         return None

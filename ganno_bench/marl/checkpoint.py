@@ -1,4 +1,4 @@
-"""Checkpoints of a training: what was learned so far, of which training it is, and a checksum of all that."""
+"""Checkpoints of a training: its state, the training that it belongs to, and a checksum."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _FORMAT = 2
 
 
 def save_checkpoint(file: Path, state: Mapping[str, Any]) -> None:
-    """Write a checkpoint; an existing one is replaced.
+    """Write a checkpoint; replace an existing one.
 
     Args:
-        file: Where to.
-        state: Tensors, and plain data.
+        file: The file to write.
+        state: Tensors and plain data.
 
     Raises:
-        StorageError: It cannot be written; the old one is as it was.
+        StorageError: It cannot be written; the old one is unchanged.
     """
     content = _saved(dict(state))
     checksum = hashlib.sha256(content).hexdigest()
@@ -39,35 +39,37 @@ def load_checkpoint(file: Path, training: Mapping[str, Any]) -> dict[str, Any]:
     """Read a checkpoint.
 
     Args:
-        file: Where from.
-        training: What the state must say of the training that it is of; one of format 1 says nothing, and has no
-            checksum.
+        file: The file to read.
+        training: The keys and values that the state must have, which identify its training. A checkpoint of format 1
+            has neither these keys nor a checksum.
 
     Raises:
-        ResumeError: It cannot be read, was changed after it was written, or is of another training.
+        ResumeError: It cannot be read, was changed after it was written, or belongs to another training.
     """
     try:
         whole = torch.load(file, weights_only=True)
-        check_version(whole.get("format", 1), _FORMAT)  # the first checkpoints did not say
+        check_version(whole.get("format", 1), _FORMAT)  # checkpoints of format 1 have no key 'format'
         if "checksum" not in whole and whole.get("format", 1) == 1:
             return dict(whole)
         content = whole["state"].numpy().tobytes()
         if hashlib.sha256(content).hexdigest() != whole["checksum"]:
-            raise ResumeError(f"{file}: was changed after it was written: its checksum is not that of what it holds")
+            raise ResumeError(f"{file}: was changed after it was written: its checksum does not fit its content")
         state: dict[str, Any] = torch.load(io.BytesIO(content), weights_only=True)
     except VersionError as error:
         raise ResumeError(f"{file}: {error}") from None
     except ResumeError as error:
         raise ResumeError(f"{error}; {_WHAT_TO_DO}") from None
-    except Exception as error:  # there is no end to what a damaged file makes of a reader
+    except Exception as error:  # a damaged file can raise anything
         raise ResumeError(f"{file}: cannot be read: {one_line(error)[:200]}; {_WHAT_TO_DO}") from None
     for key, wanted in training.items():
         if state[key] != wanted:
-            raise ResumeError(f"{file}: key {key!r} is {state[key]!r}, not {wanted!r}: it is of another training")
+            raise ResumeError(
+                f"{file}: key {key!r}: belongs to another training, expected {wanted!r} (value: {state[key]!r})"
+            )
     return state
 
 
-_WHAT_TO_DO = "get the file back, or begin anew with another --out"
+_WHAT_TO_DO = "restore the file, or begin anew with another --out"
 
 
 def _saved(state: dict[str, Any]) -> bytes:

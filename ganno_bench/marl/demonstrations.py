@@ -1,9 +1,8 @@
-"""A start from demonstrations: the actor imitates tuned schedules before it is rewarded for anything.
+"""Demonstrations: the actor imitates tuned schedules before reinforcement learning begins.
 
-The demonstrations are the learning rates of report runs in a run directory. From them comes a curve for each optimizer
-and depth: at each share of the horizon, the logarithm of the learning rate is a straight line in the logarithm of the
-number of layers, by least squares. The demonstrator moves every layer towards that curve from whatever base learning
-rate a run begins with, and the actor learns to predict its actions.
+The demonstrations are the learning rates of report runs in a run directory. They give a curve for each optimizer and
+number of layers: at each progress, ln(learning rate) is a straight line in ln(layers), fitted by least squares. The
+demonstrator moves every layer towards that curve from any base learning rate. The actor learns to predict its actions.
 """
 
 from __future__ import annotations
@@ -35,49 +34,50 @@ _TINY = 1e-10
 
 
 class DemonstrationSpec(Config):
-    """What is imitated, and how."""
+    """Settings of the imitation, `[demonstrations]` in a training configuration."""
 
     records: str
     """A run directory, relative to the training configuration."""
     scheduler: str = "warmup-cosine"
-    """Whose report runs are imitated."""
+    """The entry whose report runs are imitated."""
     episodes: Positive = 1
-    """Episodes of each training workload."""
+    """Episodes of each training task."""
     epochs: Positive = 20
-    """Times that they are used."""
+    """Passes over the episodes."""
     lr: Annotated[float, Field(gt=0)] = 1e-3
     """Adam's learning rate."""
     exploration: Annotated[float, Field(ge=0, le=1)] = 0.2
-    """Share of random actions, after which the demonstrator shows the way back."""
+    """Share of random actions. After them the demonstrator shows how to return to the curve."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """What is demonstrated with one optimizer: ln(learning rate) = level + slope * ln(layers).
+    """The demonstrated learning rate with one optimizer: ln(learning rate) = level + slope * ln(layers).
 
     Attributes:
-        level: At evenly spaced shares of the horizon, float64, shape (33,).
-        slope: Likewise; 0 where all demonstrations have the same number of layers.
+        level: Values at evenly spaced progress from 0 to 1, float64, shape (33,).
+        slope: Values at the same progress; 0 if all demonstrations have the same number of layers.
     """
 
     level: Tensor
     slope: Tensor
 
     def at(self, progress: float, n_layers: int) -> Tensor:
-        """Return ln(learning rate) at a share of the horizon, in [0, 1]."""
+        """Return ln(learning rate) at a progress in [0, 1]."""
         index = round(progress * (len(self.level) - 1))
         return self.level[index] + self.slope[index] * math.log(n_layers)
 
 
 def load_curves(spec: DemonstrationSpec, source: Path) -> dict[str, Curve]:
-    """Return optimizer -> what is demonstrated with it.
+    """Return optimizer -> demonstrated curve.
 
     Args:
-        spec: Names the records.
-        source: The file that it stands in, for messages and relative paths.
+        spec: The settings, which name the records.
+        source: The training configuration with these settings, for messages and relative paths.
 
     Raises:
-        ConfigError: There are no report runs of the scheduler.
+        ConfigError: There are no report runs of the scheduler, the scheduler replaces the optimizer, or the records
+            belong to another suite than the `suite.toml` next to them.
         RecordError: The records cannot be read.
     """
     folder = source.parent / spec.records
@@ -95,7 +95,8 @@ def load_curves(spec: DemonstrationSpec, source: Path) -> dict[str, Curve]:
     suite = load_suite(str(folder / "suite.toml"))
     if others := {record.suite_hash for record in records} - {suite.hash}:
         raise ConfigError(
-            f"{folder / 'suite.toml'}: has hash {suite.hash}, but the records beside it are of {' and '.join(others)}"
+            f"{folder / 'suite.toml'}: has hash {suite.hash}, but the records next to it belong to "
+            f"{' and '.join(others)}; restore the suite of the records"
         )
     shown: dict[str, list[tuple[float, Tensor]]] = {}
     points = torch.linspace(0.0, 1.0, _POINTS, dtype=torch.float64)
@@ -119,14 +120,14 @@ def _line(shown: Sequence[tuple[float, Tensor]]) -> Curve:
 
 
 def demonstrate(action: ActionSpec, curve: Curve, base_lr: Tensor, log_factor: Tensor, progress: float) -> Tensor:
-    """Return the actions that bring each layer's learning rate as near to a curve as one decision can, shape (P, L).
+    """Return the actions that bring each layer's learning rate as near to the curve as one decision can, shape (P, L).
 
     Args:
-        action: What an agent can do.
-        curve: What is demonstrated.
-        base_lr: Of each run, shape (P,).
-        log_factor: Where the layers are, shape (P, L).
-        progress: Share of the horizon at which the curve is to be met, in [0, 1].
+        action: The choices of an agent.
+        curve: The demonstrated curve.
+        base_lr: Base learning rate of each run, shape (P,).
+        log_factor: ln of the layers' present factors, shape (P, L).
+        progress: The progress, in [0, 1], whose point of the curve is the aim.
     """
     target = curve.at(progress, log_factor.shape[1]) - base_lr.log()[:, None]
     wanted = target - torch.tensor(REFERENCES[action.reference](progress), dtype=torch.float64).clamp(min=_TINY).log()
@@ -141,19 +142,19 @@ def demonstrate(action: ActionSpec, curve: Curve, base_lr: Tensor, log_factor: T
 def imitate(
     actor: Actor, envs: Sequence[LayerwiseLREnv], curves: Mapping[str, Curve], spec: DemonstrationSpec, seed: int
 ) -> float:
-    """Let the actor learn to do what the demonstrator does; return how often it does so in the end, in [0, 1].
+    """Train the actor to predict the demonstrator's actions; return how often it does in the last epoch, in [0, 1].
 
-    For continuous actions that is the share of actions within a tenth of the demonstrator's.
+    A continuous action counts if it differs by less than 0.1 from the demonstrator's.
 
     Args:
-        actor: Changed in place.
-        envs: The training workloads; those whose optimizer nobody demonstrated are left out.
-        curves: What `load_curves` returned.
-        spec: How.
-        seed: Decides the episodes, the random actions and the order of the examples.
+        actor: The actor; changed in place.
+        envs: The training tasks. Tasks whose optimizer has no demonstrations are left out.
+        curves: The result of `load_curves`.
+        spec: The settings.
+        seed: Determines the random actions and the order of the examples.
 
     Raises:
-        ConfigError: No workload has a demonstrated optimizer.
+        ConfigError: No task has a demonstrated optimizer.
     """
     shown: list[tuple[Tensor, Tensor]] = []
     torch.manual_seed(seed)
@@ -163,14 +164,17 @@ def imitate(
             assert curve is not None
             shown.append(_episode(env, curve, spec.exploration))
     if not shown:
-        raise ConfigError(f"no training workload has one of the demonstrated optimizers {sorted(curves)}")
+        raise ConfigError(
+            f"key 'demonstrations': no training task has one of the demonstrated optimizers {sorted(curves)}; "
+            "change key 'optimizer' of a family, or remove the demonstrations"
+        )
     optimizer = torch.optim.Adam(actor.parameters(), lr=spec.lr)
     action = envs[0].controller.action
     for epoch in range(spec.epochs):
         agreed, count = 0.0, 0
         for index in torch.randperm(len(shown)).tolist():
             seen, wanted = shown[index]
-            # Whole episodes, (P, T, A, F); a few runs at a time.
+            # Whole episodes, shape (P, T, A, F), a few runs at a time.
             for rows in torch.split(torch.randperm(len(seen)), 8):
                 outputs = actor(seen[rows])
                 if action.continuous:
@@ -191,7 +195,7 @@ def imitate(
 
 
 def _episode(env: LayerwiseLREnv, curve: Curve, exploration: float) -> tuple[Tensor, Tensor]:
-    """Return what the agents saw, (P, T, A, F), and what the demonstrator would have done, (P, T, A)."""
+    """Return the observations of an episode, (P, T, A, F), and the demonstrator's actions for them, (P, T, A)."""
     td: TensorDictBase = env.reset()
     seen, wanted = [], []
     action = env.controller.action

@@ -1,7 +1,7 @@
-"""A TorchRL environment in which each layer of each network in training is an agent.
+"""A TorchRL environment in which each layer of a network in training is an agent.
 
-The batch dimension is a population of training runs, which are trained by the same engine, and see the same signals, as
-those of the benchmark. One step is one decision of all agents, in force for `interval` updates.
+The batch dimension is a population of training runs. The benchmark's engine trains them and measures the same signals
+as in a benchmark run. One step is one decision of all agents, which lasts `interval` updates.
 """
 
 from __future__ import annotations
@@ -50,30 +50,33 @@ DEFAULT_OBSERVATION = (
     "loss-change",
     "loss-to-best",
 )
-"""All observations but the absolute learning rate and those that need a validation loss at each decision."""
+"""The default observations: all except the absolute learning rate, the factor of the weight decay, and those that need
+a validation loss at each decision."""
 
 
 class LayerwiseLREnv(EnvBase):  # type: ignore[misc]
-    """P training runs of one workload, whose layers' learning rates are the agents' to decide.
+    """An environment of P training runs of one workload, in which agents set the learning rates of layers.
 
-    Keys, with A agents (the layers, or 1 for a controller of the whole network) and F features:
+    Keys of its tensor dictionaries. A is the number of agents (L layers, or 1 for a controller of the whole network), F
+    the number of features:
 
     - `("agents", "observation")`, float32, shape (P, A, F)
-    - `("agents", "action")`, int64, shape (P, A): which multiplier; or float32, shape (P, A, 1), in [-1, 1]
+    - `("agents", "action")`, int64, shape (P, A): the index of a choice; or float32, shape (P, A, 1), in [-1, 1], if
+      actions are continuous
     - `reward`, float32, shape (P, 1); `("agents", "reward")`, shape (P, A, 1), if a reward is per agent
-    - `done`, `terminated`, `truncated`, bool, shape (P, 1): all runs end together, at their horizon
-    - `diverged`, bool, shape (P, 1): a run that diverged stays until the end, observes 0 and gets no reward
-    - `loss`, float32, shape (P, 1): the validation loss behind the reward, nats
-    - `("agents", "memory")`, float32, shape (P, A, units): what a recurrent actor writes at `("next", "agents",
-      "memory")`, 0 at first; only where `n_hidden` is given
+    - `done`, `terminated`, `truncated`, bool, shape (P, 1): all runs end together, at the horizon
+    - `diverged`, bool, shape (P, 1): a diverged run stays until the end, observes 0 and gets no reward
+    - `loss`, float32, shape (P, 1): the validation loss from which rewards are computed, nats
+    - `("agents", "memory")`, float32, shape (P, A, units): the memory of a recurrent actor, 0 at first, which the actor
+      writes to `("next", "agents", "memory")`; only if `n_hidden` is given
 
-    Each reset begins another episode: fresh seeds, base learning rates and weight decays, drawn from a stream that the
-    seed of the environment and the number of the episode decide; nothing else is random.
+    Each reset begins a new episode with new seeds, base learning rates and weight decays. They depend only on the seed
+    of the environment and the number of the episode. Nothing else is random.
 
     Attributes:
-        engine: The workload.
-        controller: Observations and actions.
-        n_decisions: Steps in an episode.
+        engine: Trains the runs of the workload.
+        controller: Computes observations and applies actions.
+        n_decisions: The number of environment steps in an episode.
     """
 
     def __init__(
@@ -95,24 +98,25 @@ class LayerwiseLREnv(EnvBase):  # type: ignore[misc]
         """Make an environment.
 
         Args:
-            engine: The workload.
-            n_runs: P, the batch size.
-            interval: Updates per decision.
-            observation: Names of features, or `./file.py:name`.
-            action: What an agent can do; the paper's multipliers by default.
-            layerwise_observation: False: but for their places, all agents see the mean over the layers.
-            n_hidden: Units of a recurrent actor's memory, which the environment hands on.
-            reward: Names of rewards, or `./file.py:name`, and their weights, which are added up; `log-validation` by
-                default.
-            base_lr: Range, as multiples of the optimizer's default base learning rate; drawn log-uniformly.
-            weight_decay: Range, drawn log-uniformly; the optimizer's tuning range by default.
-            validation_size: Predictions of the validation split that the reward's loss is computed on.
-            seed: Decides every episode.
+            engine: The engine of the workload.
+            n_runs: P, the number of runs, which is the batch size.
+            interval: The decision interval, in updates.
+            observation: Names of observations, or `./file.py:name`.
+            action: The choices of an agent; by default the paper's multipliers.
+            layerwise_observation: False: every agent sees the mean over the layers, and its own relative depth.
+            n_hidden: Units of a recurrent actor's memory, which the environment passes from step to step.
+            reward: Name of a reward, or `./file.py:name` -> weight; the weighted rewards are added up. By default
+                `log-validation` with weight 1.
+            base_lr: Range of the base learning rate, as multiples of the optimizer's default; drawn log-uniformly.
+            weight_decay: Range of the weight decay, drawn log-uniformly; by default the optimizer's tuning range.
+            validation_size: The number of predictions of the validation split for the reward's loss.
+            seed: Determines all episodes.
 
         Raises:
-            UnknownNameError: A feature or a reward is unknown.
-            PluginError: A plugin among them is broken. So says `reset` or `step` of one that raises, or gives something
-                of another form, or what is not finite; also of a reward beyond `guards.LARGEST`.
+            UnknownNameError: An observation or a reward is unknown.
+            PluginError: The plugin of an observation or reward is broken. `reset` and `step` raise it if the plugin
+                raises an exception, or returns a wrong type or shape, a value that is not finite, or a reward beyond
+                `guards.LARGEST`.
         """
         self.engine = engine
         self.controller = Controller(
@@ -139,17 +143,17 @@ class LayerwiseLREnv(EnvBase):  # type: ignore[misc]
 
     @property
     def n_agents(self) -> int:
-        """A."""
+        """A, the number of agents of a run."""
         return self.controller.n_agents(self.engine.layout.n_layers)
 
     @property
     def n_updates(self) -> int:
-        """Updates done in this episode."""
+        """The number of updates done in this episode."""
         return self._population.n_updates
 
     @property
     def seen(self) -> Tensor:
-        """What the agents see now, float64, shape (P, A, F)."""
+        """The present observations, float64, shape (P, A, F)."""
         return self._seen
 
     @property
@@ -159,7 +163,7 @@ class LayerwiseLREnv(EnvBase):  # type: ignore[misc]
 
     @property
     def log_factor(self) -> Tensor:
-        """Where the agents have brought the layers: ln of their factors, float64, shape (P, L)."""
+        """Natural logarithm of the layers' present factors, float64, shape (P, L)."""
         return self._control.log_factor
 
     @property
@@ -169,7 +173,7 @@ class LayerwiseLREnv(EnvBase):  # type: ignore[misc]
 
     @property
     def validation_loss(self) -> Tensor:
-        """The loss behind the reward, now; nats, float64, shape (P,)."""
+        """The present validation loss from which rewards are computed, nats, float64, shape (P,)."""
         return self._val
 
     def _make_specs(self) -> None:
@@ -209,12 +213,12 @@ class LayerwiseLREnv(EnvBase):  # type: ignore[misc]
             self._seed, self.episode = seed, 0
 
     def begin(self, seeds: Sequence[int], base_lr: Tensor, weight_decay: Tensor) -> None:
-        """Begin an episode of given runs; `reset` does so with runs that it draws.
+        """Begin an episode with given runs. `reset` draws the runs instead.
 
         Args:
-            seeds: One for each run.
-            base_lr: Shape (P,).
-            weight_decay: Shape (P,).
+            seeds: One seed for each run.
+            base_lr: Base learning rates, shape (P,).
+            weight_decay: Weight decays, shape (P,).
         """
         self._run = self.engine.run_info(base_lr, weight_decay)
         self._population: Population = self.engine.population(seeds, weight_decay, self.needs)
@@ -246,7 +250,7 @@ class LayerwiseLREnv(EnvBase):  # type: ignore[misc]
         transition = self.act(action)
         result = self._packed(done=transition.done)
         if self._n_hidden:
-            # An actor that remembers writes it beforehand; TorchRL then takes the actor's.
+            # A recurrent actor has written its memory before; TorchRL keeps the actor's value.
             result["agents", "memory"] = tensordict.get(("next", "agents", "memory"), tensordict["agents", "memory"])
         done = transition.before.n_updates
         decision = f"decision {done // self.interval + 1} of {self.n_decisions} (after {done} updates)"
@@ -263,7 +267,7 @@ class LayerwiseLREnv(EnvBase):  # type: ignore[misc]
         return result
 
     def act(self, action: Tensor) -> Transition:
-        """Make one decision, shape (P, A), and train for an interval: what `step` does, without TorchRL."""
+        """Make one decision, shape (P, A), and train for a decision interval: `step` without TorchRL."""
         first, total = self._population.n_updates, self.engine.workload.spec.n_updates
         n_updates = min(self.interval, total - first)
         controls, self._control = self.controller.act(self._control, self._run, action, first, n_updates)
@@ -289,7 +293,7 @@ class LayerwiseLREnv(EnvBase):  # type: ignore[misc]
         )
 
     def _counterfactuals(self, controls: Controls, lr_before: Tensor, n_updates: int) -> Tensor:
-        """Return the validation losses after the interval, had one layer's learning rate been left alone, (P, L)."""
+        """Return the validation losses after the decision interval if one layer kept its learning rate, (P, L)."""
         start = self._population.state_dict()
         losses = []
         for layer in range(self.engine.layout.n_layers):
@@ -341,18 +345,22 @@ def _log_uniform(uniform: Tensor, bounds: tuple[float, float]) -> Tensor:
 def make_env(
     name: str, *, data_dirs: Sequence[Path] = (), device: str = "cpu", backend: str = "auto", **settings: Any
 ) -> LayerwiseLREnv:
-    """Make an environment of a suite's workload.
+    """Make an environment for a workload of a suite.
+
+        env = make_env("quickstart/digits-mlp-4", n_runs=8, interval=10)
+        episode = env.rollout(max_steps=env.n_decisions)
 
     Args:
-        name: `SUITE/WORKLOAD`; the suite is a name or a path to a TOML file.
-        data_dirs: Folders in which datasets are looked up by name.
+        name: `SUITE/WORKLOAD`. The suite is a name, or a path to a TOML file.
+        data_dirs: Folders to search for datasets by name.
         device: A PyTorch device.
         backend: `auto`, `vmap` or `loop`.
-        settings: See `LayerwiseLREnv`: `n_runs`, `interval`, `observation`, `action`, `reward`, `seed`, ...
+        settings: Arguments of `LayerwiseLREnv`: `n_runs`, `interval`, `observation`, `action`, `reward`, `seed`, ...
 
     Raises:
-        UnknownNameError: There is no such suite or workload.
+        UnknownNameError: There is no such suite, workload, observation or reward.
         DatasetError: The dataset is missing.
+        PluginError: The plugin of an observation or reward is broken.
     """
     suite, _, workload_id = name.rpartition("/")
     workload = load_workload(suite, workload_id, data_dirs)

@@ -1,4 +1,4 @@
-"""Whole episodes: what is done with those that were collected, and the fixed ones by which a policy is judged."""
+"""Statistics of collected episodes, and the fixed episodes that evaluate a policy in training."""
 
 from __future__ import annotations
 
@@ -17,14 +17,19 @@ __all__ = ["evaluate_greedily", "explained_variance", "mean_over_runs", "whole_e
 
 
 def mean_over_runs(advantage: Tensor, alive: Tensor) -> Tensor:
-    """Return the mean of the living runs' advantages, shape (P, T, A, 1), at each decision, shape (1, T, 1, 1)."""
+    """Return the mean advantage at each decision, shape (1, T, 1, 1), over runs that have not diverged.
+
+    Args:
+        advantage: Shape (P, T, A, 1).
+        alive: Whether a run has not diverged, shape (P, T, 1).
+    """
     weight = alive[..., None].to(advantage.dtype)
     total = (advantage * weight).sum(dim=(0, 2), keepdim=True)
     return total / (weight.sum(dim=0, keepdim=True) * advantage.shape[2]).clamp(min=1.0)
 
 
 def whole_episodes(episode: TensorDictBase) -> list[TensorDictBase]:
-    """Cut each run where it diverged; return runs of the same length together, shape (runs, length)."""
+    """Cut each run where it diverged, and return the runs of each length together, shape (runs, length)."""
     lengths = (~episode["diverged"]).sum(dim=(1, 2))
     return [episode[lengths == length][:, :length] for length in lengths.unique().tolist()]
 
@@ -32,8 +37,8 @@ def whole_episodes(episode: TensorDictBase) -> list[TensorDictBase]:
 def explained_variance(parts: Sequence[TensorDictBase]) -> float:
     """Return the share of the returns' variance that the critic's values explain.
 
-    It is taken over all decisions of a batch at once: over a few runs it can be anything below 1, and so can a mean of
-    such shares. 1 at best, 0 for a critic that says the same of everything; NaN where the returns do not differ.
+    It covers all decisions of a batch at once. Over a few runs it can be any number below 1, and so can a mean of such
+    shares. The best value is 1; a critic with a constant value has 0; it is NaN if all returns are equal.
     """
     values, returns = (
         torch.cat([part["agents", key].flatten() for part in parts]).double() for key in ("state_value", "value_target")
@@ -45,11 +50,12 @@ def explained_variance(parts: Sequence[TensorDictBase]) -> float:
 def evaluate_greedily(policy: Policy, env: LayerwiseLREnv) -> Tensor:
     """Return ln(final validation loss / chance loss) of each run of a fixed episode, shape (P,), at most ln 2.
 
-    A third of the runs each has a tenth of the optimizer's default base learning rate, the default, and ten times it.
+    A third of the runs has a tenth of the optimizer's default base learning rate, a third the default, and a third ten
+    times the default.
 
     Args:
-        policy: Decides greedily.
-        env: Its observations and actions are the policy's.
+        policy: The policy.
+        env: An environment with the policy's observations and actions.
     """
     runs, spec = env.batch_size[0], env.engine.workload.spec
     defaults = env.defaults

@@ -1,4 +1,4 @@
-"""What plugins give in training is looked at before anything is learned from it; who gave what, and when, is said."""
+"""Checks of the rewards and observations of plugins, before a policy learns from them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ganno_bench.policies.observations import Feature, View
 __all__ = ["LARGEST", "check_seen", "reward_fault", "rewarded", "value_fault"]
 
 LARGEST = 1e6
-"""A reward, times its weight, has at most this size. Of larger ones float32 keeps no difference below 0.1."""
+"""Limit of |weight * reward|. In larger numbers, float32 cannot represent differences below 0.1."""
 
 
 def reward_fault(reward: Reward, got: object, transition: Transition) -> str:
-    """Return what is wrong with the form of what a reward returned, or nothing."""
+    """Return what is wrong with the type or shape of a reward's result, or an empty string."""
     n_runs, n_layers = transition.lr_before.shape
     expected = (n_runs, n_layers if reward.per_agent else 1)
     if isinstance(got, Tensor) and got.is_floating_point() and got.shape == expected:
@@ -28,7 +28,7 @@ def reward_fault(reward: Reward, got: object, transition: Transition) -> str:
 
 
 def value_fault(got: Tensor, transition: Transition) -> str:
-    """Return which of the rewards, shape (P, L) or (P, 1), is not finite or too large, or nothing."""
+    """Return which of the rewards, shape (P, L) or (P, 1), is not finite or too large, or an empty string."""
     bad = (~(got.abs() <= LARGEST)).nonzero().tolist()
     if not bad:
         return ""
@@ -41,14 +41,15 @@ def rewarded(name: str, reward: Reward, weight: float, transition: Transition, w
     """Return a reward times its weight, shape (P, L) or (P, 1).
 
     Args:
-        name: What it was named by.
+        name: The name of the reward in the configuration.
         reward: The reward.
         weight: Its weight.
         transition: The decision.
         where: Workload and decision, for messages.
 
     Raises:
-        PluginError: It raised, or what it returned has another form, is not finite or too large.
+        PluginError: The reward raised an exception, or its result has a wrong type or shape, is not finite, or exceeds
+            `LARGEST`.
     """
     place = f"reward {name!r} on {where}"
     got = _called(lambda: reward.compute(transition), place)
@@ -61,17 +62,18 @@ def rewarded(name: str, reward: Reward, weight: float, transition: Transition, w
 
 
 def check_seen(name: str, feature: Feature, view: View, where: str, *, finite: bool) -> None:
-    """Look at what an observation shows.
+    """Check the values of an observation.
 
     Args:
-        name: What it was named by.
+        name: The name of the observation in the configuration.
         feature: The observation.
         view: The runs.
         where: Workload and decision, for messages.
-        finite: Whether all that is observed has been measured by now; before that it may be NaN.
+        finite: Whether values must be finite. Before all signals are measured, they may be NaN.
 
     Raises:
-        PluginError: It raised, or what it returned has another form, or is not finite for a run that has not diverged.
+        PluginError: The observation raised an exception, or its result has a wrong type or shape, or is not finite for
+            a run that has not diverged.
     """
     place = f"observation {name!r} on {where}"
     got, (n_runs, n_layers) = _called(lambda: feature.compute(view), place), view.lr.shape

@@ -1,12 +1,10 @@
-"""The MAPPO trainer: whole episodes of several workloads at a time, one policy for all of their layers.
+"""The MAPPO trainer: it collects whole episodes of several tasks at a time, and trains one policy for all their layers.
 
-Workloads of different depth have different numbers of agents. They are not padded: each workload has an environment and
-a loss of its own, and a gradient step adds the losses up, weighted by the number of decisions in them. What comes after
-a divergence is left out; where whole episodes are needed, for an actor with a memory, those of the same length go
-together. So there is nothing to mask.
+Tasks of different depth have different numbers of agents. They are neither padded nor masked: each task has its own
+environment and its own loss, and a gradient step adds up the losses, weighted by their numbers of decisions. Decisions
+after a divergence are left out. An actor with a memory needs whole episodes, so episodes of equal length are batched.
 
-Whatever is random in a batch is seeded by the number of the batch, so a training run that was killed goes on, from its
-last checkpoint, bit by bit as if it had not been.
+The number of a batch seeds all of its random numbers. So a killed training resumes from its last checkpoint bit by bit.
 """
 
 from __future__ import annotations
@@ -56,24 +54,25 @@ _LEARNED = {"entropy": "entropy", "kl": "kl_approx", "clip_fraction": "clip_frac
 
 @dataclass(frozen=True)
 class Batch:
-    """What one batch gave; a line of `metrics.csv`.
+    """Measurements of one batch, a line of `metrics.csv`.
+
+    Entropy, KL divergence and clip fraction are means over all decisions of all epochs.
 
     Attributes:
-        batch: Its number, from 1.
-        env_steps: Decisions of single runs so far.
-        seconds: Time spent so far, evaluations included.
-        env_steps_per_second: In this batch, learning included.
-        mean_return: Of its episodes: sum of the rewards, mean over runs and agents.
-        log_loss: Mean of ln(final validation loss / chance loss), at most ln 2.
-        diverged: Share of its runs that diverged.
-        entropy: Of the agents' decisions, nats.
-        explained_variance: Share of the variance of the batch's returns that the critic explained when it was
-            collected, 1 at best; NaN where all returns were the same.
-        kl: From the policy that collected to the one that was learned; like entropy and clip fraction a mean over all
-            decisions of all epochs.
-        clip_fraction: Share of decisions whose ratio was clipped.
-        validation: Mean of ln(final validation loss / chance loss) on the validation tasks, greedy; NaN between
-            evaluations.
+        batch: The number of the batch, from 1.
+        env_steps: Environment steps so far.
+        seconds: Wall time so far, including evaluations.
+        env_steps_per_second: Environment steps per second of this batch, including learning.
+        mean_return: Sum of the rewards of an episode, mean over runs and agents.
+        log_loss: Mean of ln(final validation loss / chance loss) over the batch's runs, at most ln 2.
+        diverged: Share of the batch's runs that diverged.
+        entropy: Entropy of the agents' decisions, nats.
+        explained_variance: Share of the variance of the batch's returns that the critic explained before it learned
+            from them, at most 1; NaN if all returns were equal.
+        kl: KL divergence from the policy that collected the batch to the learned one, nats.
+        clip_fraction: Share of decisions whose probability ratio was clipped.
+        validation: Mean of ln(final validation loss / chance loss) on the validation tasks, greedy; NaN if the batch
+            was not followed by an evaluation.
     """
 
     batch: int
@@ -94,12 +93,12 @@ class Trainer:
     """Trains one policy.
 
     Attributes:
-        config: What is trained, and how.
-        out: Where everything is written: `config.json`, `metrics.csv`, `checkpoint.pt`, and `policy/`, the best so far.
-        policy: The policy as it is now.
-        batches: What was measured.
-        envs: The training tasks.
-        validation_envs: The tasks by which the best policy is chosen.
+        config: The training configuration.
+        out: The folder with `config.json`, `metrics.csv`, `checkpoint.pt`, and the best policy so far in `policy/`.
+        policy: The present policy.
+        batches: The measurements of all batches so far.
+        envs: The environments of the training tasks.
+        validation_envs: The environments of the validation tasks, which choose the best policy.
     """
 
     def __init__(
@@ -115,16 +114,16 @@ class Trainer:
         """Prepare the tasks and the networks.
 
         Args:
-            config: What to train.
-            source: The file it came from, for messages and relative paths.
-            out: A folder for what is written.
-            resume: Whether to go on from a checkpoint in that folder.
-            data_dirs: Folders in which datasets are looked up by name.
+            config: The training configuration.
+            source: The file of the configuration, for messages and relative paths.
+            out: The folder for all output.
+            resume: Whether to resume from the checkpoint in that folder.
+            data_dirs: Folders to search for datasets by name.
             device: A PyTorch device.
 
         Raises:
-            ResumeError: There is a checkpoint in `out` and `resume` is False, or nothing to resume from, or it was made
-                with another configuration.
+            ResumeError: `resume` is False, but `out` has a checkpoint; or `resume` is True, but `out` has nothing to
+                resume from, or another configuration.
             UserError: The tasks cannot be made.
         """
         self.config = config
@@ -147,7 +146,7 @@ class Trainer:
             self._env(task, learner.n_runs, stream_seed("policy-training", config.seed, index), device)
             for index, task in enumerate(tasks)
         ]
-        # The base learning rates of validation are the default one, a tenth and ten times of it, for all seeds alike.
+        # Validation runs start from 0.1, 1 and 10 times the default base learning rate, whatever the training's seed.
         self.validation_envs = [self._env(task, _VALIDATION_RUNS, 0, device) for task in validation]
         module = actor_module(actor, config.action).to(device)
         self._module = module
@@ -158,8 +157,8 @@ class Trainer:
             value_norm=RunningScale(device=torch.device(device)),
             clip_epsilon=learner.clip,
             entropy_coeff=learner.entropy,
-            normalize_advantage=False,  # it is done over all workloads of a batch
-            log_explained_variance=False,  # it would be that of a minibatch
+            normalize_advantage=False,  # `_learn` normalises over all tasks of a batch
+            log_explained_variance=False,  # TorchRL would measure it on a minibatch
         )
         own = ("agents", "reward") if self.envs[0].per_agent else "reward"
         self.loss.set_keys(
@@ -189,7 +188,7 @@ class Trainer:
 
     @property
     def env_steps(self) -> int:
-        """Decisions of single runs so far."""
+        """Environment steps so far."""
         return self.batches[-1].env_steps if self.batches else 0
 
     def train(
@@ -199,23 +198,22 @@ class Trainer:
         minutes: float | None = None,
         on_batch: Callable[[Batch], None] = lambda batch: None,
     ) -> None:
-        """Train until so many environment steps were made, or so much time was spent.
+        """Train until the number of environment steps or the time is reached.
 
         Args:
-            env_steps: Decisions of single runs; by default what the configuration says. Learning rate and entropy bonus
-                fall towards this end.
-            minutes: Stop after so long, whatever was reached.
+            env_steps: Environment steps of the whole training; by default the number of the configuration. Learning
+                rate and entropy bonus fall towards this end.
+            minutes: Stop after the batch in which this wall time is reached. None: no limit.
             on_batch: Called after each batch.
 
         Raises:
-            PluginError: A reward or an observation of a plugin gave something that nothing can be learned from. Nothing
-                of the batch is kept.
+            PluginError: A reward or observation of a plugin is invalid. The batch is discarded.
         """
         target = env_steps or self.config.learner.env_steps
         began = time.perf_counter() - self._seconds
         if not self.batches:
-            self._evaluate()  # the untrained policy is the first to be kept
-            self._save()  # so there is something to go on from, should the first batch fail
+            self._evaluate()  # writes the policy as it is before any reinforcement learning
+            self._save()  # a checkpoint to resume from if the first batch fails
         finished = self.env_steps >= target
         while not finished:
             number = len(self.batches) + 1
@@ -246,14 +244,14 @@ class Trainer:
         parts, statistics = [], []
         for index, episode in zip(chosen, episodes, strict=True):
             statistics.append(self._statistics(self.envs[index], episode))
-            # For the advantage, a run ends where it diverged; what comes after is left out.
+            # For the advantage, a run ends where it diverged.
             ended = episode["next", "diverged"] | episode["next", "done"]
             episode["next", "terminated"] = ended
             episode["next", "done"] = ended
             with torch.no_grad():
                 self.loss.value_estimator(episode)
             alive = ~episode["diverged"]
-            # A workload's difficulty is the same for all of its runs: whatever the critic misjudges of it cancels out.
+            # All runs of a task share its difficulty, so the critic's error about it cancels out.
             episode["agents", "advantage"] -= mean_over_runs(episode["agents", "advantage"], alive)
             parts += whole_episodes(episode) if self.config.actor.memory else [episode[alive.squeeze(-1)]]
         advantages = torch.cat([part["agents", "advantage"].flatten() for part in parts])
@@ -281,7 +279,7 @@ class Trainer:
         }
 
     def _descend(self, pieces: Sequence[TensorDictBase]) -> dict[str, float]:
-        """Make one gradient step on pieces of several workloads' episodes; return sums over agents' decisions."""
+        """Make one gradient step on parts of several tasks' episodes; return sums over the agents' decisions."""
         sizes = [piece["agents", "advantage"].numel() for piece in pieces]
         self._optimizer.zero_grad()
         sums = dict.fromkeys(_LEARNED, 0.0)
@@ -296,7 +294,7 @@ class Trainer:
         return sums
 
     def _collect(self, index: int, number: int) -> TensorDictBase:
-        """Return one episode of a workload, shape (P, T)."""
+        """Return one episode of a training task, shape (P, T)."""
         env = self.envs[index]
         if index not in self._collectors:
             frames = env.batch_size[0] * env.n_decisions
@@ -330,8 +328,8 @@ class Trainer:
         self.loss.entropy_coeff.fill_(self.config.learner.entropy * factor)
 
     def _evaluate(self, env_steps: int = 0) -> float:
-        """Return the greedy policy's mean log loss on the validation tasks, and keep it if there was none better."""
-        policy = Policy(self.policy.card, self.policy.actor)  # decides by a copy of the weights as they are now
+        """Return the greedy policy's mean log loss on the validation tasks, and write it if it is the best so far."""
+        policy = Policy(self.policy.card, self.policy.actor)  # it will copy the present weights
         losses = torch.cat([evaluate_greedily(policy, env) for env in self.validation_envs])
         result = float(losses.mean())
         if result < self._best:
@@ -377,22 +375,25 @@ class Trainer:
         pinned = self.out / "config.json"
         if resume:
             if not self._checkpoint.is_file() and not pinned.is_file():
-                raise ResumeError(f"{self.out}: there is no checkpoint to go on from")
+                raise ResumeError(f"{self.out}: there is no checkpoint to resume from; start without --resume")
             try:
                 begun_with = json.loads(pinned.read_text("utf-8"))["hash"]
             except (OSError, ValueError, LookupError, TypeError) as error:
                 raise ResumeError(f"{pinned}: cannot be read, or has no key 'hash': {one_line(error)}") from None
             if begun_with != content_hash(self.config):
-                raise ResumeError(f"{self.out}: was begun with another configuration")
+                raise ResumeError(
+                    f"{self.out}: was begun with another configuration; resume with that one, or begin anew with "
+                    "another --out"
+                )
             return
         if self._checkpoint.exists():
-            raise ResumeError(f"{self.out}: is not empty; give --resume to go on, or another --out")
+            raise ResumeError(f"{self.out}: has a checkpoint; give --resume to resume from it, or another --out")
         self.out.mkdir(parents=True, exist_ok=True)
         text = json.dumps({"hash": content_hash(self.config), "config": self.config.model_dump(mode="json")}, indent=1)
         replace_file(pinned, text + "\n")
 
     def _save(self) -> None:
-        """Write a checkpoint, and the metrics up to it."""
+        """Write a checkpoint, and `metrics.csv` up to it."""
         state = {
             **self._training,
             "loss": {key: value for key, value in self.loss.state_dict().items() if isinstance(value, Tensor)},
@@ -410,20 +411,22 @@ class Trainer:
         replace_file(self.out / "metrics.csv", text.getvalue())
 
     def _load(self) -> None:
-        """Go on from the checkpoint, with the best policy that there was then."""
+        """Restore the checkpoint and its best policy."""
         state = load_checkpoint(self._checkpoint, self._training)
         try:
             self.loss.load_state_dict(state["loss"], strict=False)
             self._optimizer.load_state_dict(state["optimizer"])
             self.batches = [Batch(**batch) for batch in state["batches"]]
             self._best, self._seconds = state["best"], state["seconds"]
-        except (LookupError, TypeError, ValueError, RuntimeError) as error:  # one without a checksum may hold anything
-            raise ResumeError(f"{self._checkpoint}: cannot be gone on from: {one_line(error)[:200]}") from None
-        if "policy" in state:  # the first checkpoints did not have it
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:  # without a checksum it may hold anything
+            raise ResumeError(
+                f"{self._checkpoint}: cannot be resumed from: {one_line(error)[:200]}; begin anew with another --out"
+            ) from None
+        if "policy" in state:  # checkpoints of format 1 may lack it
             self._best_files = state["policy"]
             write_policy(self.out / "policy", self._best_files)
 
     @property
     def _training(self) -> dict[str, Any]:
-        """What tells this training from others: configuration and data."""
+        """The configuration and data that identify this training."""
         return {"config": content_hash(self.config), "datasets": self._fingerprints}

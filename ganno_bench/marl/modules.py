@@ -1,4 +1,4 @@
-"""The learner's networks as TorchRL modules: an actor that is shared by all agents, and the critic."""
+"""The networks of MAPPO as TorchRL modules: the actor, which all agents share, and the critic."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ __all__ = ["Critic", "actor_module", "critic_module"]
 
 
 class Critic(nn.Module):
-    """The value of a run, seen from each of its agents, for any number of agents.
+    """Estimates the value of a run for each of its agents, for any number of agents.
 
-    A centralised critic sees the mean of what all agents of the run make of their observations; an independent one
-    (IPPO) sees the agent's own alone.
+    A centralised critic sees an agent's embedded observation and the mean over all agents of the run. An independent
+    one (IPPO) sees only the agent's own.
     """
 
     def __init__(self, n_inputs: int, hidden: int, *, centralised: bool) -> None:
         """Build the network.
 
         Args:
-            n_inputs: Features of an observation.
+            n_inputs: The number of features of an observation.
             hidden: Units of the hidden layers.
-            centralised: Whether agents' observations are pooled.
+            centralised: Whether the critic pools over the agents.
         """
         super().__init__()
         self.centralised = centralised
@@ -48,7 +48,7 @@ class Critic(nn.Module):
 
 
 class _Head(nn.Module):
-    """From the actor's outputs to the parameters of a distribution."""
+    """Computes the parameters of the action distribution from the actor's outputs."""
 
     def __init__(self, actor: Actor, action: ActionSpec) -> None:
         super().__init__()
@@ -56,10 +56,10 @@ class _Head(nn.Module):
         self._shape = NormalParamExtractor("biased_softplus_0.5") if action.continuous else action.logits
 
     def forward(self, observation: Tensor, memory: Tensor | None = None) -> tuple[Tensor, ...]:
-        """Return the parameters, and the next memory if there is one.
+        """Return the parameters, and the next memory if the actor has one.
 
-        Observations are those of one decision, shape (P, A, F); for an actor with a memory also of whole episodes,
-        shape (P, T, A, F), which it goes through from the beginning.
+        Observations are those of one decision, shape (P, A, F). An actor with a memory also accepts whole episodes,
+        shape (P, T, A, F), from their beginning.
         """
         if memory is None:
             outputs: Tensor = self.actor(observation)
@@ -74,7 +74,7 @@ class _Head(nn.Module):
 
 
 def actor_module(actor: Actor, action: ActionSpec) -> ProbabilisticActor:
-    """Return the stochastic policy that TorchRL collects with and differentiates."""
+    """Return the stochastic policy with which TorchRL collects episodes, and which it differentiates."""
     observation, kept = ([OBSERVATION], []) if actor.memory is None else ([OBSERVATION, MEMORY], [("next", *MEMORY)])
     log_prob = ("agents", "action_log_prob")
     head = _Head(actor, action)
@@ -99,5 +99,5 @@ def actor_module(actor: Actor, action: ActionSpec) -> ProbabilisticActor:
 
 
 def critic_module(critic: Critic) -> TensorDictModule:
-    """Return the critic as TorchRL's losses want it."""
+    """Return the critic in the form that TorchRL's losses need."""
     return TensorDictModule(critic, in_keys=[OBSERVATION], out_keys=[("agents", "state_value")])

@@ -1,8 +1,8 @@
-"""What agents are rewarded for: small pure functions of what a decision led from and to.
+"""Rewards: small pure functions of the runs before and after a decision.
 
-A reward is shared by the agents of a run, shape (P, 1), or each has its own, shape (P, L). Losses are cut off at
-`CEILING` times the chance loss, which is also what a diverged run counts as; so a reward is always finite. Validation
-losses are those of a small part of the validation split; test data is nowhere.
+The agents of a run share a reward, shape (P, 1), or each has its own, shape (P, L). Losses are clipped at `CEILING`
+times the chance loss, which is also the loss of a diverged run, so a reward is always finite. Validation losses are
+computed on a small part of the validation split. No reward can read test data.
 """
 
 from __future__ import annotations
@@ -21,26 +21,27 @@ from ganno_bench.training.signals import Signals
 __all__ = ["CEILING", "REWARDS", "Reward", "Transition", "load_reward", "load_rewards", "reward"]
 
 CEILING = 2.0
-"""Losses count as at most so many times the chance loss."""
+"""Upper limit of losses, as a multiple of the chance loss."""
 
 
 @dataclass(frozen=True)
 class Transition:
-    """One decision and what came of it.
+    """One decision of P runs and its results. Losses are in nats and clipped.
 
     Attributes:
         before: Signals at the decision.
-        after: Signals when the next one is due.
-        val_before: Validation loss at the decision, nats, shape (P,), cut off.
-        val_after: When the next one is due.
-        train_before: Training loss of the interval before the decision, cut off; of the interval itself at the first.
-        train_after: Training loss of the decision's interval, cut off.
-        chance_loss: Of the dataset, nats.
+        after: Signals at the end of its decision interval.
+        val_before: Validation loss at the decision, shape (P,).
+        val_after: Validation loss at the end of the decision interval, shape (P,).
+        train_before: Training loss of the previous decision interval, shape (P,); equal to `train_after` at the first
+            decision.
+        train_after: Training loss of the decision interval, shape (P,).
+        chance_loss: Chance loss of the dataset, nats.
         lr_before: Learning rates of the last update before the decision, shape (P, L); the base learning rate at first.
-        n_updates: Updates in the interval.
-        done: Whether this was the last decision.
-        val_without: What `val_after` would be, had the layer's learning rate been left as it was, shape (P, L); None
-            unless a reward asks for it.
+        n_updates: The number of updates in the decision interval.
+        done: Whether this was the last decision of the episode.
+        val_without: For each layer, `val_after` if only that layer had kept its learning rate, shape (P, L). None
+            unless a reward has `reruns`.
     """
 
     before: Signals
@@ -61,11 +62,11 @@ class Reward:
     """A registered reward.
 
     Attributes:
-        compute: The function.
+        compute: The function of a `Transition`.
         needs: Optional signals that it reads.
-        per_agent: Whether each agent has its own.
-        summary: What it is, in a line.
-        reruns: Whether it reads `val_without`, for which each interval is run again once for each layer.
+        per_agent: Whether each agent has its own reward.
+        summary: One line about the reward.
+        reruns: Whether it reads `val_without`, for which each decision interval is trained again once for each layer.
     """
 
     compute: Callable[[Transition], Tensor]
@@ -78,7 +79,13 @@ class Reward:
 def reward(
     *needs: str, per_agent: bool = False, reruns: bool = False
 ) -> Callable[[Callable[[Transition], Tensor]], Reward]:
-    """Make a reward of a function, whose docstring's first line says what it is."""
+    """Turn a function into a reward. The first line of its docstring becomes the summary.
+
+    Args:
+        needs: Optional signals that it reads.
+        per_agent: Whether each agent has its own reward.
+        reruns: Whether it reads `Transition.val_without`.
+    """
 
     def wrap(compute: Callable[[Transition], Tensor]) -> Reward:
         return Reward(compute, frozenset(needs), per_agent, (compute.__doc__ or "").partition("\n")[0], reruns)
@@ -97,11 +104,14 @@ REWARDS = Registry(
     },
     group="ganno_bench.rewards",
 )
-"""Reward name -> where it is."""
+"""Reward name -> where its code is."""
 
 
 def load_reward(ref: str) -> Reward:
-    """Return a reward: of a registered name, or `./file.py:name`.
+    """Return a reward.
+
+    Args:
+        ref: A registered name, or `./file.py:name`.
 
     Raises:
         UnknownNameError: There is none; the message has the nearest name.
@@ -109,12 +119,20 @@ def load_reward(ref: str) -> Reward:
     """
     found = REWARDS.load(ref)
     if not isinstance(found, Reward):
-        raise PluginError(f"reward {ref!r} is no Reward but of type {type(found).__name__}; put @reward() above it")
+        raise PluginError(
+            f"reward {ref!r}: expected a Reward, got {type(found).__name__}; put @reward() above the function"
+        )
     return found
 
 
 def load_rewards(weights: Mapping[str, float]) -> list[tuple[str, Reward, float]]:
-    """Return names, rewards and weights; see `load_reward`. Those of others get copies, and leave the process alone."""
+    """Return names, rewards and weights; see `load_reward`.
+
+    Rewards of plugins get copies and cannot change the process.
+
+    Args:
+        weights: Name -> weight.
+    """
     rewards = []
     for name, weight in weights.items():
         found = load_reward(name)
@@ -126,31 +144,31 @@ def load_rewards(weights: Mapping[str, float]) -> list[tuple[str, Reward, float]
 
 @reward()
 def log_validation(transition: Transition) -> Tensor:
-    """Logarithm of the validation loss before, minus after: it adds up to that of the whole run."""
+    """Decrease of ln(validation loss). Over an episode it adds up to ln(first loss / final loss)."""
     return (transition.val_before.log() - transition.val_after.log())[:, None]
 
 
 @reward()
 def log_training(transition: Transition) -> Tensor:
-    """Logarithm of the training loss before, minus after."""
+    """Decrease of ln(training loss)."""
     return (transition.train_before.log() - transition.train_after.log())[:, None]
 
 
 @reward()
 def terminal(transition: Transition) -> Tensor:
-    """Nothing until the end, then the logarithm of the chance loss over the final validation loss."""
+    """0 until the last decision, then ln(chance loss / final validation loss)."""
     final = (transition.chance_loss / transition.val_after).log()
     return (final if transition.done else torch.zeros_like(final))[:, None]
 
 
 @reward("grad_norm", "direction_norm", "grad_cosine", per_agent=True)
 def difference(transition: Transition) -> Tensor:
-    """By how much the layer's choice lowered the loss, to first order, compared with leaving its learning rate alone.
+    """First-order estimate of how much the layer's choice lowered the loss, compared with keeping its learning rate.
 
-    The counterfactual changes one layer's learning rate and nothing else. To first order the loss then differs by the
-    difference of the learning rates times the updates times the inner product of gradient and direction, which is
-    |gradient| |direction| cos(gradient, momentum) up to what the optimizer does to the momentum. Relative to the loss,
-    and within [-1, 1]. 0 in a run that diverged.
+    The counterfactual changes the learning rate of one layer only. To first order, the losses then differ by the
+    difference of the learning rates times the number of updates times the inner product of gradient and direction. The
+    estimate of the inner product is |gradient| |direction| cos(gradient, momentum); it neglects how the optimizer
+    transforms the momentum. The reward is relative to the training loss, in [-1, 1], and 0 for a diverged run.
     """
     after = transition.after
     assert after.grad_norm is not None
@@ -163,10 +181,11 @@ def difference(transition: Transition) -> Tensor:
 
 @reward(per_agent=True, reruns=True)
 def difference_exact(transition: Transition) -> Tensor:
-    """Logarithm of the validation loss, had the layer's learning rate been left alone, minus the real one.
+    """ln(validation loss if the layer had kept its learning rate / real validation loss).
 
-    The interval is run again, once for each layer: what `difference` estimates, at the price of as many more updates as
-    there are layers. Within [-1, 1]. 0 in a run that had diverged before, and for a layer that was left alone.
+    It measures what `difference` estimates. Each decision interval is trained again once for each layer, so an episode
+    takes L times as many updates in addition. The reward is in [-1, 1]. It is 0 for a run that had diverged before, and
+    for a layer that kept its learning rate.
     """
     assert transition.val_without is not None
     gain = transition.val_without.log() - transition.val_after.log()[:, None]

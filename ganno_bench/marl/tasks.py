@@ -1,6 +1,6 @@
-"""What policies are trained on: a fixed set of workloads, drawn once from declared ranges.
+"""Training and validation tasks of policies: a fixed set of workloads, drawn once from declared ranges.
 
-Episodes differ beyond that in seeds, base learning rate and weight decay, which the environment draws for each run.
+The environment draws seeds, base learning rate and weight decay anew for each run of an episode.
 """
 
 from __future__ import annotations
@@ -31,61 +31,67 @@ Range = tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]]
 
 
 class FamilyTasks(Config):
-    """Workloads of one model family on one dataset."""
+    """Ranges for workloads of one model family on one dataset, `[[tasks.family]]` in a training configuration."""
 
     dataset: str
-    """Key of one of the declared datasets."""
+    """Key of a table `[tasks.dataset.KEY]`."""
     model: dict[str, Any]
-    """`family`, and arguments that all of these workloads share."""
+    """`family`, and the arguments that all of these workloads share."""
     weight: Annotated[float, Field(gt=0)] = 1.0
-    """How often this family is drawn, relative to the others."""
+    """Relative frequency with which this family is drawn."""
     depth: tuple[Positive, Positive]
-    """Range of depths, both ends included. Evaluation goes deeper."""
+    """Range of depths, both ends included. Evaluations of policies use deeper networks, too."""
     width: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    """Widths to choose from."""
     batch_size: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    """Batch sizes to choose from."""
     optimizer: Annotated[tuple[Literal["sgd", "adam", "adamw"], ...], Field(min_length=1)]
+    """Optimizers to choose from."""
     gain: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None = None
-    """Range of the initialisation's scale, log-uniform, for families that have one."""
+    """Range of the scale of the initialisation, drawn log-uniformly. None: the family's default."""
     label_noise: Range = (0.0, 0.0)
-    """Range of the share of training labels that are replaced by random ones."""
+    """Range of the share of training labels that are replaced by random ones, drawn uniformly."""
 
 
 class TaskDistribution(Config):
-    """The ranges that workloads are drawn from."""
+    """The ranges from which workloads are drawn, `[tasks]` in a training configuration."""
 
     n_tasks: Positive = 24
-    """Workloads to train on."""
+    """Number of training tasks."""
     n_validation: Positive = 6
-    """Further workloads, by which the best checkpoint is chosen."""
+    """Number of validation tasks, which choose the best checkpoint."""
     seed: Annotated[int, Field(ge=0)] = 0
+    """Determines the tasks."""
     decisions: tuple[Positive, Positive] = (15, 60)
-    """Range of the horizon, in decisions."""
+    """Range of the number of decisions in an episode. The horizon is decisions times interval."""
     interval: tuple[Positive, Positive] = (5, 15)
-    """Range of the updates per decision."""
+    """Range of the decision interval, in updates."""
     base_lr: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.01, 100.0)
-    """Range of each run's base learning rate, as multiples of the optimizer's default; log-uniform."""
+    """Range of the base learning rate of each run, as multiples of the optimizer's default; drawn log-uniformly."""
     dataset: dict[str, DatasetSpec]
+    """Key -> dataset."""
     family: Annotated[tuple[FamilyTasks, ...], Field(min_length=1)]
+    """Ranges for each model family."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """A workload and how often the agents decide in it."""
+    """A workload and its decision interval, in updates."""
 
     workload: Workload
     interval: int
 
 
 def load_task_data(distribution: TaskDistribution, source: Path, data_dirs: Sequence[Path] = ()) -> dict[str, Dataset]:
-    """Load the datasets that are used, each once.
+    """Load the datasets of the model families, each once.
 
     Args:
         distribution: The ranges.
-        source: The file that they were read from, for messages and relative paths.
-        data_dirs: Folders in which datasets are looked up by name.
+        source: The file with the ranges, for messages and relative paths.
+        data_dirs: Folders to search for datasets by name.
 
     Raises:
-        ConfigError: A dataset is not declared, or has fewer examples than a batch.
+        ConfigError: A dataset is not declared, or has fewer training examples than the largest batch.
         DatasetError: A dataset is missing.
     """
     for index, family in enumerate(distribution.family):
@@ -104,7 +110,7 @@ def load_task_data(distribution: TaskDistribution, source: Path, data_dirs: Sequ
         if largest > n_examples:
             raise ConfigError(
                 f"{source}: key 'tasks.family[{index}].batch_size': dataset {family.dataset!r} has {n_examples} "
-                f"examples for train (value: {largest})"
+                f"training examples, fewer than a batch (value: {largest})"
             )
     return data
 
@@ -112,14 +118,14 @@ def load_task_data(distribution: TaskDistribution, source: Path, data_dirs: Sequ
 def draw_tasks(
     distribution: TaskDistribution, data: Mapping[str, Dataset], stream: str, n_tasks: int, source: Path
 ) -> list[Task]:
-    """Draw workloads, the same ones for the same stream.
+    """Draw tasks. The same stream gives the same tasks.
 
     Args:
         distribution: The ranges.
-        data: The datasets, by key.
+        data: Key -> dataset.
         stream: `training` or `validation`.
-        n_tasks: How many.
-        source: The file that the ranges were read from, for messages.
+        n_tasks: The number of tasks.
+        source: The file with the ranges, for messages.
 
     Raises:
         ConfigError: A model's arguments are wrong.
@@ -153,7 +159,7 @@ def draw_tasks(
 
 
 def _with_noise(dataset: Dataset, share: float, generator: torch.Generator) -> Dataset:
-    """Replace a share of the training labels by random ones."""
+    """Return a dataset in which a share of the training labels is replaced by random ones."""
     train = dataset.train
     if share <= 0 or not isinstance(train, Examples):
         return dataset

@@ -1,4 +1,4 @@
-"""The running mean and variance of the returns, by which the critic's loss is scaled."""
+"""The running mean and variance of the returns, which normalise the critic's targets."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ __all__ = ["RunningScale"]
 
 
 class RunningScale(ValueNorm):  # type: ignore[misc]
-    """What TorchRL's `PopArtValueNorm` estimates, for returns far from zero, too.
+    """The statistics of TorchRL's `PopArtValueNorm`, exact also for returns far from zero.
 
-    That one subtracts the square of the mean from the mean of the squares, in float32: of returns around 1,000 that
-    differ by 1, nothing is left of the variance. This one updates the variance itself, by deviations from the mean
-    (Chan et al. 1983), in float64. The same exponential average of the same batches comes out.
+    TorchRL's class subtracts the squared mean from the mean of squares, in float32. For returns around 1,000 that
+    differ by 1, that loses the variance. This class updates the variance itself, from deviations from the mean (Chan et
+    al. 1983), in float64. Both compute the same exponential average of the same batches.
     """
 
     def __init__(self, *, beta: float = 0.99999, epsilon: float = 1e-5, device: torch.device | None = None) -> None:
         """Begin with mean 0 and variance 1.
 
         Args:
-            beta: What a batch's weight is multiplied by at each later batch.
-            epsilon: Least variance.
-            device: Of the statistics.
+            beta: The factor by which each later batch reduces the weight of a batch.
+            epsilon: The lowest variance.
+            device: The device of the statistics.
         """
         super().__init__(shape=1, epsilon=epsilon, device=device)
         self.beta = beta
@@ -34,7 +34,7 @@ class RunningScale(ValueNorm):  # type: ignore[misc]
         self.register_buffer("weight", torch.zeros((), dtype=torch.float64, device=device))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        """Load what either kept: this, or `PopArtValueNorm`, as checkpoints of format 1 have it."""
+        """Load a state of this class, or of `PopArtValueNorm` from a checkpoint of format 1."""
         if f"{prefix}running_mean" in state_dict:
             total, squares, weight = (
                 state_dict.pop(prefix + name).double() for name in ("running_mean", "running_mean_sq", "debiasing_term")
@@ -46,23 +46,23 @@ class RunningScale(ValueNorm):  # type: ignore[misc]
 
     @torch.no_grad()
     def update(self, value_target: Tensor) -> None:
-        """Take in a batch of returns, shape (..., 1)."""
+        """Include a batch of returns, shape (..., 1)."""
         self._check_trailing_shape(value_target)
         returns = value_target.detach().double().reshape(-1, 1)
         mean, variance = returns.mean(0), returns.var(0, correction=0)
         self.weight.mul_(self.beta).add_(1.0 - self.beta)
-        share = (1.0 - self.beta) / self.weight  # of this batch in the average: 1 for the first
+        share = (1.0 - self.beta) / self.weight  # the batch's weight in the average, 1 for the first batch
         moved = mean - self.mean
         self.variance.add_(share * (variance + (1.0 - share) * moved**2 - self.variance))
         self.mean.add_(share * moved)
 
     def normalize(self, value_target: Tensor) -> Tensor:
-        """Return values in units of the returns' deviation from their mean, in the values' type."""
+        """Return (value - mean) / standard deviation, in the dtype of the values."""
         normalised: Tensor = (value_target - self.mean) / self.scale()
         return normalised.to(value_target.dtype)
 
     def denormalize(self, normalised_value: Tensor) -> Tensor:
-        """Return what `normalize` was given."""
+        """Return the values whose normalised form is given: the inverse of `normalize`."""
         value: Tensor = normalised_value * self.scale() + self.mean
         return value.to(normalised_value.dtype)
 

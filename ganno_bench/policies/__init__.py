@@ -1,1 +1,1 @@
-"""Learned policies: what an agent sees, does and is made of, and how it is stored. Plain torch, no TorchRL."""
+"""Learned policies: observations, actions, the actor and its files. Plain torch, no TorchRL."""

@@ -1,9 +1,9 @@
-"""What an agent does: it moves a factor by which its layer departs from a reference schedule.
+"""Actions: an agent changes the factor between the learning rate of its layer and a reference schedule.
 
     lr[layer, update] = base_lr * reference(update / horizon) * exp(log_factor[layer])
 
-The factor is the agents' state. With a constant reference and a wide bound this is the absolute, cumulative control of
-the GANNO paper; with a decaying reference and a narrow bound, control that is anchored to a schedule.
+The factor is the state of the agents. A constant reference and a wide bound give the cumulative control of the GANNO
+paper. A decaying reference and a narrow bound give control that is anchored to a schedule.
 """
 
 from __future__ import annotations
@@ -31,34 +31,35 @@ REFERENCES: dict[str, Callable[[float], float]] = {
     "linear": lambda progress: 1.0 - 0.99 * progress,
     "wsd": lambda progress: 1.0 if progress < 0.6 else 1.0 - 0.99 * (progress - 0.6) / 0.4,
 }
-"""Reference schedules: share of the horizon that is done, in [0, 1) -> multiple of the base learning rate."""
+"""Reference schedules: progress in [0, 1) -> multiple of the base learning rate."""
 
 
 class ActionSpec(Config):
-    """What an agent can do at a decision."""
+    """The choices of an agent at a decision, `[action]` in a training configuration or card."""
 
     multipliers: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=2)] = (0.5, 0.8, 1.0, 1.25, 2.0)
-    """What a categorical action multiplies the layer's factor by."""
+    """The numbers by which a categorical action can multiply the layer's factor. They must include 1."""
     max_step: Annotated[float, Field(gt=0)] | None = None
-    """For continuous actions in [-1, 1]: the most by which one changes ln(factor). None: actions are categorical."""
+    """Largest change of ln(factor) by a continuous action, a number in [-1, 1]. None: actions are categorical."""
     bound: Annotated[float, Field(gt=0)] = 9.2
-    """|ln(factor)| at most: 9.2 is a factor of 1e4."""
+    """Upper limit of |ln(factor)|. 9.2 allows factors from 1e-4 to 1e4."""
     reference: Literal["constant", "cosine", "warmup-cosine", "linear", "wsd"] = "constant"
-    """The schedule that the factor is applied to."""
+    """The reference schedule that the factor multiplies."""
     decay_multipliers: tuple[Annotated[float, Field(gt=0)], ...] | None = None
-    """What a second choice multiplies the weight decay by, by the geometric mean over the agents. None: it stays."""
+    """The numbers by which a second choice can multiply the weight decay; the geometric mean over agents counts. They
+    must include 1. None: the weight decay stays."""
     scope: Literal["layer", "network"] = "layer"
-    """Whether each layer has an agent, or one agent controls the whole network."""
+    """`layer`: each layer has an agent. `network`: one agent controls the whole network."""
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
         if not self.continuous and 1.0 not in self.multipliers:
-            raise ValueError("1.0 is missing among the multipliers: an agent must be able to leave things as they are")
+            raise ValueError("multipliers must include 1.0, so that an agent can leave the rate unchanged")
         if self.decay_multipliers is not None:
             if 1.0 not in self.decay_multipliers:
-                raise ValueError("1.0 is missing among the decay_multipliers: an agent must be able to leave it alone")
+                raise ValueError("decay_multipliers must include 1.0, so that an agent can leave it unchanged")
             if self.continuous:
-                raise ValueError("decay_multipliers go with multipliers, not with max_step")
+                raise ValueError("decay_multipliers need categorical actions; remove max_step or decay_multipliers")
         return self
 
     @property
@@ -68,17 +69,17 @@ class ActionSpec(Config):
 
     @property
     def n_outputs(self) -> int:
-        """Outputs of the actor for each agent: logits of each choice, or location and log-scale."""
+        """The number of the actor's outputs for each agent: a logit per choice, or location and log-scale."""
         return 2 if self.continuous else len(self.multipliers) + len(self.decay_multipliers or ())
 
     @property
     def n_choices(self) -> int:
-        """Categorical actions of an agent: one for each multiplier, or for each pair of the two kinds."""
+        """The number of categorical actions: one per multiplier, or one per pair of multiplier and decay multiplier."""
         return len(self.multipliers) * len(self.decay_multipliers or (1.0,))
 
     @property
     def neutral(self) -> float:
-        """The action that leaves everything as it is: an index, or 0."""
+        """The action that changes nothing: an index, or 0 if actions are continuous."""
         if self.continuous:
             return 0.0
         decays = self.decay_multipliers or (1.0,)
@@ -87,8 +88,8 @@ class ActionSpec(Config):
     def logits(self, outputs: Tensor) -> Tensor:
         """Return the logits of the categorical actions, shape (..., n_choices), from the actor's outputs.
 
-        Two choices are independent: the logits of a pair are the sum of both, so that probabilities, entropies and
-        gradients are those of two separate heads.
+        The two choices are independent. The logit of a pair is the sum of both logits, so probabilities, entropies and
+        gradients equal those of two separate heads.
         """
         if self.decay_multipliers is None:
             return outputs
@@ -96,10 +97,10 @@ class ActionSpec(Config):
         return (rate[..., :, None] + decay[..., None, :]).flatten(-2)
 
     def moved(self, log_factor: Tensor, action: Tensor) -> Tensor:
-        """Return the factors after an action.
+        """Return ln of the factors after an action, shape (P, L).
 
         Args:
-            log_factor: ln of the factors, shape (P, L).
+            log_factor: ln of the factors before it, shape (P, L).
             action: Indices of choices, int64, or numbers in [-1, 1], shape (P, L).
         """
         if self.max_step is not None:
@@ -110,7 +111,7 @@ class ActionSpec(Config):
         return (log_factor + step).clamp(-self.bound, self.bound)
 
     def decayed(self, log_decay: Tensor, action: Tensor) -> Tensor:
-        """Return ln of what the weight decay is multiplied by, shape (P,), after an action, shape (P, agents)."""
+        """Return ln of the factor of the weight decay, shape (P,), after an action, shape (P, agents)."""
         if self.decay_multipliers is None:
             return log_decay
         steps = _logs(self.decay_multipliers, log_decay.dtype, action.device)
@@ -123,15 +124,15 @@ class ActionSpec(Config):
         Args:
             run: The runs.
             log_factor: ln of the factors, shape (P, L).
-            first: Updates done.
-            n_updates: How many follow.
+            first: The number of updates done.
+            n_updates: The number of updates that follow.
         """
         curve = self.curve(run.total_updates, first, n_updates)
         reference = torch.tensor(curve, dtype=torch.float64, device=log_factor.device)
         return reference[:, None, None] * (run.base_lr[:, None] * log_factor.exp())
 
     def curve(self, total_updates: int, first: int, n_updates: int) -> list[float]:
-        """Return the reference schedule's multiples of the base learning rate; see `learning_rates`."""
+        """Return the reference schedule of the next updates, as multiples of the base learning rate."""
         shape = REFERENCES[self.reference]
         return [shape(min(update / total_updates, 1.0)) for update in range(first, first + n_updates)]
 
@@ -147,4 +148,4 @@ ACTIONS: dict[str, ActionSpec] = {
     "anchored": ActionSpec(bound=2.3, reference="cosine"),
     "anchored-log-scale": ActionSpec(max_step=0.7, bound=2.3, reference="cosine"),
 }
-"""Action spaces by name: the paper's cumulative multipliers, their continuous form, and both anchored to a cosine."""
+"""Action name -> action: the paper's cumulative multipliers, their continuous form, and both anchored to a cosine."""

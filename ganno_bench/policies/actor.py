@@ -1,4 +1,4 @@
-"""The network of the agents: one set of weights for all layers of all networks."""
+"""The actor: the network that all agents share, with one set of weights for all layers of all networks."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ class ActorSpec(Config):
     """Architecture of the actor."""
 
     hidden: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (64, 64)
-    """Units of the hidden layers."""
+    """Units of each hidden layer."""
     memory: Annotated[int, Field(ge=0)] = 0
-    """Units of a GRU between them and the outputs; 0: the actor remembers nothing."""
+    """Units of a GRU between the hidden layers and the outputs. 0: no GRU, so the actor remembers nothing."""
 
 
 class Actor(nn.Module):
-    """A network from an agent's observation to the parameters of its action's distribution, recurrent if asked for.
+    """A network from an agent's observation to the parameters of its action's distribution; recurrent with a memory.
 
-    Its last layer starts near 0, so that an untrained actor prefers no action to another.
+    The weights of its last layer start near 0, so an untrained actor finds all actions nearly equally probable.
     """
 
     def __init__(self, spec: ActorSpec, n_inputs: int, n_outputs: int) -> None:
         """Build the network.
 
         Args:
-            spec: Its hidden layers.
-            n_inputs: Features of an agent's observation.
-            n_outputs: Logits, or location and log-scale.
+            spec: The architecture.
+            n_inputs: The number of features of an observation.
+            n_outputs: The number of logits, or 2 for location and log-scale.
         """
         super().__init__()
         sizes = (n_inputs, *spec.hidden)
@@ -53,9 +53,9 @@ class Actor(nn.Module):
             self.head.weight *= 0.01 / 2**0.5
 
     def forward(self, observation: Tensor) -> Tensor:
-        """Return the distributions' parameters, shape (..., n_outputs), for observations, shape (..., n_inputs).
+        """Return the parameters of distributions, shape (..., n_outputs), for observations, shape (..., n_inputs).
 
-        With a memory the observations are whole episodes, shape (P, T, agents, n_inputs).
+        With a memory, observations must be whole episodes, shape (P, T, agents, n_inputs).
         """
         hidden = self.body(observation)
         if self.memory is not None:
@@ -66,7 +66,7 @@ class Actor(nn.Module):
         return outputs
 
     def step(self, observation: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the parameters, shape (P, agents, n_outputs), and the next memory, for one decision.
+        """Return the parameters for one decision, shape (P, agents, n_outputs), and the next memory.
 
         Args:
             observation: Shape (P, agents, n_inputs).

@@ -1,4 +1,4 @@
-"""From signals to observations and from actions to learning rates: what training, harness and users have in common."""
+"""Computes observations from signals, and learning rates from actions: one code for training, harness and users."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ __all__ = ["ControlState", "Controller"]
 
 @dataclass(frozen=True)
 class ControlState:
-    """State of P runs under control.
+    """State of P runs whose learning rates a policy controls.
 
     Attributes:
-        log_factor: ln of each layer's departure from the reference schedule, shape (P, L).
-        log_decay: ln of what the base weight decay is multiplied by, shape (P,).
-        memory: Losses of the past.
-        hidden: What a recurrent actor remembers, shape (P, agents, units); no units for any other.
+        log_factor: ln of each layer's factor, which multiplies the reference schedule, shape (P, L).
+        log_decay: ln of the factor of the base weight decay, shape (P,).
+        memory: Earlier losses.
+        hidden: The memory of a recurrent actor, shape (P, agents, units); 0 units for other actors.
     """
 
     log_factor: Tensor
@@ -39,19 +39,19 @@ class ControlState:
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Any]) -> Self:
-        """Return the state that `state_dict` was called of; further keys are ignored."""
+        """Return a state from the result of `state_dict`; other keys are ignored."""
         return cls(state["log_factor"], state["log_decay"], Memory(**state["memory"]), state["hidden"])
 
 
 class Controller:
-    """The part of a policy that is not learned. It holds nothing of a run: all state is in `ControlState`.
+    """The part of a policy that is not learned. It holds no state of a run: all state is in `ControlState`.
 
     Attributes:
-        features: What an agent sees, in order.
-        action: What it can do.
-        layerwise: Whether an agent sees its own layer, or, but for its place, the mean of all layers.
-        needs: Optional signals that are read; estimates will do.
-        places: Which features agents always see of their own layers, bool, shape (F,).
+        features: The observations of an agent, in order.
+        action: The choices of an agent.
+        layerwise: True: an agent sees its own layer. False: it sees the mean over layers, and its own relative depth.
+        needs: Optional signals that the features read. Estimates are enough.
+        places: Which features an agent sees of its own layer in any case, bool, shape (F,).
     """
 
     def __init__(
@@ -67,10 +67,10 @@ class Controller:
 
         Args:
             observation: Names of features.
-            action: What an agent can do.
+            action: The choices of an agent.
             layerwise: Whether agents see their own layers.
-            n_hidden: Units that a recurrent actor remembers.
-            files: Whether features may be named as `./file.py:name`; not by a card.
+            n_hidden: Units of a recurrent actor's memory.
+            files: Whether features may be named as `./file.py:name`. A card may not name files.
 
         Raises:
             UnknownNameError: There is no such feature.
@@ -86,7 +86,7 @@ class Controller:
 
     @property
     def needs_layers(self) -> bool:
-        """Whether something is measured on each layer, or each has a learning rate of its own."""
+        """Whether the policy reads signals of layers, or sets a learning rate for each layer."""
         return self.action.scope == "layer" or not self.needs.isdisjoint(LAYER_SIGNALS)
 
     def n_agents(self, n_layers: int) -> int:
@@ -100,7 +100,7 @@ class Controller:
         return ControlState(zeros, zeros.new_zeros(run.n_runs), Memory.blank(run), hidden)
 
     def observe(self, state: ControlState, run: RunInfo, signals: Signals) -> tuple[Tensor, ControlState]:
-        """Return what the agents see, shape (P, agents, features), and the state that remembers it."""
+        """Return the observations, shape (P, agents, features), and the state with the losses remembered."""
         lr = torch.where(signals.lr.isnan(), run.base_lr[:, None], signals.lr)
         seen = observe(self.features, View(signals, run, state.memory, lr, state.log_factor, state.log_decay))
         if self.action.scope == "network":
@@ -121,13 +121,13 @@ class Controller:
         """Return the controls of the next updates, learning rates of shape (n_updates, P, L), and the next state.
 
         Args:
-            state: The state.
+            state: The present state.
             run: The runs.
             action: Shape (P, agents).
-            first: Updates done.
-            n_updates: How many the decision is for.
-            max_lr: Highest learning rate. Factors go no higher than what gives it at the reference's top, so that the
-                reference schedule shows below it.
+            first: The number of updates done.
+            n_updates: The number of updates that the decision lasts.
+            max_lr: The highest learning rate. It limits the factor to `max_lr / base_lr`, so the learning rate still
+                falls below `max_lr` where the reference schedule falls.
         """
         log_factor = self.action.moved(state.log_factor, action.expand(state.log_factor.shape))
         if max_lr < math.inf:

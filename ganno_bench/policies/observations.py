@@ -1,11 +1,11 @@
-"""What an agent sees: small pure functions of the signals, all of them scale-free and within [-3, 3].
+"""Observations: what an agent sees. Small pure functions of the signals, with values in [-3, 3].
 
-Each layer of each run has an agent. A feature is a function of a `View` that returns a value for each agent, shape
-(P, L), or one for all agents of a run, shape (P, 1). What has not been measured yet, and whatever a diverged run shows,
-is 0. Nothing here comes from test data, which `Signals` doesn't have.
+Each layer of each run has an agent. A feature is a function of a `View`. It returns a value for each agent, shape
+(P, L), or one for all agents of a run, shape (P, 1). Values that are not measured yet are 0, and so are all values of
+a diverged run. No observation can read test data: `Signals` has none.
 
-One that is arithmetic is better a function of a `RunView`: that has tensors, for P runs, or a single run's numbers and
-arrays of its layers' values, since operations on tensors so small take far more time than there is to compute.
+If a feature needs arithmetic only, compute it from a `RunView`. A `RunView` holds tensors for P runs, or plain numbers
+and arrays for a single run. On such small data, tensor operations take far longer than plain arithmetic.
 """
 
 from __future__ import annotations
@@ -47,28 +47,28 @@ __all__ = [
 ]
 
 LIMIT = 3.0
-"""Features are cut off at +-LIMIT."""
+"""Features are clipped to [-LIMIT, LIMIT]."""
 
 _TINY = 1e-12
 
 Array = npt.NDArray[np.float64]
 Number = float | Array
-"""A number that all layers of a run have in common, or one for each, shape (L,)."""
+"""One number for all layers of a run, or one for each layer, shape (L,)."""
 Value = TypeVar("Value", Tensor, Number)
 Loss = Literal["train", "first", "last", "best", "val", "last_val", "best_val"]
-"""The training loss of the interval, the validation loss after it, and what `Memory` has."""
+"""`train`: training loss of the decision interval; `val`: validation loss after it; the others: see `Memory`."""
 
 
 class RunView(Protocol[Value]):
-    """What a feature may be computed from, in tensors of P runs or in one run's numbers.
+    """The inputs of an arithmetic feature: tensors of P runs, or numbers and arrays of one run.
 
     Attributes:
-        run: What was known before the first update.
+        run: Facts that are known before the first update.
         progress: Share of the horizon that is done, in [0, 1].
-        lr: Learning rates of the last update, shape (P, L), the base learning rate before the first; of one run shape
-            (L,), or a number if all layers have the same.
-        log_factor: ln of what the agents multiply the reference schedule by; likewise.
-        depth: Places of the layers, from -1 at the input to 1 at the output, shape (P, L) or (L,).
+        lr: Learning rates of the last update, or the base learning rate before the first. Shape (P, L); for one run
+            shape (L,), or one number if all layers have the same.
+        log_factor: ln of the agents' factors, which multiply the reference schedule. Shapes as for `lr`.
+        depth: Relative depths of the layers, from -1 at the input to 1 at the output, shape (P, L) or (L,).
     """
 
     @property
@@ -83,19 +83,19 @@ class RunView(Protocol[Value]):
     def depth(self) -> Value: ...  # noqa: D102
 
     def layer(self, name: str) -> Value:
-        """Return a signal per layer, shape (P, L) or (L,)."""
+        """Return a signal of the layers, shape (P, L) or (L,)."""
         ...
 
     def everywhere(self, value: float) -> Value:
-        """Return a number that all agents of all runs see, shape (P, 1)."""
+        """Return a number as a value that all agents of all runs see, shape (P, 1)."""
         ...
 
     def at_least(self, value: Value, least: float) -> Value:
-        """Return the greater one; what is no number stays so."""
+        """Return the larger of the two; NaN stays NaN."""
         ...
 
     def log10(self, value: Value) -> Value:
-        """Return the decimal logarithm of something not negative, at least of 1e-12."""
+        """Return the decimal logarithm; values below 1e-12 count as 1e-12."""
         ...
 
     def log_loss(self, which: Loss) -> Value:
@@ -105,14 +105,14 @@ class RunView(Protocol[Value]):
 
 @dataclass(frozen=True)
 class Memory:
-    """What is remembered of a run's losses; each of shape (P,), NaN where there was none yet.
+    """The earlier losses of P runs, each of shape (P,); NaN if there was none yet.
 
     Attributes:
         first: The first training loss.
-        last: The training loss of the interval before.
-        best: The lowest one before this interval.
-        last_val: The validation loss of the interval before.
-        best_val: The lowest one before this interval.
+        last: The training loss of the previous decision interval.
+        best: The lowest training loss before this decision interval.
+        last_val: The validation loss after the previous decision interval.
+        best_val: The lowest validation loss before this decision interval.
     """
 
     first: Tensor
@@ -123,11 +123,11 @@ class Memory:
 
     @classmethod
     def blank(cls, run: RunInfo) -> Memory:
-        """Return the memory of runs that have not begun."""
+        """Return the memory of runs that have not begun: all NaN."""
         return cls(*(torch.full_like(run.base_lr, torch.nan) for _ in range(5)))
 
     def updated(self, signals: Signals) -> Memory:
-        """Return the memory after an interval."""
+        """Return the memory after a decision interval."""
         loss = signals.train_loss
         first, best = torch.where(self.first.isnan(), loss, self.first), torch.fmin(self.best, loss)
         val = signals.val_loss
@@ -138,15 +138,15 @@ class Memory:
 
 @dataclass(frozen=True)
 class View:
-    """All that a feature may be computed from.
+    """The inputs of a feature.
 
     Attributes:
-        signals: The runs after the interval that has just ended.
-        run: What was known before the first update.
-        memory: Their losses before this interval.
+        signals: The signals of the decision interval that has just ended.
+        run: Facts that are known before the first update.
+        memory: The losses before this decision interval.
         lr: Learning rates of the last update, shape (P, L); the base learning rate before the first.
-        log_factor: The agents' own state, ln of what they multiply the reference schedule by, shape (P, L).
-        log_decay: ln of what they multiply the weight decay by, shape (P,).
+        log_factor: ln of the agents' factors, which multiply the reference schedule, shape (P, L).
+        log_decay: ln of the agents' factor of the weight decay, shape (P,).
     """
 
     signals: Signals
@@ -157,26 +157,26 @@ class View:
     log_decay: Tensor
 
     def layer(self, name: str) -> Tensor:
-        """Return a signal per layer, shape (P, L)."""
+        """Return a signal of the layers, shape (P, L)."""
         value: Tensor = getattr(self.signals, name)
         return value
 
     def everywhere(self, value: float) -> Tensor:
-        """Return a number that all agents of all runs see, shape (P, 1)."""
+        """Return a number as a value that all agents of all runs see, shape (P, 1)."""
         return self.lr.new_full((len(self.lr), 1), value)
 
     @property
     def depth(self) -> Tensor:
-        """Places of the layers, from -1 at the input to 1 at the output, shape (P, L)."""
+        """Relative depths of the layers, from -1 at the input to 1 at the output, shape (P, L)."""
         places = torch.linspace(-1.0, 1.0, self.run.n_layers, dtype=torch.float64, device=self.lr.device)
         return places.expand(self.lr.shape)
 
     def at_least(self, value: Tensor, least: float) -> Tensor:
-        """Return the greater one; what is no number stays so."""
+        """Return the larger of the two; NaN stays NaN."""
         return value.clamp(min=least)
 
     def log10(self, value: Tensor) -> Tensor:
-        """Return the decimal logarithm of something not negative, at least of 1e-12."""
+        """Return the decimal logarithm; values below 1e-12 count as 1e-12."""
         return value.clamp(min=_TINY).log10()
 
     def log_loss(self, which: Loss) -> Tensor:
@@ -184,7 +184,7 @@ class View:
         return self._log_train_loss if which == "train" else self._log_loss(which)
 
     @cached_property
-    def _log_train_loss(self) -> Tensor:  # most features of losses have it
+    def _log_train_loss(self) -> Tensor:  # cached, since most features of losses need it
         return self._log_loss("train")
 
     def _log_loss(self, which: Loss) -> Tensor:
@@ -203,12 +203,13 @@ class NumberView:
     """A `RunView` of one run.
 
     Attributes:
-        run: What was known before the first update.
+        run: Facts that are known before the first update.
         progress: Share of the horizon that is done, in [0, 1].
-        lr: Learning rate of the last update, or those of the layers, shape (L,); the base learning rate before it.
-        log_factor: ln of what the agents multiply the reference schedule by; likewise.
-        losses: NaN where there was none yet.
-        layers: Signals of the layers, those that are needed, each of shape (L,).
+        lr: Learning rate of the last update, of all layers or of each, shape (L,); before the first update, the base
+            learning rate.
+        log_factor: ln of the agents' factors, which multiply the reference schedule. Shapes as for `lr`.
+        losses: The losses; NaN if there was none yet.
+        layers: The layer signals that the features need, each of shape (L,).
     """
 
     run: RunInfo
@@ -220,11 +221,11 @@ class NumberView:
 
     @property
     def depth(self) -> Array:
-        """Places of the layers, from -1 at the input to 1 at the output."""
+        """Relative depths of the layers, from -1 at the input to 1 at the output, shape (L,)."""
         return _places(self.run.n_layers)
 
     def layer(self, name: str) -> Array:
-        """Return a signal per layer."""
+        """Return a signal of the layers, shape (L,)."""
         return self.layers[name]
 
     def everywhere(self, value: float) -> float:
@@ -232,13 +233,13 @@ class NumberView:
         return value
 
     def at_least(self, value: Number, least: float) -> Number:
-        """Return the greater one; what is no number stays so."""
+        """Return the larger of the two; NaN stays NaN."""
         return max(value, least) if isinstance(value, float) else np.maximum(value, least)
 
     def log10(self, value: Number) -> Number:
-        """Return the decimal logarithm of something not negative, at least of 1e-12."""
+        """Return the decimal logarithm; values below 1e-12 count as 1e-12."""
         if isinstance(value, float):
-            return math.log10(max(value, _TINY))  # NaN stays: it comes first
+            return math.log10(max(value, _TINY))  # NaN stays NaN, since max() keeps its first argument
         return np.log10(np.maximum(value, _TINY))
 
     def log_loss(self, which: Loss) -> float:
@@ -247,7 +248,7 @@ class NumberView:
 
 
 def before_it_begins(run: RunInfo) -> NumberView:
-    """Return a view of what is known of a run before its first update: all that a constant feature may read."""
+    """Return a view of a run before its first update, with everything that a constant feature may read."""
     view: Any = SimpleNamespace(run=run, everywhere=float)
     known: NumberView = view
     return known
@@ -265,11 +266,11 @@ class Feature:
     """A registered observation.
 
     Attributes:
-        compute: The function.
+        compute: The function of a `View`.
         needs: Optional signals that it reads.
-        summary: What it is, in a line.
-        of_run: The function once more, where it is one of a `RunView`.
-        constant: Whether it stays as it is throughout a run.
+        summary: One line about the feature.
+        of_run: The same function, if it is a function of a `RunView`.
+        constant: Whether its value never changes during a run.
     """
 
     compute: Callable[[View], Tensor]
@@ -280,7 +281,7 @@ class Feature:
 
 
 def feature(*needs: str) -> Callable[[Callable[[View], Tensor]], Feature]:
-    """Make a feature of a function, whose docstring's first line says what it is.
+    """Turn a function into a feature. The first line of its docstring becomes the summary.
 
     Args:
         needs: Optional signals that it reads.
@@ -297,13 +298,13 @@ class _OfRun(Protocol):
 
 
 def run_feature(*needs: str, constant: bool = False) -> Callable[[_OfRun], Feature]:
-    """Make a feature of a function of a `RunView`; see `feature`.
+    """Turn a function of a `RunView` into a feature; see `feature`.
 
-    What divides one number by another that can be 0 shows 0 then; of tensors and arrays it would be infinite.
+    Do not divide by values that can be 0: plain numbers then give the observation 0, tensors and arrays infinity.
 
     Args:
         needs: Optional signals that it reads.
-        constant: Whether it reads nothing but `view.run`, so that one look at it will do for a run.
+        constant: Whether it reads only `view.run`, so that it is computed once per run.
     """
 
     def wrap(compute: _OfRun) -> Feature:
@@ -344,7 +345,7 @@ OBSERVATIONS = Registry(
     },
     group="ganno_bench.observations",
 )
-"""Feature name -> where it is."""
+"""Feature name -> where its code is."""
 
 
 def load_feature(ref: str, *, files: bool = False) -> Feature:
@@ -352,8 +353,7 @@ def load_feature(ref: str, *, files: bool = False) -> Feature:
 
     Args:
         ref: A registered name, or `./file.py:name`.
-        files: Whether a file may be named. Not where a card does it: then no file of anybody's is imported, only what
-            is installed.
+        files: Whether `ref` may name a file. False for names on a card, so that a card can import only installed code.
 
     Raises:
         UnknownNameError: There is no such feature; the message has the nearest name.
@@ -362,14 +362,14 @@ def load_feature(ref: str, *, files: bool = False) -> Feature:
     found = OBSERVATIONS.load(ref, files=files)
     if not isinstance(found, Feature):
         raise PluginError(
-            f"observation {ref!r} is no Feature but of type {type(found).__name__}; "
-            "put @feature() or @run_feature() above it"
+            f"observation {ref!r}: expected a Feature, got {type(found).__name__}; "
+            "put @feature() or @run_feature() above the function"
         )
     return found
 
 
 def load_features(names: Sequence[str], *, files: bool = False) -> tuple[Feature, ...]:
-    """Return features by name; see `load_feature`. Those of others get copies, and leave the process alone."""
+    """Return features by name; see `load_feature`. Features of plugins get copies and cannot change the process."""
     features = []
     for name in names:
         found = load_feature(name, files=files)
@@ -380,7 +380,7 @@ def load_features(names: Sequence[str], *, files: bool = False) -> tuple[Feature
 
 
 def observe(features: Sequence[Feature], view: View) -> Tensor:
-    """Return what every agent sees: shape (P, L, number of features), float64."""
+    """Return the observations of all agents: float64, shape (P, L, number of features)."""
     shape = view.lr.shape
     columns = [feature.compute(view).to(torch.float64) for feature in features]
     expanded = [column if column.shape == shape else column.expand(shape) for column in columns]
@@ -391,23 +391,24 @@ def observe(features: Sequence[Feature], view: View) -> Tensor:
 def observe_numbers(
     features: Sequence[Callable[[NumberView], Number]], view: NumberView, table: Array, alike: Array | None = None
 ) -> Array:
-    """Write down what the agents of one run see, as `observe` returns it, by features' `of_run`.
+    """Write the observations of one run's agents, as `observe` returns them, into an array.
 
     Args:
-        features: F of them.
+        features: The `of_run` functions of F features.
         view: The run.
-        table: Shape (at least F, L), for what each layer's agent sees; further rows are left alone, but for NaN.
-        alike: Shape (at least F,), if that will do where all layers look alike.
+        table: Receives the observations of each layer's agent, shape (at least F, L). Further rows are only clipped to
+            the limits, with NaN as 0.
+        alike: Receives the observations if all layers have the same, shape (at least F,). None: `table` receives them.
 
     Returns:
-        The one that was written into. (To make another one each time would take longer than to fill it.)
+        The array that was written to. (A new array for each call would take longer than filling it.)
     """
     seen: list[Number] = []
     same = True
     for feature in features:
         try:
             value = feature(view)
-        except ArithmeticError:  # of tensors it would be no number, or an infinite one
+        except ArithmeticError:  # tensors would give NaN or infinity here
             value = math.nan
         if isinstance(value, float):
             value = 0.0 if math.isnan(value) else min(max(value, -LIMIT), LIMIT)
@@ -426,137 +427,137 @@ def observe_numbers(
 
 @run_feature()
 def log_lr(view: RunView[Value]) -> Value:
-    """Decimal logarithm of the learning rate, 0 at 0.01, 1 for two decades."""
+    """Learning rate: (log10(lr) + 2) / 2, so 0 at 0.01 and 1 at 1."""
     return (view.log10(view.lr) + 2.0) / 2.0
 
 
 @run_feature()
 def log_lr_to_default(view: RunView[Value]) -> Value:
-    """Decimal logarithm of the learning rate over the optimizer's default one, 1 for two decades."""
+    """Learning rate relative to the optimizer's default: log10(lr / default) / 2."""
     return (view.log10(view.lr) - math.log10(OPTIMIZERS[view.run.optimizer].base_lr)) / 2.0
 
 
 @run_feature()
 def log_factor(view: RunView[Value]) -> Value:
-    """Natural logarithm of what the agent multiplies the reference schedule by, 1 for a factor of e^2."""
+    """Factor by which the agent multiplies the reference schedule: ln(factor) / 2."""
     return view.log_factor / 2.0
 
 
 @feature()
 def log_decay_factor(view: View) -> Tensor:
-    """Natural logarithm of what the agents multiply the weight decay by, 1 for a factor of e^2."""
+    """Factor by which the agents multiply the weight decay: ln(factor) / 2."""
     return view.log_decay[:, None] / 2.0
 
 
 @run_feature("grad_norm")
 def log_grad_norm(view: RunView[Value]) -> Value:
-    """Decimal logarithm of the layer's gradient norm, 1 for two decades."""
+    """Gradient norm of the layer: log10(norm) / 2."""
     return view.log10(view.layer("grad_norm")) / 2.0
 
 
 @run_feature("param_norm")
 def log_param_norm(view: RunView[Value]) -> Value:
-    """Decimal logarithm of the layer's parameter norm, 1 for two decades."""
+    """Parameter norm of the layer: log10(norm) / 2."""
     return view.log10(view.layer("param_norm")) / 2.0
 
 
 @run_feature("update_norm", "param_norm")
 def log_update_ratio(view: RunView[Value]) -> Value:
-    """Decimal logarithm of update norm over parameter norm, 0 at 0.001, 1 for two decades."""
+    """Update norm / parameter norm of the layer: (log10(ratio) + 3) / 2, so 0 at 0.001 and 1 at 0.1."""
     return (view.log10(view.layer("update_norm") / view.at_least(view.layer("param_norm"), _TINY)) + 3.0) / 2.0
 
 
 @run_feature("grad_norm", "param_norm")
 def log_grad_ratio(view: RunView[Value]) -> Value:
-    """Decimal logarithm of gradient norm over parameter norm, 0 at 0.01, 1 for two decades."""
+    """Gradient norm / parameter norm of the layer: (log10(ratio) + 2) / 2, so 0 at 0.01 and 1 at 1."""
     return (view.log10(view.layer("grad_norm") / view.at_least(view.layer("param_norm"), _TINY)) + 2.0) / 2.0
 
 
 @run_feature("grad_cosine")
 def grad_cosine(view: RunView[Value]) -> Value:
-    """Cosine between the layer's gradient and its momentum."""
+    """Cosine of the angle between the layer's gradient and its momentum."""
     return view.layer("grad_cosine")
 
 
 @run_feature("grad_snr")
 def grad_snr(view: RunView[Value]) -> Value:
-    """Norm of the mean gradient over the mean norm, in the interval: 1 where all gradients agree."""
+    """Norm of the mean gradient / mean gradient norm, over the decision interval: 1 if all gradients are equal."""
     return view.layer("grad_snr")
 
 
 @run_feature()
 def relative_depth(view: RunView[Value]) -> Value:
-    """Place of the layer, from -1 at the input to 1 at the output."""
+    """Depth of the layer, from -1 at the input to 1 at the output."""
     return view.depth
 
 
 @run_feature(constant=True)
 def log_layers(view: RunView[Value]) -> Value:
-    """Natural logarithm of the number of layers, halved."""
+    """Number of layers: ln(layers) / 2."""
     return view.everywhere(math.log(view.run.n_layers) / 2.0)
 
 
 @run_feature()
 def progress(view: RunView[Value]) -> Value:
-    """Share of the horizon that is done, from -1 to 1."""
+    """Share of the horizon that is done, scaled from [0, 1] to [-1, 1]."""
     return view.everywhere(2.0 * view.progress - 1.0)
 
 
 @run_feature(constant=True)
 def log_horizon(view: RunView[Value]) -> Value:
-    """Decimal logarithm of the number of updates in the run, 0 at 300."""
+    """Number of updates of the run: log10(updates / 300)."""
     return view.everywhere(math.log10(view.run.total_updates / 300.0))
 
 
 @run_feature(constant=True)
 def adaptive_optimizer(view: RunView[Value]) -> Value:
-    """1 where the optimizer normalises each parameter's step (Adam, AdamW), -1 for SGD."""
+    """1 if the optimizer normalises the step of each parameter (Adam, AdamW), -1 for SGD."""
     return view.everywhere(-1.0 if view.run.optimizer == "sgd" else 1.0)
 
 
 @run_feature()
 def log_train_loss(view: RunView[Value]) -> Value:
-    """Natural logarithm of the training loss, halved."""
+    """Training loss: ln(loss) / 2."""
     return view.log_loss("train") / 2.0
 
 
 @run_feature()
 def loss_to_first(view: RunView[Value]) -> Value:
-    """Natural logarithm of the training loss over the run's first one, halved."""
+    """Training loss relative to the first one of the run: ln(loss / first) / 2."""
     return (view.log_loss("train") - view.log_loss("first")) / 2.0
 
 
 @run_feature()
 def loss_change(view: RunView[Value]) -> Value:
-    """Natural logarithm of the training loss over that of the interval before, times three."""
+    """Training loss relative to the previous decision interval: 3 ln(loss / previous)."""
     return (view.log_loss("train") - view.log_loss("last")) * 3.0
 
 
 @run_feature()
 def loss_to_best(view: RunView[Value]) -> Value:
-    """Natural logarithm of the training loss over the lowest one before, times three."""
+    """Training loss relative to the lowest earlier one: 3 ln(loss / lowest)."""
     return (view.log_loss("train") - view.log_loss("best")) * 3.0
 
 
 @run_feature("val_loss")
 def log_val_loss(view: RunView[Value]) -> Value:
-    """Natural logarithm of the validation loss, halved. (A validation loss at each decision costs time.)."""
+    """Validation loss: ln(loss) / 2. It costs an evaluation at each decision."""
     return view.log_loss("val") / 2.0
 
 
 @run_feature("val_loss")
 def val_gap(view: RunView[Value]) -> Value:
-    """Natural logarithm of the validation loss over the training loss."""
+    """Validation loss relative to the training loss: ln(validation / training)."""
     return view.log_loss("val") - view.log_loss("train")
 
 
 @run_feature("val_loss")
 def val_change(view: RunView[Value]) -> Value:
-    """Natural logarithm of the validation loss over that of the interval before, times three."""
+    """Validation loss relative to the previous decision interval: 3 ln(loss / previous)."""
     return (view.log_loss("val") - view.log_loss("last_val")) * 3.0
 
 
 @run_feature("val_loss")
 def val_to_best(view: RunView[Value]) -> Value:
-    """Natural logarithm of the validation loss over the lowest one before, times three."""
+    """Validation loss relative to the lowest earlier one: 3 ln(loss / lowest)."""
     return (view.log_loss("val") - view.log_loss("best_val")) * 3.0

@@ -1,7 +1,7 @@
-"""A policy's decisions for one run, in plain numbers and arrays of its layers' values.
+"""A policy's decisions for one run, computed with plain numbers and NumPy arrays.
 
-They are those of `Policy.control`, which takes sixty operations on tensors for them or more, however small those are:
-as long as several updates of a small network.
+They equal the decisions of `Policy.control`. That needs sixty or more tensor operations, which take as long as several
+updates of a small network.
 """
 
 from __future__ import annotations
@@ -32,26 +32,27 @@ from ganno_bench.training.signals import RunInfo
 __all__ = ["AHEAD", "OneRun"]
 
 AHEAD = 1_000
+"""Updates for which the reference schedule is computed at once."""
 _REMEMBERED: tuple[Loss, ...] = ("first", "last", "best", "last_val", "best_val")
 
 
 class OneRun:
-    """A run under a policy whose actor remembers nothing.
+    """One run under a policy whose actor has no memory.
 
     Attributes:
-        log_factor: ln of the departure from the reference schedule, of each layer, shape (L,), or of all.
-        losses: Those of `Memory`, and those last seen; NaN where there was none yet.
+        log_factor: ln of the factor that multiplies the reference schedule: of each layer, shape (L,), or one number.
+        losses: The losses of `Memory`, and the latest ones; NaN if there was none yet.
     """
 
     log_factor: Number
 
     def __init__(self, policy: Policy, run: RunInfo, max_lr: float = math.inf) -> None:
-        """Begin a run, with the weights that the policy has now.
+        """Begin a run, with the policy's present weights.
 
         Args:
-            policy: One that `fits`.
+            policy: A policy for which `fits` is true.
             run: A single run.
-            max_lr: Highest learning rate; so `log_factor` goes no higher than what gives it at the reference's top.
+            max_lr: The highest learning rate; see `Controller.act`.
         """
         self._run, self._base_lr = run, float(run.base_lr)
         self._card = policy.card
@@ -63,8 +64,8 @@ class OneRun:
         shared = self._each and not self._card.layerwise_observation
         self._own = policy.controller.places.numpy()[:, None] if shared else None
         self._steps = np.log(self._card.action.multipliers)
-        # All that is computed has its place: to find one takes as long as to compute it. What goes into a layer of the
-        # actor has 1 as its last row, whose weight is the bias.
+        # All results go into preallocated arrays: an allocation takes as long as the computation. The last row of each
+        # input of an actor's layer is 1; its weight is the bias.
         agents = (run.n_layers,) if self._each else ()
         linear = [part for part in chain(policy.actor.body, [policy.actor.head]) if isinstance(part, nn.Linear)]
         *self._body, self._head = (np.column_stack((_doubles(part.weight), _doubles(part.bias))) for part in linear)
@@ -77,7 +78,7 @@ class OneRun:
 
     @staticmethod
     def fits(policy: Policy) -> bool:
-        """Whether a policy can be followed in plain numbers."""
+        """Whether a policy's decisions can be computed with plain numbers."""
         card = policy.card
         return (
             card.action.decay_multipliers is None
@@ -93,24 +94,24 @@ class OneRun:
         val_loss: float = math.nan,
         layers: Mapping[str, Array] | None = None,
     ) -> list[list[float]]:
-        """See and act; return the learning rates of the updates until the next decision, at least one.
+        """Observe and act; return the learning rates of the updates until the next decision, at least one.
 
         Args:
-            n_updates: Updates so far.
-            lr: Learning rate of the last update, or those of the layers, shape (L,), if they may differ; the base
-                learning rate before the first.
-            train_loss: Mean over the interval that has ended.
-            val_loss: Validation loss now.
-            layers: The signals of the layers that the policy needs, each of shape (L,).
+            n_updates: The number of updates so far.
+            lr: The learning rate of the last update; of each layer, shape (L,), if layers may differ. Before the first
+                update, the base learning rate.
+            train_loss: Mean training loss over the decision interval that has ended.
+            val_loss: The present validation loss.
+            layers: The layer signals that the policy needs, each of shape (L,).
 
         Returns:
-            For each update the learning rates of the layers, or the one that all have.
+            For each update the learning rates of the layers, or the single one of all layers.
         """
         total, spec = self._run.total_updates, self._card.action
         self.losses["train"], self.losses["val"] = train_loss, val_loss
         view = NumberView(self._run, n_updates / total, lr, self.log_factor, self.losses, layers or {})
         if layers or self._each:
-            with np.errstate(all="ignore"):  # to be quiet takes longer than what a single agent computes
+            with np.errstate(all="ignore"):  # entering it takes longer than the computation of a single agent
                 inputs = observe_numbers(self._features, view, self._table, self._alike)
         else:
             inputs = observe_numbers(self._features, view, self._table, self._alike)
@@ -131,10 +132,10 @@ class OneRun:
         return [[multiple * factor for factor in factors] for multiple in curve]
 
     def _step(self, inputs: Array) -> Number:
-        """Return by how much the actor changes `log_factor`.
+        """Return the actor's change of `log_factor`.
 
         Args:
-            inputs: What the agents see and a row of 1, shape (F + 1, L), or (F + 1,) of a single agent.
+            inputs: Observations and a row of 1, shape (F + 1, L), or (F + 1,) for a single agent.
         """
         for weights, hidden in zip(self._body, self._hidden, strict=True):
             units = hidden[:-1]
@@ -151,7 +152,7 @@ class OneRun:
         return steps
 
     def _curve_of(self, first: int, n_updates: int) -> list[float]:
-        """Return the reference schedule of the next updates, see `ActionSpec.curve`; it is computed far ahead."""
+        """Return the reference schedule of the next updates; see `ActionSpec.curve`."""
         begin = first - self._curve_first
         if begin < 0 or begin + n_updates > len(self._curve):
             total = self._run.total_updates
@@ -160,7 +161,7 @@ class OneRun:
         return self._curve[begin : begin + n_updates]
 
     def _remember(self) -> None:
-        """See `Memory.updated`."""
+        """Update the earlier losses, as `Memory.updated` does."""
         losses = self.losses
         if math.isnan(losses["first"]):
             losses["first"] = losses["train"]
@@ -170,7 +171,7 @@ class OneRun:
 
     @property
     def state(self) -> ControlState:
-        """What `Policy.control` would go on from."""
+        """The state from which `Policy.control` would continue."""
         like, losses, n_layers = self._run.base_lr, self.losses, self._run.n_layers
         memory = Memory(*(torch.full_like(like, losses[name]) for name in _REMEMBERED))
         log_factor = torch.tensor(np.broadcast_to(self.log_factor, (1, n_layers)), dtype=torch.float64)
@@ -183,12 +184,12 @@ class OneRun:
 
 
 def _of_run(feature: Feature, run: RunInfo) -> Callable[[NumberView], Number]:
-    """Return what to compute a feature by at each decision."""
+    """Return the function that computes a feature at each decision."""
     compute = feature.of_run
     assert compute is not None
     if not feature.constant:
         return compute
-    with suppress(ArithmeticError):  # then it is for `observe_numbers` to say what shows
+    with suppress(ArithmeticError):  # `observe_numbers` handles it
         value = compute(before_it_begins(run))
         return lambda view: value
     return compute
@@ -199,5 +200,5 @@ def _doubles(parameter: Tensor) -> Array:
 
 
 def _least(a: float, b: float) -> float:
-    """Return the lesser one, or the one that is a number."""
+    """Return the smaller value, or the one that is not NaN."""
     return a if a <= b or math.isnan(b) else b

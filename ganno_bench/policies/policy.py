@@ -1,4 +1,4 @@
-"""A trained policy: a folder with `policy.safetensors` and `card.toml`. Nothing in it is code, nothing is unpickled."""
+"""A trained policy: a folder with `policy.safetensors` and `card.toml`. It holds no code, and nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -37,38 +37,41 @@ class TrainingCard(Config):
     """How a policy was trained."""
 
     config: dict[str, Any] = Field(default_factory=dict)
-    """The training configuration, whole."""
+    """The whole training configuration."""
     env_steps: Annotated[int, Field(ge=0)] = 0
-    """Decisions of one run, all of its layers."""
+    """Environment steps: decisions, each for all layers of one run."""
     seconds: Annotated[float, Field(ge=0)] = 0.0
-    """Wall time."""
+    """Wall time of the training, seconds."""
     seed: int = 0
+    """Seed of the training."""
     datasets: dict[str, str] = Field(default_factory=dict)
-    """Dataset -> fingerprint; a workload on one of these is not wholly unseen."""
+    """Dataset -> fingerprint. A workload on one of these datasets is not wholly unseen."""
     max_layers: Annotated[int, Field(ge=0)] = 0
-    """Layers of the deepest network that it was trained on."""
+    """Number of layers of the deepest network in training."""
     versions: dict[str, str] = Field(default_factory=dict)
+    """Package -> version."""
     plugins: dict[str, str] = Field(default_factory=dict, exclude_if=lambda value: not value)
-    """Whose code was used, where that is not built in: `observation NAME`, ... -> package, version and code."""
+    """Plugins that the training used: `observation NAME`, ... -> package, version and code."""
     test_looks: Annotated[int, Field(ge=0)] = 0
-    """How often test data was looked at before the policy was released."""
+    """How often test data was evaluated before the policy was released."""
     evaluation: dict[str, float] = Field(default_factory=dict)
-    """What the validation tasks gave: name -> number."""
+    """Results on the validation tasks: name -> number."""
 
 
 class BehaviourCard(Config):
-    """What a policy does on the average, at the default base learning rate: what can be replayed without it.
+    """The mean behaviour of a policy at the default base learning rate, which can be replayed without the policy.
 
-    Between the points both are straight lines.
+    Curve and profile are straight lines between their points.
     """
 
     curve: Annotated[tuple[float, ...], Field(min_length=33, max_length=33)]
-    """ln(lr / base learning rate), mean over layers, runs and tasks, at evenly spaced shares of the horizon, 0 to 1."""
+    """Mean curve: ln(lr / base_lr) at evenly spaced progress from 0 to 1; mean over layers, runs and tasks."""
     profile: Annotated[tuple[float, ...], Field(min_length=9, max_length=9)]
-    """ln(lr) of a layer minus its mean over layers, mean over time, at evenly spaced places from input to output."""
+    """Profile: ln(lr) of a layer minus the mean over layers, at evenly spaced depths from input to output; mean over
+    time."""
 
     def log_factor(self, progress: float) -> float:
-        """Return the curve's value at a share of the horizon, in [0, 1]."""
+        """Return the curve's value at a progress in [0, 1]."""
         return float(np.interp(progress, np.linspace(0.0, 1.0, len(self.curve)), self.curve))
 
     @property
@@ -78,7 +81,7 @@ class BehaviourCard(Config):
         return (inner + ends / 2) / (len(self.curve) - 1)
 
     def log_profile(self, n_layers: int) -> tuple[float, ...]:
-        """Return the profile of a network with so many layers; a single layer has nothing to depart from: 0."""
+        """Return the profile for a network with `n_layers` layers; it is 0 for a single layer."""
         if n_layers == 1:
             return (0.0,)
         places = np.linspace(0.0, 1.0, n_layers)
@@ -86,29 +89,31 @@ class BehaviourCard(Config):
 
 
 class PolicySpec(Config):
-    """What a policy is, but for its weights.
+    """Everything that defines a policy, except its weights.
 
-    A field that is added takes `exclude_if` for its default: what is written of a card is hashed, so the cards that
-    lack it must go on reading the same.
+    Give a new field an `exclude_if` for its default. The written card is hashed, so cards without the field must keep
+    their hash.
     """
 
     name: Name
     description: str = ""
     interval: Positive = 10
-    """Updates per decision; while it is trained the tasks say."""
+    """Decision interval, in updates. In training the tasks set it instead."""
     observation: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Features, in order."""
+    """Names of the observations that an agent sees, in order."""
     action: ActionSpec = ActionSpec()
+    """What an agent can choose."""
     actor: ActorSpec = ActorSpec()
+    """Architecture of the actor."""
     layerwise_observation: bool = True
-    """False: but for their places, all agents see the mean over the layers."""
+    """False: every agent sees the mean over the layers, and the relative depth of its own layer."""
 
     def decided_updates(self, n_updates: int, total_updates: int) -> int:
-        """Return how many updates a decision is for, after `n_updates` of `total_updates`: at least one."""
+        """Return how many updates a decision lasts that is made after `n_updates` of `total_updates`: at least one."""
         return max(1, min(self.interval, total_updates - n_updates))
 
     def controller(self) -> Controller:
-        """Return the part of the policy that is not learned.
+        """Return the part of the policy that is not learned: observations and actions.
 
         Raises:
             UnknownNameError: An observation is unknown.
@@ -119,7 +124,7 @@ class PolicySpec(Config):
 
 
 class PolicyCard(PolicySpec):
-    """All that is needed to use a policy, and where it comes from."""
+    """A policy's card: everything that is needed to use the policy, and how it was trained."""
 
     format: Literal[1] = 1
     behaviour: BehaviourCard | None = None
@@ -127,24 +132,28 @@ class PolicyCard(PolicySpec):
 
     @classmethod
     def upgraded(cls, data: dict[str, Any]) -> dict[str, Any]:
-        """Return a card as it is; one that a later version wrote is refused."""
+        """Return a card unchanged.
+
+        Raises:
+            VersionError: A later version wrote it.
+        """
         check_version(data.get("format", 1), 1)
         return data
 
 
 class Policy:
-    """A policy that decides greedily: the most probable multiplier, or the centre of a continuous action.
+    """A policy that decides greedily: it takes the most probable multiplier, or the centre of a continuous action.
 
-    Its weights are those at its first decision.
+    The first decision copies the weights. Later changes to `actor` have no effect.
 
     Attributes:
-        card: What it is.
-        controller: From signals to observations and from actions to learning rates.
-        actor: The network.
+        card: Its definition.
+        controller: Computes observations from signals, and learning rates from actions.
+        actor: The network that decides.
     """
 
     def __init__(self, card: PolicyCard, actor: Actor | None = None) -> None:
-        """Make a policy, with an actor or with a new, untrained one.
+        """Make a policy with the given actor, or with a new, untrained one.
 
         Raises:
             UnknownNameError: An observation is unknown.
@@ -156,20 +165,20 @@ class Policy:
 
     @torch.no_grad()
     def decide(self, observation: Tensor) -> Tensor:
-        """Return the actions, shape (P, agents), for what the agents see, shape (P, agents, features).
+        """Return the actions, shape (P, agents), for observations, shape (P, agents, features).
 
-        Computed in float64, so that what one run's agents decide does not depend on how many other runs there are.
+        They are computed in float64, so that the decisions of one run do not depend on the number of other runs.
         """
         memory = observation.new_zeros(*observation.shape[:-1], self.card.actor.memory, dtype=torch.float64)
         return self.recall(observation, memory)[0]
 
     @torch.no_grad()
     def recall(self, observation: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the actions and what a recurrent actor remembers next; see `decide`.
+        """Return the actions, as `decide` does, and the next memory of a recurrent actor.
 
         Args:
             observation: Shape (P, agents, features).
-            memory: Shape (P, agents, units), float64.
+            memory: The present memory, shape (P, agents, units), float64.
         """
         if self._exact is None or self._exact.head.weight.device != observation.device:
             self._exact = copy.deepcopy(self.actor).to(observation.device, torch.float64)
@@ -181,13 +190,13 @@ class Policy:
     def control(
         self, state: ControlState, run: RunInfo, signals: Signals, max_lr: float = math.inf
     ) -> tuple[Controls, ControlState]:
-        """Let every agent see and act; return the controls of the next interval and the next state.
+        """Let every agent observe and act; return the controls of the next decision interval and the next state.
 
         Args:
-            state: What `controller.init` or the last call returned.
+            state: The state that `controller.init` or the last call returned.
             run: The runs.
-            signals: What they look like now.
-            max_lr: See `Controller.act`.
+            signals: Their present signals.
+            max_lr: The highest learning rate; see `Controller.act`.
         """
         seen, state = self.controller.observe(state, run, signals)
         action, hidden = self.recall(seen, state.hidden)
@@ -197,18 +206,18 @@ class Policy:
     def act(
         self, state: ControlState, run: RunInfo, signals: Signals, action: Tensor, max_lr: float = math.inf
     ) -> tuple[Controls, ControlState]:
-        """Return the controls of the next interval under given actions, shape (P, agents), and the next state."""
+        """Return the controls of the next decision interval for actions, shape (P, agents), and the next state."""
         n_updates = self.card.decided_updates(signals.n_updates, signals.total_updates)
         return self.controller.act(state, run, action, signals.n_updates, n_updates, max_lr)
 
     @property
     def hash(self) -> str:
-        """Hash of card and weights, but for how it was trained and what it was seen to do; 16 hexadecimal digits."""
+        """Hash of card and weights, 16 hexadecimal digits; without `training`, `description` and `behaviour`."""
         card = self.card.model_dump_json(exclude={"training", "description", "behaviour"})
         return hashlib.sha256(card.encode() + b"\0" + self._weights()).hexdigest()[:16]
 
     def save(self, folder: Path) -> None:
-        """Write the policy; an existing one is replaced.
+        """Write the policy to a folder; replace an existing one.
 
         Raises:
             StorageError: It cannot be written.
@@ -216,8 +225,8 @@ class Policy:
         write_policy(folder, self.files())
 
     def files(self) -> dict[str, bytes]:
-        """Return the files that the policy is saved as: name -> content."""
-        # None has no place in TOML, and is what a key that is missing means.
+        """Return the policy's files: name -> content."""
+        # TOML has no None; a missing key means None.
         card, weights = _without_none(self.card.model_dump(mode="json")), self._weights()
         return {WEIGHTS: weights, CARD: tomli_w.dumps({"checksum": _checksum(card, weights), **card}).encode()}
 
@@ -227,7 +236,7 @@ class Policy:
 
 
 def write_policy(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write the files of a policy, as `Policy.files` returns them; existing ones are replaced.
+    """Write the files of a policy, as `Policy.files` returns them; replace existing ones.
 
     Raises:
         StorageError: They cannot be written.
@@ -239,28 +248,28 @@ def write_policy(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def load_policy(folder: Path) -> Policy:
-    """Read a policy.
+    """Read a policy from its folder.
 
     Raises:
-        ConfigError: A file is missing or corrupt, the weights do not fit the card, or one of the two was changed after
-            they were written; the message names the file.
-        UnknownNameError: The card names an observation that is not installed; the message has the package that it was
-            of when the policy was trained.
-        PluginError: An observation's package is broken.
+        ConfigError: A file is missing or corrupt, the weights do not fit the card, or card or weights were changed
+            after they were written. The message names the file.
+        UnknownNameError: The card names an observation that is not installed. The message names the package that
+            provided it in training.
+        PluginError: The package of an observation is broken.
     """
     if not folder.is_dir():
-        raise ConfigError(f"policy folder {str(folder)!r} does not exist")
+        raise ConfigError(f"policy folder {str(folder)!r} does not exist; give a folder with {CARD} and {WEIGHTS}")
     data = read_toml(folder / CARD)
     checksum = data.pop("checksum", None)
     card = parse_config(PolicyCard, data, str(folder / CARD))
     try:
-        with torch.random.fork_rng(devices=[]):  # an actor is initialised before it is filled
+        with torch.random.fork_rng(devices=[]):  # initialising the actor draws random numbers
             policy = Policy(card)
     except (UnknownNameError, PluginError) as error:
         missing = [name for name in card.observation if name not in OBSERVATIONS.entries()]
         origin = card.training.plugins.get(f"observation {missing[0]}", "") if missing else ""
         package = origin.partition(" ")[0]
-        hint = f"; it was of {origin}, which brings it: pip install {package}" if package else ""
+        hint = f"; in training it came from {origin}; pip install {package}" if package else ""
         raise type(error)(f"{folder / CARD}: key 'observation': {error}{hint}") from None
     file = folder / WEIGHTS
     try:
@@ -278,18 +287,18 @@ def load_policy(folder: Path) -> Policy:
                 f"{file}: {name!r} has shape {found.get(name)}, but {CARD} describes an actor with {expected.get(name)}"
             )
     if not all(value.dtype == torch.float32 and bool(value.isfinite().all()) for value in weights.values()):
-        raise ConfigError(f"{file}: has weights that are not finite numbers in float32")
+        raise ConfigError(f"{file}: has weights that are not finite float32 numbers; restore the file")
     if checksum is not None and checksum != (found_checksum := _checksum(data, content)):
         raise ConfigError(
-            f"{folder / CARD}: key 'checksum' is {checksum!r}, but card and {WEIGHTS} have {found_checksum!r}: one of "
-            "them was changed after it was written; get it back, or, if you meant to change it, remove the key"
+            f"{folder / CARD}: key 'checksum': is {checksum!r}, but card and {WEIGHTS} have {found_checksum!r}: one of "
+            "them was changed after it was written; restore it, or remove the key if you meant to change it"
         )
     policy.actor.load_state_dict(weights)
     return policy
 
 
 def _checksum(card: Mapping[str, Any], weights: bytes) -> str:
-    """Return a checksum of what a card says, its own checksum left out, and of a file of weights."""
+    """Return a checksum of the values of a card, without its own checksum, and of a file of weights."""
     return content_hash({"card": card, "weights": hashlib.sha256(weights).hexdigest()})
 
 

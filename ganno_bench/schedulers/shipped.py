@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 
-from ganno_bench.core.errors import ConfigError, did_you_mean
+from ganno_bench.core.errors import ConfigError
 from ganno_bench.core.resources import resource_dir
 from ganno_bench.policies.policy import CARD, Policy, load_policy
 from ganno_bench.schedulers.policy import find_policy
@@ -21,12 +22,23 @@ def locate_policy(ref: str) -> Path:
     """Return the folder of a policy, given a path or the name of a shipped one.
 
     Raises:
-        ConfigError: There is no such policy; the message has the nearest name.
+        ConfigError: There is no such policy, or the folder has no `card.toml`; the message has the nearest valid name
+            and the names of the shipped policies.
     """
+    shipped = shipped_policies()
+    near = get_close_matches(ref, [name for name in shipped if name != ref], n=1)
     try:
-        return find_policy(ref)
+        folder = find_policy(ref)
     except ConfigError as error:
-        raise ConfigError(f"{error}{did_you_mean(ref, shipped_policies())}") from None
+        problem = str(error)
+    else:
+        if (folder / CARD).is_file():
+            return folder
+        problem = f"folder {ref!r} is no policy folder: it has no {CARD}"
+        if (folder / "policy" / CARD).is_file():  # `ganno-bench train` writes the policy there
+            near = [str(folder / "policy")]
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ConfigError(f"{problem}{hint}; shipped policies: {', '.join(shipped)}")
 
 
 def apart_from_shipped(policy: Policy) -> str:

@@ -1,1 +1,1 @@
-"""Scoring by the rules of the protocol; numpy and scipy only."""
+"""Scoring by the rules of the protocol, with numpy and scipy only."""

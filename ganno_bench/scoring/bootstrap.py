@@ -1,8 +1,7 @@
 """The stratified percentile bootstrap with common random numbers.
 
-Runs are resampled within workloads. What a workload's resamples are made of depends on the workload's name and the
-root seed alone, so all entries are resampled alike, which makes comparisons paired, and none depends on who else
-takes part.
+Runs are resampled within workloads. The resamples of a workload depend only on its name and the root seed. So all
+entries have the same resamples, which makes comparisons paired, and no entry's resamples depend on other entries.
 """
 
 from __future__ import annotations
@@ -21,30 +20,30 @@ __all__ = ["interval", "resample", "resample_workload", "resampled_iqm", "worklo
 
 
 def workload_rng(rng_seed: int, workload: str) -> np.random.Generator:
-    """Return a fresh generator of a workload's resamples."""
+    """Return a new generator for the resamples of a workload."""
     return np.random.default_rng(stream_seed("bootstrap", rng_seed, workload))
 
 
 def resample(values: FloatArray, n_resamples: int, rng: np.random.Generator) -> FloatArray:
     """Draw resamples of one workload's runs, with replacement.
 
-    With one tuning study this is the ordinary bootstrap over seeds. With several, a seed means the same initialisation
-    and data order in each of them; seeds and studies are crossed, and both are drawn (the pigeonhole bootstrap, Owen
-    2007). Drawing runs alone would treat a study's lucky configuration as many independent ones.
+    With one tuning study this is the ordinary bootstrap over seeds. With several studies, a seed gives the same
+    initialisation and data order in each. Seeds and studies are crossed, and both are drawn (the pigeonhole bootstrap,
+    Owen 2007). Drawing single runs would count a study's lucky configuration as many independent ones.
 
     Args:
         values: One value per run, shape (studies, ..., seeds).
         n_resamples: Number of resamples, R.
-        rng: Draws the seeds first, so the same generator gives the same seeds for any number of studies.
+        rng: The generator. It draws the seeds first, so it gives the same seeds for any number of studies.
 
     Returns:
-        Shape (R, n): the values of each resample, flattened.
+        The values of each resample, flattened, shape (R, n).
     """
     return _taken(values, _draw(values.shape, n_resamples, rng))
 
 
 def resample_workload(values: FloatArray, n_resamples: int, rng_seed: int, workload: str) -> FloatArray:
-    """Return what `resample` does with a fresh generator of the workload; what is drawn is the same for all entries."""
+    """Return `resample` with a new generator of the workload, so that all entries have the same resamples."""
     return _taken(values, _draw_workload(values.shape, n_resamples, rng_seed, workload))
 
 
@@ -57,20 +56,20 @@ def resampled_iqm(scores: Mapping[str, FloatArray], n_resamples: int, rng_seed: 
         rng_seed: Root seed.
 
     Returns:
-        Shape (R,). The difference between two entries with the same seeds is paired, resample by resample.
+        Shape (R,). The resamples of two entries with the same seeds are paired.
     """
     drawn = [resample_workload(values, n_resamples, rng_seed, name) for name, values in scores.items()]
     return interquartile_mean(np.concatenate(drawn, axis=1))
 
 
 def interval(samples: FloatArray) -> tuple[float, float]:
-    """Return the 95 % percentile interval of resampled estimates, shape (R,)."""
+    """Return the 95 % confidence interval of resampled estimates, shape (R,), by percentiles."""
     low, high = np.quantile(samples, (0.025, 0.975))
     return float(low), float(high)
 
 
 _Indices = tuple[NDArray[Any], ...]
-"""Along each axis of the values, ready to be broadcast to resamples x shape."""
+"""Indices along each axis of the values, which broadcast to (resamples, *shape)."""
 
 
 def _draw(shape: tuple[int, ...], n_resamples: int, rng: np.random.Generator) -> _Indices:

@@ -1,8 +1,10 @@
-"""The budget curve: how good a scheduler is expected to be after n tuning trials.
+"""The budget curve: the expected result of a scheduler after n tuning trials.
 
-Dodge et al. 2019, Sivaprasad et al. 2020. All trials of a study are taken in random order, which is why the curve of
-an adaptive sampler begins somewhat too well: a random trial is better than the first ones were. The best trial's
-objective is also its luck on the tuning seeds. Both flatter tuning, none of it a zero-shot entry beside it.
+Sources: Dodge et al. 2019, Sivaprasad et al. 2020.
+
+Two effects make tuned entries look better than they are; neither concerns zero-shot entries. The curve takes all trials
+of a study in random order, but an adaptive sampler's first trials are worse than a random one of its trials. And the
+objective of the best trial includes its luck on the tuning seeds.
 """
 
 from __future__ import annotations
@@ -24,11 +26,11 @@ __all__ = ["BudgetCurve", "budget_curves", "budget_scores", "expected_best", "tr
 
 @dataclass(frozen=True, eq=False)
 class BudgetCurve:
-    """What tuning a scheduler on a workload is worth.
+    """The budget curve of one scheduler on one workload.
 
     Attributes:
-        entry: The scheduler.
-        workload: The workload.
+        entry: Name of the scheduler.
+        workload: Id of the workload.
         loss: Expected best objective, nats, after 1, 2, ... N trials, shape (N,); mean over the tuning studies.
     """
 
@@ -40,13 +42,13 @@ class BudgetCurve:
 def expected_best(objectives: Sequence[float]) -> FloatArray:
     """Return the expected minimum of n of N objectives, drawn without replacement, for n = 1 ... N.
 
-    Exact: the i-th smallest is the minimum of C(N - i, n - 1) of the C(N, n) subsets.
+    It is exact: the i-th smallest value is the minimum of C(N - i, n - 1) of the C(N, n) subsets.
 
     Args:
         objectives: One per trial, nats.
 
     Returns:
-        Shape (N,); the first is the mean, the last the minimum.
+        Shape (N,). The first value is the mean, the last the minimum.
     """
     ordered, total = sorted(objectives), len(objectives)
     return np.array(
@@ -60,14 +62,15 @@ def expected_best(objectives: Sequence[float]) -> FloatArray:
 
 
 def budget_curves(records: Sequence[RunRecord], studies: Sequence[StudyRecord] = ()) -> list[BudgetCurve]:
-    """Return the budget curve of every scheduler and workload that was tuned, sorted by both.
+    """Return the budget curve of every tuned scheduler on every workload, sorted by both.
 
-    A trial's objective is the mean over the tuning seeds of the final validation loss, at worst chance. Trials that
-    lack a seed that others of their study have are left out. Of studies of unequal length, the common part counts.
+    The objective of a trial is the mean final validation loss over the tuning seeds, at most chance. A trial is left
+    out if it lacks a seed that other trials of its study have. If studies have unequal numbers of trials, N is the
+    smallest.
 
     Args:
         records: Tuning runs; others are ignored.
-        studies: Tuning studies that there are no records of.
+        studies: Tuning studies without records.
     """
     found: dict[tuple[str, str], dict[int, dict[int, dict[int, float]]]] = defaultdict(
         lambda: defaultdict(lambda: defaultdict(dict))
@@ -89,17 +92,17 @@ def budget_curves(records: Sequence[RunRecord], studies: Sequence[StudyRecord] =
 def budget_scores(
     records: Sequence[RunRecord], studies: Sequence[StudyRecord] = ()
 ) -> dict[tuple[str, str], dict[str, FloatArray]]:
-    """Return expected best scores of validation losses, on the workloads that tuned cosine has a budget curve on.
+    """Return expected best scores of validation losses, on the workloads for which tuned cosine has a budget curve.
 
-    0 is what cosine is expected to have after all its trials.
+    Score 0 is the expected best loss of cosine after all its trials.
 
     Args:
         records: Tuning runs, and the report runs of zero-shot entries.
-        studies: Tuning studies that there are no records of.
+        studies: Tuning studies without records.
 
     Returns:
         (ruleset, entry) -> workload -> scores after 1, 2, ... N trials, shape (N,). A zero-shot entry has shape (1,):
-        the mean over its report runs, whatever the number of trials.
+        the mean over its report runs, which does not depend on a number of trials.
     """
     chance = {record.workload: record.chance_loss for record in records}
     losses: dict[tuple[str, str, str], FloatArray] = {}
@@ -119,11 +122,11 @@ def budget_scores(
 
 
 def trials_to_match(scores: FloatArray, level: float) -> int | None:
-    """Return how many trials it takes until the expected best score reaches `level`; None: more than there are.
+    """Return the number of trials after which the expected best score reaches `level`; None if none of them does.
 
     Args:
-        scores: After 1, 2, ... N trials, shape (N,).
-        level: Score to reach.
+        scores: Scores after 1, 2, ... N trials, shape (N,).
+        level: The score to reach.
     """
     reached = np.flatnonzero(scores >= level)
     return int(reached[0]) + 1 if reached.size else None

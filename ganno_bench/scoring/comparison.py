@@ -1,7 +1,7 @@
-"""Own runs beside committed baselines: what is compared with what, and what a reader must know about it.
+"""Comparison of your own runs with committed baselines, with notes for the reader.
 
-An entry that the user ran replaces the committed one. What every score, probability of improvement and speed-up is
-relative to stays the committed reference, so nobody's numbers depend on whether cosine was run again.
+An entry that you ran replaces the committed one. Scores, P(better) and speed-ups remain relative to the committed
+reference. So they do not depend on whether you ran cosine again.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ __all__ = ["Baselines", "Comparison", "against_each_study", "committed_alone", "
 
 @dataclass(frozen=True)
 class Baselines:
-    """What is committed of one suite.
+    """The committed results of one suite.
 
     Attributes:
         records: Report runs.
-        studies: The tuning studies behind them.
-        reference: Workload -> the reference; a workload without one is not compared.
+        studies: The tuning studies that led to them.
+        reference: Workload -> reference. A workload without a reference is not compared.
     """
 
     records: Sequence[RunRecord] = ()
@@ -37,15 +37,15 @@ class Baselines:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What tables and plots are made of.
+    """The data of tables and plots.
 
     Attributes:
         records: Own records, and committed report runs.
         studies: Committed tuning studies.
         reference: Workload -> committed reference loss, nats.
-        reference_runs: The runs behind it.
-        baselines: (ruleset, scheduler) of the entries whose records are committed ones.
-        notes: One line each.
+        reference_runs: The runs from which the reference is computed.
+        baselines: (ruleset, scheduler) of the entries with committed records.
+        notes: Notes for the reader, one line each.
     """
 
     records: Sequence[RunRecord]
@@ -56,7 +56,7 @@ class Comparison:
     notes: Sequence[str] = ()
 
     def standings(self, **options: Any) -> Standings:
-        """Score, compare and rank; see `ganno_bench.scoring.standings.standings`."""
+        """Return the scored and ranked entries; see `ganno_bench.scoring.standings.standings`."""
         return standings(
             self.records,
             reference=self.reference,
@@ -69,18 +69,18 @@ class Comparison:
 
 
 def compare(records: Iterable[RunRecord], baselines: Baselines) -> Comparison:
-    """Put own runs beside the committed baselines of their suite.
+    """Combine own runs with the committed baselines of their suite.
 
-    A workload that has no committed reference, or one on other data, is scored relative to the own runs of tuned
-    cosine, if there are any, and left out otherwise. Where no workload can be compared with the baselines, the own
-    runs stand alone.
+    If a workload has no committed reference, or a reference on other data, it is scored relative to your own runs of
+    tuned cosine. Without such runs it is left out. If no workload can be compared with the baselines, the comparison
+    has only your own runs.
 
     Args:
         records: Own records, of one suite.
-        baselines: What is committed of it.
+        baselines: The committed results of that suite.
 
     Raises:
-        RecordError: The records cannot be compared among themselves.
+        RecordError: The records cannot be compared with each other.
     """
     own = list(records)
     if not own or not baselines.reference:
@@ -103,9 +103,9 @@ def compare(records: Iterable[RunRecord], baselines: Baselines) -> Comparison:
     ]
     committed = [run for run in runs if (run.ruleset, run.scheduler) not in mine]
     if lacking := sorted(own_reference - baselines.reference.keys()):
-        # Means over fewer workloads would stand beside means over all.
+        # Their means would be over fewer workloads than the means of own entries.
         committed = []
-        notes.append(f"Without the committed entries, which have no runs on {', '.join(lacking)}.")
+        notes.append(f"The committed entries are left out: they have no runs on {', '.join(lacking)}.")
     if committed:
         notes.append(_about_committed(committed, kept))
     return Comparison(
@@ -122,9 +122,9 @@ def compare(records: Iterable[RunRecord], baselines: Baselines) -> Comparison:
 
 
 def complete_workloads(baselines: Baselines) -> frozenset[str]:
-    """Return the workloads with a reference that every entry is through with that is through with any.
+    """Return the workloads with a reference on which all entries of the baselines have report runs.
 
-    The others are left out of published tables until then: rows would not be means over the same workloads.
+    Published tables leave out the others: their rows would be means over different workloads.
     """
     through: dict[str, set[tuple[str, str]]] = {}
     for run in baselines.records:
@@ -134,7 +134,7 @@ def complete_workloads(baselines: Baselines) -> frozenset[str]:
 
 
 def committed_alone(baselines: Baselines, workloads: Collection[str]) -> Comparison:
-    """Return what is committed of some workloads, each of which has a reference, with no runs beside it."""
+    """Return a comparison of the committed results alone, on some workloads, each of which has a reference."""
     records = [run for run in baselines.records if run.workload in workloads]
     return Comparison(
         records=records,
@@ -145,10 +145,10 @@ def committed_alone(baselines: Baselines, workloads: Collection[str]) -> Compari
 
 
 def against_each_study(comparison: Comparison) -> dict[int, Comparison]:
-    """Return the comparison with the reference as each of its tuning studies found it, by study, ascending.
+    """Return the comparison with the reference of each tuning study, by study, ascending.
 
-    How far a score moves between them is how much of it the luck of tuning the reference decides. A study that lacks a
-    workload is left out.
+    The differences of a score between them show how much it depends on luck in tuning the reference. A study that lacks
+    a workload is left out.
     """
     found: dict[int, dict[str, list[RunRecord]]] = {}
     for run in comparison.records:
@@ -187,7 +187,7 @@ def _about_strange(
 
     notes = []
     if covered := [name for name in names if name in own_reference]:
-        notes.append(f"Compared with the {REFERENCE} of these runs alone: {listed(covered)}.")
+        notes.append(f"Compared only with the {REFERENCE} of these runs: {listed(covered)}.")
     if left_out := [name for name in names if name not in own_reference]:
         notes.append(
             f"Not compared with the baselines: {listed(left_out)}. For a reference of your own: "

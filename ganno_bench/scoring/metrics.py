@@ -1,4 +1,4 @@
-"""Measures of runs: clipped losses, scores, interquartile means, ranks, profiles, time to target."""
+"""Measures of runs: clipped losses, scores, interquartile means, ranks, performance profiles, updates to target."""
 
 from __future__ import annotations
 
@@ -36,39 +36,40 @@ __all__ = [
 FloatArray: TypeAlias = NDArray[np.float64]
 
 SOLVED = 1e-3
-"""A workload on which the reference's loss is at most so many times the chance loss is solved."""
+"""A workload is solved if the reference's loss is at most this multiple of the chance loss."""
 
 NOTHING_LEARNED = 0.99
-"""A loss that is at least so many times the chance loss is as good as chance."""
+"""A network has learned nothing if its loss is at least this multiple of the chance loss."""
 
 _SMALLEST_LOSS = 1e-12
-"""Nats. A loss that is rounded to zero would have an infinite score."""
+"""Nats. A loss of 0 would have an infinite score."""
 
 
 def is_diverged(record: RunRecord) -> bool:
-    """Return whether a report run diverged: it says so, or it has no finite test loss."""
+    """Return whether a report run diverged: its status says so, or it has no finite test loss."""
     return record.status == "diverged" or record.metrics.test_loss is None
 
 
 def clipped_loss(record: RunRecord) -> float:
-    """Return the final test loss that a report run is scored at, nats: `min(L, L_chance)`; diverged: `L_chance`."""
+    """Return the final test loss that counts for a report run, nats: `min(L, L_chance)`; `L_chance` if it diverged."""
     loss = record.metrics.test_loss
     return record.chance_loss if is_diverged(record) or loss is None else min(loss, record.chance_loss)
 
 
 def clipped_error(record: RunRecord) -> float | None:
-    """Return the final test error in [0, 1]; diverged: that of guessing a class; None for language modelling."""
+    """Return the final test error in [0, 1]; the error of guessing if it diverged; None for language modelling."""
     if record.task == "language-modelling":
         return None
-    # Chance is ln(classes) for classification, so exp(-chance) is the share that guessing gets right.
+    # In classification chance is ln(classes), so guessing is right with probability exp(-chance).
     return 1 - math.exp(-record.chance_loss) if is_diverged(record) else record.metrics.test_error
 
 
 def counted(losses: float | FloatArray, reference: float, chance: float) -> FloatArray:
-    """Return what losses count as in scores, comparisons and ranks: themselves, unless the workload is solved.
+    """Return the losses as they count in scores, comparisons and ranks: unchanged, unless the workload is solved.
 
-    Near zero a ratio of losses says nothing of a scheduler: a ten-thousandth of a nat less can be a score of +200. So
-    where the reference solves a workload, who solves it as well ties with it, and who does not loses.
+    Near 0, ratios of losses say nothing about a scheduler: 0.0001 nats less can be a score of +200. So if the reference
+    solves a workload, all losses up to the limit of `SOLVED` count as that limit. Entries that solve it tie with the
+    reference, and entries that do not solve it lose.
 
     Args:
         losses: Clipped losses, nats, any shape.
@@ -80,16 +81,16 @@ def counted(losses: float | FloatArray, reference: float, chance: float) -> Floa
 
 
 def workload_score(losses: float | FloatArray, reference: float, chance: float) -> FloatArray:
-    """Return the scores of losses on a workload, as they count; see `counted` and `score`."""
+    """Return the scores of losses on a workload: `score` of the `counted` losses."""
     return score(counted(losses, reference, chance), float(counted(reference, reference, chance)))
 
 
 def score(loss: float | FloatArray, reference: float) -> FloatArray:
-    """Return `100 * ln(reference / loss)`: 0 ties with the reference, +10 is a loss about 10 % lower.
+    """Return `100 * ln(reference / loss)`: 0 equals the reference, +10 is a loss about 10 % lower.
 
     Args:
-        loss: Losses as they count, nats, any shape; see `counted`.
-        reference: The workload's reference loss, as it counts, nats.
+        loss: Counted losses, nats, any shape; see `counted`.
+        reference: The workload's counted reference loss, nats.
     """
     return 100 * np.log(reference / np.maximum(np.asarray(loss, dtype=np.float64), _SMALLEST_LOSS))
 
@@ -97,8 +98,8 @@ def score(loss: float | FloatArray, reference: float) -> FloatArray:
 def interquartile_mean(scores: FloatArray) -> FloatArray:
     """Return the mean of the middle half along the last axis (Agarwal et al. 2021).
 
-    A quarter of the values, rounded down, is cut off at each end, as `scipy.stats.trim_mean(scores, 0.25)` does. That
-    one only partitions, which leaves the order of summation to the machine; tables must be the same on every machine.
+    It cuts off a quarter of the values, rounded down, at each end, as `scipy.stats.trim_mean(scores, 0.25)` does. SciPy
+    only partitions the values, so its order of summation depends on the machine. Tables must be the same everywhere.
     """
     cut = scores.shape[-1] // 4
     middle: FloatArray = np.sort(scores, axis=-1)[..., cut : scores.shape[-1] - cut].mean(axis=-1)
@@ -106,22 +107,22 @@ def interquartile_mean(scores: FloatArray) -> FloatArray:
 
 
 def improvements(scores: FloatArray, reference: FloatArray) -> FloatArray:
-    """Return who wins, seed by seed: 1 where the score is above the reference's, 0.5 for a tie, 0 below.
+    """Return which of two entries wins for each seed: 1 if `scores` is higher, 0.5 for a tie, else 0.
 
     Args:
-        scores: Of one entry on one workload, shape (studies, seeds).
-        reference: Of tuned cosine with the same seeds, shape (studies', seeds).
+        scores: Scores of one entry on one workload, shape (studies, seeds).
+        reference: Scores of the other entry, such as tuned cosine, with the same seeds, shape (studies', seeds).
 
     Returns:
-        Shape (studies, studies', seeds): tuning studies of two entries have nothing in common, seeds do. The mean is
-        the probability of improvement on the workload; over workloads these are averaged.
+        Shape (studies, studies', seeds): each study of one entry is compared with each of the other, by equal seeds.
+        The mean is P(better) on the workload. P(better) of an entry is the mean over workloads.
     """
     difference = scores[:, None, :] - reference[None, :, :]
     return (np.sign(difference) + 1) / 2
 
 
 def mean_ranks(losses: FloatArray) -> FloatArray:
-    """Return each entry's mean over workloads of its rank on a workload; tied entries share the middle rank.
+    """Return the mean rank of each entry over workloads; tied entries share the middle rank.
 
     Args:
         losses: Median clipped losses, shape (entries, workloads).
@@ -134,13 +135,13 @@ def mean_ranks(losses: FloatArray) -> FloatArray:
 
 
 def performance_profile(losses: FloatArray, ratios: FloatArray) -> FloatArray:
-    """Return the share of problems that an entry solves within a ratio of the best entry's loss (Dolan and More 2002).
+    """Return the share of problems on which an entry's loss is within a ratio of the best (Dolan and More 2002).
 
-    Unlike a score it depends on which entries are compared.
+    Unlike a score, it depends on the other entries.
 
     Args:
-        losses: Clipped losses, nats, shape (entries, problems); a problem is a workload with a seed.
-        ratios: Loss ratios >= 1, shape (n,).
+        losses: Clipped losses, nats, shape (entries, problems). A problem is a workload with a seed.
+        ratios: Loss ratios of at least 1, shape (n,).
 
     Returns:
         Shares in [0, 1], shape (entries, n).
@@ -152,12 +153,12 @@ def performance_profile(losses: FloatArray, ratios: FloatArray) -> FloatArray:
 
 
 def validation_curves(records: Sequence[RunRecord]) -> tuple[NDArray[np.int64], FloatArray]:
-    """Return the validation curves of runs of one workload, clipped at chance; after divergence they are at chance.
+    """Return the validation curves of runs of one workload, clipped at chance. After divergence they are at chance.
 
-    They have six significant digits, as in committed records: a target is met by the same runs in both.
+    They have six significant digits, as in committed records, so that the same runs reach a target in both.
 
     Returns:
-        Updates done, shape (points,), and losses in nats, shape (runs, points).
+        Numbers of updates, shape (points,), and losses in nats, shape (runs, points).
     """
     updates = sorted({update for record in records for update in record.curve.updates})
     losses = np.empty((len(records), len(updates)))
@@ -169,17 +170,18 @@ def validation_curves(records: Sequence[RunRecord]) -> tuple[NDArray[np.int64], 
 
 
 def updates_to_target(records: Sequence[RunRecord], target: float) -> float:
-    """Return the updates after which the median over runs of the validation curve is first at or below a target.
+    """Return the number of updates after which the median validation curve over runs first reaches a target.
 
-    It is the curve that the median is taken of, not the times: half of the reference's own runs end above its median
-    final loss, and its median time would be infinite.
+    The median is taken over curves, not over the runs' numbers of updates: half of the reference's runs end above its
+    median final loss, so the median number would be infinite.
 
     Args:
         records: Report runs of one entry on one workload.
         target: Validation loss, nats.
 
     Returns:
-        The first recorded number of updates, at least 1; infinite if the target is missed.
+        The first recorded number of updates, at least 1, at which the curve is at or below the target; infinity if
+        there is none.
     """
     updates, losses = validation_curves(records)
     reached = updates[(np.median(losses, axis=0) <= target) & (updates > 0)]
@@ -187,13 +189,16 @@ def updates_to_target(records: Sequence[RunRecord], target: float) -> float:
 
 
 def target_of(reference: Sequence[RunRecord]) -> tuple[float, float] | None:
-    """Return the reference's horizon in updates and its target: the last point of the median of its validation curves.
+    """Return the reference's horizon in updates and the target: the last point of its median validation curve.
 
-    On a solved workload the target is what counts as solved. None where the target is as good as chance, or the curve
-    is there at its first point already: then it says nothing of an entry that it reaches the target, or when.
+    On a solved workload the target is the limit of `SOLVED`. There is no target if the reference has learned nothing,
+    or if its curve is at the target at its first point: reaching the target would then say nothing about an entry.
 
     Args:
         reference: Report runs of tuned cosine on one workload.
+
+    Returns:
+        Horizon and target in nats; None if there is no target.
     """
     updates, losses = validation_curves(reference)
     curve = np.median(losses, axis=0)[updates > 0]
@@ -203,27 +208,24 @@ def target_of(reference: Sequence[RunRecord]) -> tuple[float, float] | None:
 
 
 def speed_up(records: Sequence[RunRecord], reference: tuple[float, float]) -> float:
-    """Return the reference's updates / the entry's updates to the target.
-
-    The target is the reference's median final validation loss. The reference's updates are its horizon, the updates
-    that it was given to get there.
+    """Return the speed-up: the reference's horizon / the number of updates that the entry needs to reach the target.
 
     Args:
         records: Report runs of one entry on one workload.
-        reference: Horizon and target of the reference on it; see `target_of`.
+        reference: Horizon and target of the reference on the workload; see `target_of`.
 
     Returns:
-        2 means half the updates; 0 that the target was missed (after infinitely many updates). The reference itself
-        gets at least 1, more if its curve was there before the end.
+        2 means half the updates; 0 means that the entry missed the target. The reference itself has at least 1, and
+        more if its curve reaches the target before the end.
     """
     horizon, target = reference
     return horizon / updates_to_target(records, target)
 
 
 def median_speed_up(speed_ups: Sequence[float]) -> float:
-    """Return the median over workloads; 0, which is *missed*, where the target was missed on half of them or more.
+    """Return the median over workloads; 0 (*missed*) if the entry missed the target on half of them or more.
 
-    A miss is no small speed-up, so there is nothing half-way between it and one.
+    A miss is not a small speed-up, so it is never averaged with one.
     """
     if 2 * sum(value == 0 for value in speed_ups) >= len(speed_ups):
         return 0.0

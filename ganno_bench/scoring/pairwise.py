@@ -1,4 +1,4 @@
-"""Who beats whom: the probability of improvement of every entry of a table over every other."""
+"""Pairwise comparison: P(better) of every entry of a table against every other."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ __all__ = ["Duel", "duels"]
 
 @dataclass(frozen=True)
 class Duel:
-    """One entry against another.
+    """The comparison of one entry with a rival.
 
     Attributes:
-        probability: That it ends with the lower test loss on the same seed; mean over workloads, a tie counts half.
-        low: Lower end of the 95 % stratified bootstrap interval; None where a workload has a single seed.
+        probability: P(better): the probability that the entry has the lower test loss with the same seed; mean over
+            workloads, a tie counts half.
+        low: Lower end of its 95 % confidence interval (stratified bootstrap); None if a workload has a single seed.
         high: Upper end.
     """
 
@@ -33,16 +34,16 @@ class Duel:
 
     @property
     def verdict(self) -> Literal["win", "tie", "loss"]:
-        """A win or a loss if the interval excludes 1/2."""
+        """A win or a loss if the confidence interval excludes 1/2, else a tie."""
         if self.low is None or self.high is None or self.low <= 0.5 <= self.high:
             return "tie"
         return "win" if self.low > 0.5 else "loss"
 
 
 def duels(records: Iterable[RunRecord], standings: Standings, ruleset: Ruleset) -> dict[tuple[str, str], Duel]:
-    """Return (entry, rival) -> how they compare, for the ranked entries of a table.
+    """Return (entry, rival) -> comparison, for the ranked entries of a table.
 
-    A pair is compared by what both have: on every workload the seeds in common. Resamples are those of the standings.
+    A pair is compared on every workload by the seeds that both have, with the resamples of the standings.
     """
     ranked = [row.entry for row in standings.tables.get(ruleset, ()) if row.rank is not None]
     runs = _losses(records, ranked, ruleset, standings.reference)

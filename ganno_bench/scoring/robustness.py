@@ -1,10 +1,11 @@
-"""What is left of an entry's result where one factor is not as it was tuned or reported: varied runs in, scores out.
+"""Robustness: the scores of varied runs, in which one factor differs from the tuned or reported one.
 
-A varied run is scored like any other, against the suite's own reference: the loss of tuned cosine as it was tuned, at
-the workload's own horizon and batch size. So 0 is what a user has who tunes cosine for the very problem, and a score
-says at once where an entry ends and how far it came down. Entries compare setting by setting; a longer horizon is
-easier for everyone. Over runs, workloads and settings the plain mean is taken: the standings' interquartile mean cuts
-off the worst quarter, and that is what robustness is about. No run counts as worse than chance.
+A varied run is scored like any other, relative to the suite's reference: tuned cosine with its tuned configuration, at
+the workload's horizon and batch size. So 0 is the result of tuning cosine for the workload itself. Compare entries
+setting by setting: a longer horizon is easier for all of them.
+
+Means over runs, workloads and settings are plain means. An interquartile mean, as in the standings, would cut off the
+worst quarter, and robustness is about these. No run counts as worse than chance.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ __all__ = ["OWN", "Robustness", "Setting", "VariedCell", "VariedEntry", "robustn
 
 @dataclass(frozen=True)
 class Setting:
-    """What was changed, and by how much.
+    """The change of a varied run.
 
     Attributes:
-        factor: None: nothing, it is the report itself.
-        multiple: Of the entry's own value, or the workload's.
+        factor: The changed factor. None: nothing was changed; the run is a report run.
+        multiple: The new value as a multiple of the entry's or the workload's value.
     """
 
     factor: Factor | None
@@ -40,25 +41,25 @@ class Setting:
 
     @classmethod
     def of(cls, record: RunRecord) -> Self:
-        """Return what a record's run varied."""
+        """Return the setting of a record's run."""
         return cls(record.factor, 1.0 if record.multiple is None else record.multiple)
 
 
 OWN = Setting(None, 1.0)
-"""The report, on the seeds that varied runs have."""
+"""The unchanged setting: report runs, with the seeds of the varied runs."""
 
 
 @dataclass(frozen=True)
 class VariedCell:
-    """One entry under one setting, on one workload or as the mean over all.
+    """The result of one entry under one setting, on one workload or as the mean over workloads.
 
     Attributes:
-        setting: What was changed.
+        setting: The change.
         n_runs: Number of runs.
-        diverged: How many of them diverged.
+        diverged: Number of runs that diverged.
         test_loss: Median of the clipped final test loss, nats; None for the mean over workloads.
-        score: Mean over runs, or of the workloads' means.
-        low: Lower end of its 95 % bootstrap interval; None where there is a single seed.
+        score: Mean score over runs, or the mean of the workloads' means.
+        low: Lower end of its 95 % confidence interval (bootstrap); None if there is a single seed.
         high: Upper end.
     """
 
@@ -73,17 +74,17 @@ class VariedCell:
 
 @dataclass(frozen=True)
 class VariedEntry:
-    """One entry under all settings.
+    """The results of one entry under all settings.
 
     Attributes:
         entry: Name of the scheduler.
-        ruleset: Its ruleset: a tuned entry is varied around what tuning found on the workload, a zero-shot one around
-            its only configuration.
-        overall: Setting -> mean over the workloads; `OWN` is among them.
-        cells: Workload -> setting -> how it did there.
+        ruleset: Its ruleset. A tuned entry is varied around its best configuration on the workload, a zero-shot one
+            around its only configuration.
+        overall: Setting -> mean over the workloads, including `OWN`.
+        cells: Workload -> setting -> result.
         factors: Factor -> mean score over its settings.
-        mean: Mean score over all settings, `OWN` not among them.
-        low: Lower end of its 95 % bootstrap interval; None where there is a single seed.
+        mean: Mean score over all settings except `OWN`.
+        low: Lower end of its 95 % confidence interval (bootstrap); None if there is a single seed.
         high: Upper end.
     """
 
@@ -98,20 +99,20 @@ class VariedEntry:
 
     @property
     def worst(self) -> VariedCell:
-        """The setting with the lowest mean over the workloads; the first of several."""
+        """The result with the lowest mean over the workloads; the first one of several."""
         return min((cell for setting, cell in self.overall.items() if setting != OWN), key=lambda cell: cell.score)
 
 
 @dataclass(frozen=True)
 class Robustness:
-    """All entries of one suite.
+    """The robustness of all entries of one suite.
 
     Attributes:
         workloads: Workload ids.
-        settings: What was varied: by factor, multiples ascending.
-        entries: Best mean first.
-        n_seeds: Seeds behind a cell, per study; the fewest.
-        notes: Remarks that a reader needs, one sentence each.
+        settings: All settings except `OWN`, by factor, with ascending multiples.
+        entries: The entries, best mean first.
+        n_seeds: The smallest number of seeds per study in a cell.
+        notes: Notes for the reader, one sentence each.
     """
 
     workloads: tuple[str, ...]
@@ -122,7 +123,7 @@ class Robustness:
 
     @property
     def factors(self) -> dict[Factor, tuple[Setting, ...]]:
-        """Factor -> its settings."""
+        """Factor -> settings."""
         found: dict[Factor, list[Setting]] = defaultdict(list)
         for setting in self.settings:
             if setting.factor is not None:
@@ -135,14 +136,14 @@ _Runs = dict[str, dict[Setting, list[RunRecord]]]
 
 
 def robustness(records: Iterable[RunRecord], standings: Standings) -> Robustness | None:
-    """Score the varied runs of a suite; None where no entry has all of them on all workloads.
+    """Score the varied runs of a suite; return None if no entry has all settings on all workloads.
 
-    An entry's scores depend on its own records, the reference and the bootstrap's seed alone. One that lacks settings,
-    because it failed or is not through, is left out, and a note says so.
+    The scores of an entry depend only on its records, the reference and the bootstrap's seed. An entry that lacks
+    settings, since it failed or has not finished, is left out, with a note.
 
     Args:
         records: Report and varied runs; others are ignored.
-        standings: Of the same records: reference, workloads and bootstrap are its own.
+        standings: The standings of the same records, which give reference, workloads and bootstrap.
 
     Raises:
         RecordError: The records cannot be compared.
@@ -196,7 +197,7 @@ def _entry(
 ) -> VariedEntry:
     bounded = all(len(found) > 1 for found in seeds.values())
     cells: dict[str, dict[Setting, VariedCell]] = {}
-    samples: dict[Setting, list[FloatArray]] = defaultdict(list)  # a workload's resampled means, shape (R,), each
+    samples: dict[Setting, list[FloatArray]] = defaultdict(list)  # for each workload its resampled means, shape (R,)
     for workload, own in seeds.items():
         cells[workload] = {}
         for setting in settings:
@@ -205,7 +206,7 @@ def _entry(
             reference, chance = standings.reference[workload], kept[0].chance_loss
             scores = workload_score(losses, reference, chance)
             drawn = resample_workload(scores, standings.n_resamples, standings.rng_seed, workload)
-            samples[setting].append(drawn.mean(axis=1))  # all settings are resampled by the same seeds
+            samples[setting].append(drawn.mean(axis=1))  # all settings have the same resamples
             cells[workload][setting] = VariedCell(
                 setting,
                 len(kept),

@@ -1,6 +1,6 @@
-"""Scores of a policy by validation loss, workload by workload, against rivals that ran on the same seeds.
+"""Scores of a policy on each workload, by validation loss, against rivals with the same seeds.
 
-Test data has no part in this: records are compared by `RunRecord.objective`, and by nothing else that they hold.
+Test data is never used: records are compared only by `RunRecord.objective`.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Comparison:
-    """A policy against one rival on one workload.
+    """The comparison of a policy with one rival on one workload.
 
     Attributes:
         rival: Name of the rival's entry.
-        score: 100 ln(rival's median final validation loss / the policy's); above 0 the policy is better.
-        low: Lower end of the 95 % interval, paired by seed; None where there is one seed.
+        score: 100 ln(rival's median final validation loss / the policy's). Above 0 the policy is better.
+        low: Lower end of its 95 % confidence interval, paired by seed; None if there is one seed.
         high: Upper end.
         samples: Resampled scores, shape (R,).
     """
@@ -44,7 +44,7 @@ class Comparison:
 
     @property
     def verdict(self) -> Verdict:
-        """Who is better; a tie where the interval has 0 in it, or where there is none."""
+        """A win or a loss of the policy if the confidence interval excludes 0, else a tie."""
         if self.low is None or self.high is None or self.low <= 0 <= self.high:
             return "tie"
         return "win" if self.low > 0 else "loss"
@@ -52,16 +52,16 @@ class Comparison:
 
 @dataclass(frozen=True)
 class TransferCell:
-    """A policy on one workload.
+    """The result of a policy on one workload.
 
     Attributes:
-        workload: Its id.
-        losses: Entry -> median final validation loss over seeds, nats; at worst chance. The policy is among them.
+        workload: Id of the workload.
+        losses: Entry -> median final validation loss over seeds, nats, at most chance; including the policy.
         chance: Chance loss, nats.
-        n_seeds: The policy's runs.
-        diverged: How many of them diverged.
-        cosine: Against tuned cosine.
-        layerwise: Against the layerwise rival with the lowest median loss here; None where there is none.
+        n_seeds: Number of the policy's runs.
+        diverged: Number of these runs that diverged.
+        cosine: Comparison with tuned cosine.
+        layerwise: Comparison with the layerwise rival that has the lowest median loss here; None if there is none.
         against: Rival -> comparison, for all rivals.
     """
 
@@ -76,26 +76,26 @@ class TransferCell:
 
     @property
     def remark(self) -> str | None:
-        """What a reader of its scores must know of tuned cosine; None: nothing."""
+        """A note about tuned cosine that a reader of the scores needs; None if there is none."""
         return remark(self.workload, self.losses[REFERENCE], self.chance)
 
     def score_of(self, entry: str) -> float:
-        """Return the score of an entry's median loss against that of tuned cosine."""
+        """Return the score of an entry's median loss, relative to tuned cosine's."""
         return float(workload_score(self.losses[entry], self.losses[REFERENCE], self.chance))
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Several cells in one row.
+    """The summary of several cells.
 
     Attributes:
-        n_cells: How many there are.
+        n_cells: Number of cells.
         score: Mean of their scores.
-        low: Lower end of the mean's 95 % interval over seeds; None where a cell has none.
+        low: Lower end of the mean's 95 % confidence interval over seeds; None if a cell has none.
         high: Upper end.
-        wins: Cells whose interval lies above 0.
-        ties: Cells whose interval has 0 in it.
-        losses: Cells whose interval lies below 0.
+        wins: Number of cells whose confidence interval lies above 0.
+        ties: Number of cells whose confidence interval includes 0, or that have none.
+        losses: Number of cells whose confidence interval lies below 0.
     """
 
     n_cells: int
@@ -108,7 +108,7 @@ class Summary:
 
 
 def blinded(records: Iterable[RunRecord]) -> list[RunRecord]:
-    """Return the records without what was measured on test data."""
+    """Return the records without their measurements on test data."""
     return [
         record.model_copy(update={"metrics": record.metrics.model_copy(update={"test_loss": None, "test_error": None})})
         for record in records
@@ -116,9 +116,9 @@ def blinded(records: Iterable[RunRecord]) -> list[RunRecord]:
 
 
 def compare(policy: Sequence[RunRecord], rival: Sequence[RunRecord]) -> Comparison:
-    """Compare report runs of two entries on one workload, by the seeds that both have; at least one.
+    """Compare report runs of two entries on one workload, by the seeds that both have (at least one).
 
-    Where the rival solves the workload, and the policy does, they tie; see `ganno_bench.scoring.metrics.counted`.
+    If both solve the workload, they tie; see `ganno_bench.scoring.metrics.counted`.
     """
     ours, theirs = ({run.seed: run.objective for run in runs} for runs in (policy, rival))
     seeds = sorted(ours.keys() & theirs.keys())
@@ -126,7 +126,7 @@ def compare(policy: Sequence[RunRecord], rival: Sequence[RunRecord]) -> Comparis
 
     def resampled(losses: Mapping[int, float]) -> FloatArray:
         values = np.array([[losses[seed] for seed in seeds]])
-        return np.median(resample_workload(values, _RESAMPLES, 0, policy[0].workload), axis=1)  # both by the same seeds
+        return np.median(resample_workload(values, _RESAMPLES, 0, policy[0].workload), axis=1)  # paired by seed
 
     medians = [float(np.median([losses[seed] for seed in seeds])) for losses in (ours, theirs)]
 
@@ -142,13 +142,13 @@ def compare(policy: Sequence[RunRecord], rival: Sequence[RunRecord]) -> Comparis
 def transfer_cells(
     records: Iterable[RunRecord], policy: str, workloads: Sequence[str], layerwise: Sequence[str]
 ) -> tuple[TransferCell, ...]:
-    """Return a cell for each workload on which both the policy and tuned cosine were run.
+    """Return a cell for each workload on which both the policy and tuned cosine have report runs.
 
     Args:
-        records: Those that are no report runs are ignored.
+        records: Report runs; others are ignored.
         policy: Name of the policy's entry.
         workloads: Ids, in the order of the cells.
-        layerwise: Entries of which the best one on each workload is a rival of its own.
+        layerwise: Layerwise entries. The best of them on a workload is its layerwise rival.
     """
     runs: dict[str, dict[str, list[RunRecord]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
@@ -179,7 +179,7 @@ def transfer_cells(
 
 
 def summarise(comparisons: Sequence[Comparison]) -> Summary:
-    """Return the mean of at least one comparison, and who wins how often."""
+    """Return the mean score of at least one comparison, and the numbers of wins, ties and losses."""
     verdicts = [comparison.verdict for comparison in comparisons]
     samples = np.mean([comparison.samples for comparison in comparisons], axis=0)
     bounded = all(comparison.low is not None for comparison in comparisons)
@@ -196,5 +196,5 @@ def summarise(comparisons: Sequence[Comparison]) -> Summary:
 
 
 def _paired_score(policy: FloatArray, rival: FloatArray) -> FloatArray:
-    """Return 100 ln(rival / policy), nats in, any shape."""
+    """Return 100 ln(rival / policy) for losses in nats, any shape."""
     return score(policy, 1.0) - score(rival, 1.0)

@@ -420,7 +420,8 @@ def test_robustness_as_csv(evaluation: Evaluation) -> None:
         (
             {"policy": "gano"},
             ConfigError,
-            "policy 'gano' is neither a folder nor the name of a shipped policy; did you mean 'ganno'?",
+            "policy 'gano' is neither a folder nor the name of a shipped policy; did you mean 'ganno'?; "
+            "shipped policies: ganno, ganno-anchored, ganno-global, ganno-light",
         ),
         ({"suite": "transfr"}, UnknownNameError, "unknown suite 'transfr'; did you mean 'transfer'?"),
         ({"trials": -1}, ConfigError, "option --trials: is less than 1 (value: -1)"),

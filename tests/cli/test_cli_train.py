@@ -77,7 +77,7 @@ def test_it_goes_on_with_the_seed_that_it_began_with(call: Call, config: str) ->
     [
         (["nowhere.toml"], "nowhere.toml"),
         (["tiny.toml", "--seed", "-1"], "option --seed: is less than 0 (value: -1)"),
-        (["tiny.toml", "--resume"], "there is no checkpoint to go on from"),
+        (["tiny.toml", "--resume"], "there is no checkpoint to resume from; start without --resume"),
     ],
 )
 def test_one_line_says_it(call: Call, config: str, words: list[str], message: str) -> None:

@@ -1,4 +1,4 @@
-"""A whole run of the tiny suite, for what others make of it."""
+"""A finished run of the tiny suite, for tests of other programs that read it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.helpers.tiny_suite import run_tiny, write_suite
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory of a run with six trials of two seeds, its suite beside it; not to be written to."""
+    """The directory of a run with six trials of two seeds, its suite next to it; tests must not write to it."""
     folder = tmp_path_factory.mktemp("tiny")
     run_tiny(write_suite(folder), folder / "out")
     return folder / "out"

@@ -1,4 +1,4 @@
-"""Numbers that no training can have are refused; learning rates stay within bounds; fine-tuning is warned of."""
+"""Impossible numbers are refused, learning rates stay within bounds, and fine-tuning causes a warning."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def make(lr: float = 0.01, total: float = 60, policy: str = "ganno-light", **opt
 @pytest.mark.parametrize("name", ["total_updates", "n_layers"])
 def test_what_is_no_whole_number_is_refused(name: str, value: float) -> None:
     given = {"total": value} if name == "total_updates" else {"n_layers": value}
-    with pytest.raises(ConfigError, match=rf"{name} is no whole number \(value: {value}\)"):
+    with pytest.raises(ConfigError, match=rf"{name}: must be a whole number \(value: {value}\)"):
         make(**given)
 
 
@@ -43,16 +43,18 @@ def test_a_quotient_of_whole_numbers_may_be_one() -> None:
 
 @pytest.mark.parametrize("policy", ["ganno-light", "ganno-anchored"])
 def test_a_base_learning_rate_of_0_is_refused(policy: str) -> None:
-    with pytest.raises(ConfigError, match="the base learning rate is 0: all learning rates are multiples of it"):
+    with pytest.raises(
+        ConfigError, match=r"base learning rate must be above 0 and finite, .* multiples of it \(value: 0\)"
+    ):
         make(0.0, policy=policy)
-    with pytest.raises(ConfigError, match="the base learning rate is inf"):
+    with pytest.raises(ConfigError, match=r"the base learning rate must be above 0 and finite, .* \(value: inf\)"):
         make(math.inf, policy=policy)
 
 
 @pytest.mark.parametrize("name", ["base_lr", "max_lr"])
 @pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf])
 def test_so_are_others(name: str, value: float) -> None:
-    with pytest.raises(ConfigError, match=rf"{name} is no positive number \(value: {value}\)"):
+    with pytest.raises(ConfigError, match=rf"{name}: must be a finite number above 0 \(value: {value}\)"):
         make(**{name: value})
 
 
@@ -74,7 +76,7 @@ def test_a_small_base_is_not_multiplied_above_the_limit(policy: str) -> None:
     net = Net()
     optimizer = torch.optim.AdamW(layer_groups(net), lr=1e-5)
     with pytest.warns(
-        UserWarning, match=r"1e-05 is far below 0.001, .* may multiply the base by up to .* give max_lr="
+        UserWarning, match=r"1e-05 is far below 0.001, .* may multiply the base learning rate by up to .* give max_lr="
     ):
         scheduler = GannoScheduler(optimizer, 300, policy)
     assert highest(optimizer, scheduler, net) > 1e-4
@@ -128,8 +130,8 @@ def test_usual_base_learning_rates_are_not_warned_of() -> None:
 @pytest.mark.parametrize(
     ("loss", "message"),
     [
-        (-0.5, "a loss is negative (-0.5): policies look at logarithms of losses"),
-        (math.nan, "none of the last 10 losses is finite: the policy sees none"),
+        (-0.5, "a loss is negative (value: -0.5); policies read the logarithm of the loss, so give a positive one"),
+        (math.nan, "none of the last 10 losses is finite; the policy decides without a training loss"),
     ],
 )
 def test_losses_that_are_none_are_warned_of_once(loss: float, message: str) -> None:
@@ -144,7 +146,7 @@ def test_losses_that_are_none_are_warned_of_once(loss: float, message: str) -> N
 
 
 def test_below_the_limit_the_reference_schedule_shows() -> None:
-    """A policy that went far above it would otherwise stay at the limit, however much the schedule decays."""
+    """Without the limit on the factor, a policy far above it would stay at the limit although the schedule decays."""
     net = Net()
     optimizer = torch.optim.AdamW(layer_groups(net), lr=1e-5)
     scheduler = GannoScheduler(optimizer, 300, "ganno-light", max_lr=3e-5)
@@ -158,11 +160,11 @@ def test_below_the_limit_the_reference_schedule_shows() -> None:
 
 @pytest.mark.parametrize("value", ["1e-3", torch.zeros(2)])
 def test_what_is_no_number_is_refused(value: object) -> None:
-    with pytest.raises(ConfigError, match="max_lr is no positive number"):
+    with pytest.raises(ConfigError, match="max_lr: must be a finite number above 0"):
         make(max_lr=value)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="total_updates is no whole number"):
+    with pytest.raises(ConfigError, match="total_updates: must be a whole number"):
         make(total=value)  # type: ignore[arg-type]
     optimizer = torch.optim.SGD(layer_groups(Net()), lr=0.1)
     optimizer.param_groups[0]["lr"] = None
-    with pytest.raises(ConfigError, match="the optimizer has no learning rate: it makes its own"):
+    with pytest.raises(ConfigError, match="the optimizer has no learning rate to set: it chooses its own"):
         GannoScheduler(optimizer, 60, "ganno-light")

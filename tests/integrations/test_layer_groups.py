@@ -1,4 +1,4 @@
-"""Layers are found inside of what wraps a network, frozen ones too; groups that are no layers are warned of."""
+"""`layer_groups` finds layers inside wrappers, including frozen ones; groups that are no layers cause a warning."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Encoder(nn.Module):
 
 
 class Holder(nn.Module):
-    """As Lightning modules have it: one attribute is the network, and others, such as metrics, have no parameters."""
+    """Like a Lightning module: one attribute is the network; others, such as metrics, have no parameters."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class Holder(nn.Module):
 
 
 class Checkpointed(nn.Module):
-    """As activation checkpoints wrap a block."""
+    """Wraps a block, as activation checkpointing does."""
 
     def __init__(self, block: nn.Module) -> None:
         super().__init__()
@@ -122,12 +122,16 @@ def test_frozen_layers_are_among_the_groups() -> None:
 
 @pytest.mark.parametrize("policy", ["ganno-anchored", "ganno-global", "ganno-light"])
 def test_groups_that_are_no_layers_are_warned_of(policy: str) -> None:
-    remedy = r"give n_layers=len\(layer_groups" if policy == "ganno-light" else r"make it from layer_groups\(model\)"
+    remedy = (
+        r"give n_layers=len\(layer_groups"
+        if policy == "ganno-light"
+        else r"make the optimizer from layer_groups\(model\)"
+    )
     net = Residual()
-    with pytest.warns(UserWarning, match=f"has one parameter group, which counts as a layer, .*: {remedy}"):
+    with pytest.warns(UserWarning, match=f"has one parameter group, which counts as a layer, .*; {remedy}"):
         GannoScheduler(torch.optim.AdamW(net.parameters(), lr=1e-3), 10, policy)
     decay = [{"params": [p for p in net.parameters() if p.dim() == n]} for n in (2, 1)]
-    with pytest.warns(UserWarning, match=f"has 2 parameter groups, each of which counts as a layer, .*: {remedy}"):
+    with pytest.warns(UserWarning, match=f"has 2 parameter groups, each of which counts as a layer, .*; {remedy}"):
         GannoScheduler(torch.optim.AdamW(decay, lr=1e-3), 10, policy)
     halves = [{"params": half.parameters()} for half in (nn.Sequential(*[nn.Linear(2, 2)] * 1), Deep())]
     with pytest.warns(UserWarning, match="has 2 parameter groups"):
@@ -185,7 +189,7 @@ def test_layers_with_and_without_weight_decay_are_warned_of() -> None:
 
 
 def test_vectors_beside_the_network_do_not_hide_it() -> None:
-    """As a loss or a metric of a Lightning module has them; they are trained with a layer."""
+    """A loss or metric of a Lightning module may have such vectors; they are trained with a layer."""
     for network, n_layers in ((Residual, 8), (Declared, 5), (Encoder, 4), (Net, 3)):
         holder = Holder(network())
         holder.loss.scale = nn.Parameter(torch.ones(3))  # type: ignore[assignment]
@@ -220,7 +224,7 @@ def test_a_normalisation_belongs_to_the_map_before_it_whatever_makes_its_weight(
 
 
 def test_what_cannot_be_looked_at_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"parameter '0\.weight' has no shape yet: give the network a batch"):
+    with pytest.raises(ConfigError, match=r"parameter '0\.weight' has no shape yet; run a batch through the model"):
         layer_groups(nn.Sequential(nn.LazyLinear(3)))
     meta = nn.Linear(3, 3, device="meta")
     for net, message in ((nn.LazyLinear(3), "has no shape yet"), (meta, "on the meta device")):

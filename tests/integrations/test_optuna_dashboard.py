@@ -18,7 +18,7 @@ from tests.helpers.tiny_suite import SMALL, results, run_tiny
 
 
 class Dashboard:
-    """What the dashboard's page asks its server for."""
+    """The requests of the dashboard's page to its server."""
 
     def __init__(self, journal: Path) -> None:
         self.app = optuna_dashboard.wsgi(str(journal))
@@ -33,7 +33,7 @@ class Dashboard:
         return json.loads(body)
 
     def studies(self) -> dict[str, Any]:
-        """Return name of a study, up to the run's own part -> what is shown of it."""
+        """Return name of a study, without the part of the run -> the shown data."""
         listed = self.get("/api/studies")["study_summaries"]
         found = {study["study_name"].split("@")[0]: self.get(f"/api/studies/{study['study_id']}") for study in listed}
         assert len(found) == len(listed)

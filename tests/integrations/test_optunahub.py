@@ -1,4 +1,4 @@
-"""The OptunaHub problem has the values that the benchmark's own studies have, and Optuna's ways of calling it agree."""
+"""The OptunaHub problem returns the values of the benchmark's own studies, however Optuna calls it."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_test_data_are_never_touched(problem: SchedulerProblem, suite: str, monk
     [
         ({"base_lr": 0.1, "weight_decay": 1e-4}, "parameter 'final_factor' is missing"),
         ({"base_ir": 0.1}, "unknown parameter 'base_ir'; did you mean 'base_lr'?"),
-        ({"base_lr": 100.0, "weight_decay": 1e-4, "final_factor": 0.1}, "parameter 'base_lr' is not in FloatDistr"),
+        ({"base_lr": 100.0, "weight_decay": 1e-4, "final_factor": 0.1}, "parameter 'base_lr': must be in FloatDistr"),
         ({"base_lr": "x", "weight_decay": 1e-4, "final_factor": 0.1}, "(value: 'x')"),
     ],
 )
@@ -130,11 +130,11 @@ def test_parameters_that_are_not_in_the_search_space(
 @pytest.mark.parametrize(
     ("arguments", "settings", "error", "message"),
     [
-        (("sgd-mlp", "policy:ganno"), {}, ConfigError, "competes zero-shot: nothing of it is tuned"),
-        (("sgd-mlp", "default:cosine"), {}, ConfigError, "competes zero-shot: nothing of it is tuned"),
+        (("sgd-mlp", "policy:ganno"), {}, ConfigError, "is zero-shot and has nothing to tune"),
+        (("sgd-mlp", "default:cosine"), {}, ConfigError, "is zero-shot and has nothing to tune"),
         (("sdg-mlp", "cosine"), {}, UnknownNameError, "has no workload 'sdg-mlp'; did you mean 'sgd-mlp'?"),
         (("sgd-mlp", "cosin"), {}, UnknownNameError, "unknown scheduler 'cosin'; did you mean 'cosine'?"),
-        (("sgd-mlp", "cosine"), {"tuning_seeds": 0}, ConfigError, "tuning_seeds is less than 1 (value: 0)"),
+        (("sgd-mlp", "cosine"), {"tuning_seeds": 0}, ConfigError, "tuning_seeds: must be at least 1 (value: 0)"),
     ],
 )
 def test_problems_that_there_are_not(
@@ -152,7 +152,10 @@ def test_without_optunahub_the_message_says_how_to_get_it() -> None:
     code = "import sys; sys.modules['optunahub'] = None; import ganno_bench.integrations.optunahub"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1
-    assert "MissingPackageError: OptunaHub problems need more: pip install 'ganno-bench[optunahub]'" in done.stderr
+    assert (
+        "MissingPackageError: OptunaHub problems need optional packages; pip install 'ganno-bench[optunahub]'"
+        in done.stderr
+    )
 
 
 def test_the_package_for_the_hub(suite: str, problem: SchedulerProblem) -> None:

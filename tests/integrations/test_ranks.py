@@ -29,7 +29,7 @@ RANKS, TOTAL = 2, 60
 
 
 def train(policy: str, rank: int, **options: str) -> list[list[float]]:
-    """Return the learning rates of a rank's loop, whose data are its own."""
+    """Return the learning rates of a rank's loop, which has its own data."""
     net = Net()
     parallel = nn.parallel.DistributedDataParallel(net)
     optimizer = torch.optim.SGD(layer_groups(net), lr=0.01, momentum=0.9)
@@ -49,7 +49,7 @@ def train(policy: str, rank: int, **options: str) -> list[list[float]]:
 
 
 def save_restless(path: Path, scope: Literal["network", "layer"]) -> str:
-    """Save a policy whose decisions change with the least change of a loss, and return its folder."""
+    """Save a policy whose decisions change with the smallest change of a loss, and return its folder."""
     torch.manual_seed(0)
     card = PolicyCard(
         name=scope, observation=("log-train-loss", "loss-change"), action=ActionSpec(scope=scope), interval=4
@@ -63,7 +63,7 @@ def save_restless(path: Path, scope: Literal["network", "layer"]) -> str:
 
 
 def on_ranks(path: Path, work: Callable[[int], Any]) -> list[Any]:
-    """Return what a function of the rank returns on each of them; they are forked."""
+    """Return the results of a function on each of several forked ranks."""
     context = multiprocessing.get_context("fork")
     pipes = [context.Pipe() for _ in range(RANKS)]
     ranks = [context.Process(target=_rank, args=(rank, path / "store", work, pipes[rank][1])) for rank in range(RANKS)]
@@ -123,7 +123,7 @@ def test_a_mean_is_of_all_losses_of_the_group(tmp_path: Path) -> None:
 
 
 def shard(rank: int) -> list[str]:
-    """Return what is said of parameters of which each rank has a part, by either FSDP."""
+    """Return the messages about sharded parameters, for both versions of FSDP."""
     said, mesh = [], init_device_mesh("cpu", (RANKS,))
     second = Net()
     fully_shard(second, mesh=mesh)
@@ -141,5 +141,7 @@ def shard(rank: int) -> list[str]:
 @pytest.mark.filterwarnings("default")  # both FSDPs have something to say on a CPU
 def test_sharded_parameters_are_refused_where_they_would_be_looked_at(tmp_path: Path) -> None:
     for of_second, of_first in on_ranks(tmp_path, shard):
-        assert of_second.startswith("parameters are sharded, and each process sees its own part of them; a policy that")
-        assert of_first.endswith("first.weight' is sharded: call layer_groups() before FSDP to see the layers")
+        assert of_second.startswith(
+            "parameters are sharded, so each process has only a part of them; use a policy that"
+        )
+        assert of_first.endswith("first.weight' is sharded; call layer_groups() before FSDP shards the model")

@@ -1,4 +1,4 @@
-"""A state of a loop restores it in any order, fits nothing else, and a second training begins where the first did."""
+"""A saved state restores a loop in any order and fits no other; a second training begins like the first."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TOTAL, STOP = 40, 17
 
 @pytest.fixture(params=[*SHIPPED, "decay"])
 def policy(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """Return a policy; the last one also sets the weight decay, and remembers."""
+    """Return a policy; the last one also sets the weight decay and has a memory."""
     if request.param != "decay":
         return Path(request.param)
     torch.manual_seed(3)
@@ -38,7 +38,7 @@ def policy(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 class Parts(plain_loop.Parts):
-    """With a weight decay, which an update returns, too."""
+    """Parts with a weight decay, which `update` returns as well."""
 
     def __init__(self, policy: Path, total: int = TOTAL, **options: float) -> None:
         super().__init__(policy, total, weight_decay=1e-3, **options)
@@ -89,7 +89,10 @@ def test_the_state_of_another_policy_is_refused(policy: Path, other: str) -> Non
     own.make()
     for index in range(13):
         theirs.update(index)
-    with pytest.raises(ConfigError, match=f"the state is of the policy '{other}' .*, this scheduler has"):
+    with pytest.raises(
+        ConfigError,
+        match=f"the state comes from the policy '{other}' .*, this scheduler has .*; make the scheduler with",
+    ):
         own.scheduler.load_state_dict(theirs.saved()["scheduler"])
     assert own.scheduler.n_updates == 0
 
@@ -97,9 +100,12 @@ def test_the_state_of_another_policy_is_refused(policy: Path, other: str) -> Non
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"total": 2 * TOTAL}, "the state's total_updates is 40, this scheduler's is 80; total_updates= chooses it"),
-        ({"lr": 0.2}, "the state's base_lr is 0.1, this scheduler's is 0.2; base_lr= chooses it"),
-        ({"max_lr": 0.5}, "the state's max_lr is 10.0, this scheduler's is 0.5; max_lr= chooses it"),
+        (
+            {"total": 2 * TOTAL},
+            "the state's total_updates is 40, this scheduler's is 80; make the scheduler with total_updates=40",
+        ),
+        ({"lr": 0.2}, "the state's base_lr is 0.1, this scheduler's is 0.2; make the scheduler with base_lr=0.1"),
+        ({"max_lr": 0.5}, "the state's max_lr is 10.0, this scheduler's is 0.5; make the scheduler with max_lr=10.0"),
     ],
 )
 def test_the_state_of_another_horizon_or_base_is_refused(policy: Path, changed: dict[str, Any], message: str) -> None:
@@ -117,19 +123,21 @@ def test_the_state_of_another_optimizer_is_refused() -> None:
         GannoScheduler(make(layer_groups(Net()), lr=0.01), TOTAL, "ganno-light")
         for make in (torch.optim.SGD, torch.optim.AdamW)
     )
-    with pytest.raises(ConfigError, match="the state's optimizer is 'sgd', this scheduler's is 'adamw'"):
+    with pytest.raises(
+        ConfigError, match="the state's optimizer is 'sgd', this scheduler's is 'adamw'; make the same optimizer"
+    ):
         adam.load_state_dict(sgd.state_dict())
 
 
 @pytest.mark.parametrize("state", [None, {}, {"last_epoch": 3}, {"control": None}, {"control": {"log_factor": 3}}])
 def test_what_is_no_state_is_refused(state: Any) -> None:
     scheduler = GannoScheduler(torch.optim.SGD(layer_groups(Net()), lr=0.01), TOTAL, "ganno-light")
-    with pytest.raises(ConfigError, match="this is no state of a GannoScheduler"):
+    with pytest.raises(ConfigError, match="not a state of a GannoScheduler"):
         scheduler.load_state_dict(state)
 
 
 def in_first_format(state: dict[str, Any], n_groups: int) -> dict[str, Any]:
-    """Return a state as the first version wrote it: it did not say what it is of, and had a rate for each group."""
+    """Return a state in format 1: without the settings it belongs to, and with a learning rate for each group."""
     kept = ("n_updates", "control", "block_begin", "losses", "layers")
     block = [row * (n_groups // len(row)) for row in state["lr_block"]]
     return {name: state[name] for name in kept} | {"format": 1, "lr_block": block}
@@ -147,7 +155,7 @@ def test_a_state_of_the_first_format_is_read_if_it_fits(policy: Path) -> None:
     for name in ("net", "optimizer", "scheduler"):
         getattr(second, name).load_state_dict(state[name])
     assert [second.update(index) for index in range(STOP, TOTAL)] == expected[STOP:]
-    with pytest.raises(ConfigError, match=r"those of another policy, horizon or base learning rate \(0.2 here"):
+    with pytest.raises(ConfigError, match=r"belong to another policy, horizon or base learning rate \(0.2 here"):
         other.scheduler.load_state_dict(state["scheduler"])
 
 
@@ -162,7 +170,10 @@ def test_a_second_training_does_not_begin_where_the_first_ended(policy: Path) ->
     assert parts.scheduler.state_dict()["base_lr"] == 0.1
     if "param_norm" not in parts.scheduler.policy.controller.needs:  # what it sees at first is the same
         assert [group["lr"] for group in parts.optimizer.param_groups] == at_first
-    with pytest.warns(UserWarning, match=r"the base learning rate is 0.1, the groups' initial_lr, and not .* now"):
+    with pytest.warns(
+        UserWarning,
+        match=r"the base learning rate is 0.1, the groups' 'initial_lr'; their learning rate now is .*; give base_lr=",
+    ):
         parts.update(0)
     parts.update(1)  # once
     assert parts.optimizer.param_groups[0].get("initial_weight_decay", 1e-3) == 1e-3
@@ -178,7 +189,7 @@ def test_a_base_learning_rate_may_be_given() -> None:
     assert given.get_last_lr() == other.scheduler.get_last_lr()
     parts.optimizer.param_groups[1]["initial_lr"] = 0.3
     with pytest.raises(
-        ConfigError, match=r"begin with different learning rates: \[0.02, 0.3\]; base_lr= gives them one"
+        ConfigError, match=r"begin with different learning rates: \[0.02, 0.3\]; give base_lr= to choose one"
     ):
         GannoScheduler(parts.optimizer, TOTAL, "ganno-light")
 

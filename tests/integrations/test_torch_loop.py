@@ -1,4 +1,4 @@
-"""A policy in a user's own loop decides as it does in the harness, resumes exactly, and says what is wrong."""
+"""In a user's loop, a policy decides as in the harness, resumes exactly, and reports what is wrong."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_the_decisions_are_those_of_the_harness(
 
 
 def check_decisions(folder: Path, family: str, optimizer: OptimizerSpec, base_lr: float) -> None:
-    """Train a network in a loop of its own and in the harness, and compare the learning rates."""
+    """Train a network in a plain loop and in the harness, and compare the learning rates."""
     workload = make_workload(family, optimizer=optimizer, n_updates=N_UPDATES)
     engine = make_engine(workload, "loop", torch.float64)
     result = drive(engine, [Contestant(policy_scheduler(str(folder))(), base_lr, 1e-3)], [7])
@@ -139,7 +139,7 @@ def test_a_skipped_update_is_counted_and_not_measured(folder: Path) -> None:
 
 
 def shown(scheduler: GannoScheduler) -> list[Mapping[str, Array]]:
-    """Return a list of what the policy is going to be shown of the layers."""
+    """Return a list that collects the layer signals at each decision."""
     signals: list[Mapping[str, Array]] = []
     assert scheduler._layers is not None
     measure = scheduler._layers.measure
@@ -196,7 +196,7 @@ def test_what_is_measured_does_not_depend_on_what_else_is(tmp_path: Path, featur
 
 
 def test_a_loss_that_is_overwritten_later_was_taken_in(folder: Path) -> None:
-    """As a captured CUDA graph does with its outputs."""
+    """A captured CUDA graph overwrites its outputs."""
     plain, overwritten = Loop(folder), Loop(folder)
     step = overwritten.scheduler.step
 
@@ -219,7 +219,7 @@ def test_one_agent_that_looks_at_no_layer_does_without_their_groups(folder: Path
         getattr(resumed, name).load_state_dict(getattr(one, name).state_dict())
     assert [resumed.update(index) for index in range(13, 23)] == [[rate] * 2 for rate in rates[13:]]
     assert len(set(rates)) > 2
-    with pytest.raises(ConfigError, match="the state is of 3 layers, this scheduler has 1"):
+    with pytest.raises(ConfigError, match="the state has 3 layers, this scheduler has 1"):
         shallow.scheduler.load_state_dict(one.scheduler.state_dict())
     assert [shallow.update(index)[0] for index in range(23)] != rates  # it sees how deep the network is
 
@@ -245,20 +245,22 @@ def test_what_a_policy_does_not_observe_is_not_looked_at(folder: Path) -> None:
 def test_a_state_of_another_network_or_policy_is_refused(folder: Path) -> None:
     loop = Loop(folder)
     state = loop.scheduler.state_dict()
-    with pytest.raises(ConfigError, match="nothing of layers: it is of another policy, or of an earlier version"):
+    with pytest.raises(
+        ConfigError, match="no layer signals: another policy or an earlier version of ganno-bench wrote it"
+    ):
         loop.scheduler.load_state_dict({name: value for name, value in state.items() if name != "layers"})
     loop.update(0)
     state = loop.scheduler.state_dict()
     wide = torch.optim.SGD(layer_groups(nn.Sequential(*[nn.Linear(9, 9) for _ in range(3)])), lr=0.1)
     scheduler = GannoScheduler(wide, 23, folder)
-    with pytest.raises(ConfigError, match="samples of other sizes: it is of another network or policy"):
+    with pytest.raises(ConfigError, match="samples of other sizes: another network or policy wrote it"):
         scheduler.load_state_dict(state)
     with pytest.raises(ConfigError, match="samples of other rows"):
         loop.scheduler.load_state_dict({**state, "layers": {**state["layers"], "rows": ["parameters"]}})
     samples = state["layers"]["samples"].flatten(1)
-    with pytest.raises(ConfigError, match="samples lie otherwise: it is of an earlier version"):
+    with pytest.raises(ConfigError, match="samples have another layout: an earlier version of ganno-bench wrote it"):
         loop.scheduler.load_state_dict({**state, "layers": {**state["layers"], "samples": samples}})
-    with pytest.raises(ConfigError, match="this is no state of a GannoScheduler: KeyError: 'n_updates'"):
+    with pytest.raises(ConfigError, match="not a state of a GannoScheduler: KeyError: 'n_updates'"):
         loop.scheduler.load_state_dict({name: value for name, value in state.items() if name != "n_updates"})
     with pytest.raises(
         VersionError, match="key 'format' is 3; this version of ganno-bench reads 1 to 2; a later one wrote it"
@@ -313,7 +315,9 @@ def test_what_cannot_be_measured_is_refused(tmp_path: Path) -> None:
     loss = table(torch.tensor([1, 2])).sum()
     loss.backward()
     optimizer.step()
-    with pytest.raises(ConfigError, match="sparse gradients are not measured; a policy that looks at no layer"):
+    with pytest.raises(
+        ConfigError, match="gradients are sparse and cannot be measured; use a policy that reads no layers: ganno-light"
+    ):
         scheduler.step(loss)
     table.weight.requires_grad_(False)
     with pytest.raises(ConfigError, match="the optimizer has no parameters that require gradients"):
@@ -369,7 +373,10 @@ def test_what_is_kept_of_a_large_network_is_small(folder: Path) -> None:
 @pytest.mark.parametrize("folder", ["absolute", "global", "recurrent"], indirect=True)
 def test_gradients_that_are_gone_are_missed(folder: Path) -> None:
     loop = Loop(folder)
-    with pytest.raises(ConfigError, match=r"no gradients: call step\(\) after optimizer.step\(\) and before zero_grad"):
+    with pytest.raises(
+        ConfigError,
+        match=r"no gradients; call scheduler.step\(\) after optimizer.step\(\) and before optimizer.zero_grad",
+    ):
         loop.scheduler.step(1.0)
     step = loop.scheduler.step
 
@@ -378,7 +385,9 @@ def test_gradients_that_are_gone_are_missed(folder: Path) -> None:
         step(loss)
 
     loop.scheduler.step = clear_and_step  # type: ignore[method-assign]
-    with pytest.raises(ConfigError, match="all gradients are zero: call step"):  # its momentum is not
+    with pytest.raises(
+        ConfigError, match=r"all gradients are zero, since they were cleared too early; call scheduler\.step"
+    ):  # its momentum is not
         loop.update(0)
     assert loop.scheduler.n_updates == 0
 
@@ -386,19 +395,53 @@ def test_gradients_that_are_gone_are_missed(folder: Path) -> None:
 def test_what_is_refused(folder: Path, tmp_path: Path) -> None:
     net = Net()
     optimizer = torch.optim.SGD(layer_groups(net), lr=0.1)
-    with pytest.raises(ConfigError, match=r"total_updates is less than 1 \(value: 0\)"):
+    with pytest.raises(ConfigError, match=r"total_updates: must be at least 1 \(value: 0\)"):
         GannoScheduler(optimizer, 0, folder)
     with pytest.raises(ConfigError, match="neither a folder nor the name of a shipped policy"):
         GannoScheduler(optimizer, 10, tmp_path / "nothing")
-    with pytest.raises(ConfigError, match=r"n_layers is less than 1 \(value: 0\)"):
+    with pytest.raises(ConfigError, match=r"n_layers: must be at least 1 \(value: 0\)"):
         GannoScheduler(optimizer, 10, folder, n_layers=0)
     card = load_policy(folder).card
     if card.action.scope == "layer" or card.observation != BLIND:
-        with pytest.raises(ConfigError, match=r"'some' looks at layers .* a parameter group for each layer"):
+        with pytest.raises(
+            ConfigError,
+            match=r"n_layers: the policy 'some' reads each layer .* \(value: 3\); make the optimizer from layer_groups",
+        ):
             GannoScheduler(optimizer, 10, folder, n_layers=3)
     optimizer.param_groups[1]["lr"] = 0.2
     with pytest.raises(ConfigError, match=r"begin with different learning rates: \[0.1, 0.2\]"):
         GannoScheduler(optimizer, 10, folder)
+
+
+SHIPPED = "; shipped policies: ganno, ganno-anchored, ganno-global, ganno-light"
+
+
+@pytest.mark.parametrize(
+    ("ref", "message"),
+    [
+        ("runs", "folder 'runs' is no policy folder: it has no card.toml" + SHIPPED),
+        (
+            "runs/mine",
+            "folder 'runs/mine' is no policy folder: it has no card.toml; did you mean 'runs/mine/policy'?" + SHIPPED,
+        ),
+        (
+            "ganno-lihgt",
+            "policy 'ganno-lihgt' is neither a folder nor the name of a shipped policy; did you mean 'ganno-light'?"
+            + SHIPPED,
+        ),
+        ("nothing", "policy 'nothing' is neither a folder nor the name of a shipped policy" + SHIPPED),
+    ],
+)
+def test_what_is_no_policy_is_named_with_the_shipped_ones(
+    ref: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Policy(PolicyCard(name="mine", observation=("progress",))).save(tmp_path / "runs" / "mine" / "policy")
+    monkeypatch.chdir(tmp_path)
+    optimizer = torch.optim.SGD(layer_groups(Net()), lr=0.1)
+    with pytest.raises(ConfigError) as caught:
+        GannoScheduler(optimizer, 10, ref)
+    assert str(caught.value) == message
+    GannoScheduler(optimizer, 10, "runs/mine/policy")
 
 
 def test_a_policy_that_observes_a_validation_loss_asks_for_it(tmp_path: Path) -> None:
@@ -409,7 +452,9 @@ def test_a_policy_that_observes_a_validation_loss_asks_for_it(tmp_path: Path) ->
     decide = loop.scheduler._decide
     loop.scheduler._decide = lambda loss, val_loss: (seen.append(val_loss), decide(loss, val_loss))[1]  # type: ignore
     for _ in range(2):
-        with pytest.raises(ConfigError, match=r"observes a validation loss: step\(loss, val_loss\)"):
+        with pytest.raises(
+            ConfigError, match=r"observes a validation loss \(value: None\); call step\(loss, val_loss\)"
+        ):
             loop.scheduler.step(1.0)
         assert loop.scheduler.n_updates == 1  # nothing is lost
     with pytest.raises(RuntimeError):
@@ -421,7 +466,7 @@ def test_a_policy_that_observes_a_validation_loss_asks_for_it(tmp_path: Path) ->
 
 
 def test_a_learning_rate_that_is_a_tensor_stays_that_tensor(folder: Path) -> None:
-    """Captured and compiled optimizers have read where it is."""
+    """Captured and compiled optimizers keep the address of the tensor."""
     numbers, tensors = Loop(folder), Loop(folder)
     shared = torch.tensor(0.1, dtype=torch.float64)
     for group in tensors.optimizer.param_groups:

@@ -1,4 +1,4 @@
-"""The behaviour on a policy's card is what the policy does, so that a replay of it is the policy where it can be."""
+"""Curve and profile on a policy's card describe the policy, so that replaying them equals the policy where possible."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Linear(Workload):
 
 
 def policy_of(action: ActionSpec, outputs: list[float], slope: float = 0.0) -> Policy:
-    """Return a policy that sees the relative depth, and whose first output has this slope in it."""
+    """Return a policy that observes the relative depth; its first output is linear in it, with this slope."""
     torch.manual_seed(0)
     policy = Policy(PolicyCard(name="some", observation=("relative-depth",), action=action, interval=8))
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""A checkpoint that was edited, cut, rotten or taken from another training is refused in a line that names it."""
+"""A checkpoint that was edited, cut, damaged or taken from another training is refused, in one line that names it."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_an_edited_checkpoint_is_refused(file: Path, edit: Callable[[dict[str, A
     whole["state"] = torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8)
     torch.save(whole, file)
     with pytest.raises(
-        ResumeError, match=rf"^{file}: was changed after it was written: .*; get the file back, or begin"
+        ResumeError, match=rf"^{file}: was changed after it was written: .*; restore the file, or begin"
     ):
         load_checkpoint(file, TRAINING)
 
@@ -92,7 +92,9 @@ def test_whatever_rots_nothing_else_is_read(file: Path) -> None:
 
 @pytest.mark.parametrize("key", TRAINING)
 def test_one_of_another_training_is_refused(file: Path, key: str) -> None:
-    with pytest.raises(ResumeError, match=rf"^{file}: key '{key}' is .*, not 'other': it is of another training$"):
+    with pytest.raises(
+        ResumeError, match=rf"^{file}: key '{key}': belongs to another training, expected 'other' \(value: .*\)$"
+    ):
         load_checkpoint(file, TRAINING | {key: "other"})
 
 
@@ -102,7 +104,7 @@ def test_formats(file: Path) -> None:
     torch.save({"best": 0.5}, file)  # nor did the first ones say their format
     assert load_checkpoint(file, TRAINING) == {"best": 0.5}
     for format_, message in (
-        (2, "cannot be read: KeyError: 'state'; get"),
+        (2, "cannot be read: KeyError: 'state'; restore"),
         (3, "key 'format' is 3; this version of gan"),
     ):
         torch.save({"format": format_, "best": 0.5}, file)
@@ -143,7 +145,9 @@ def test_other_data_are_refused(copy: Path) -> None:
     whole = torch.load(checkpoint, weights_only=True)
     state = torch.load(io.BytesIO(whole["state"].numpy().tobytes()), weights_only=True)
     save_checkpoint(checkpoint, state | {"datasets": {"digits": "0" * 16}})
-    with pytest.raises(ResumeError, match=r"checkpoint\.pt: key 'datasets' is \{'digits': '0000"):
+    with pytest.raises(
+        ResumeError, match=r"checkpoint\.pt: key 'datasets': belongs to another training, .*value: \{'digits': '0000"
+    ):
         trainer_of(copy / "tiny.toml", resume=True)
 
 
@@ -152,7 +156,7 @@ def test_the_best_policy_is_that_of_the_checkpoint(copy: Path) -> None:
     content = bytearray((best / "policy.safetensors").read_bytes())
     content[-2] ^= 1
     (best / "policy.safetensors").write_bytes(content)
-    with pytest.raises(ConfigError, match=r"policy/card\.toml: key 'checksum' is '\w+', but card and policy\.saf"):
+    with pytest.raises(ConfigError, match=r"policy/card\.toml: key 'checksum': is '\w+', but card and policy\.saf"):
         load_policy(best)
     trainer_of(copy / "tiny.toml", resume=True)
     assert load_policy(best).hash == kept.hash

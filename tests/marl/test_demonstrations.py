@@ -1,4 +1,4 @@
-"""A start from demonstrations: what is read from records, what the demonstrator does, and that it is imitated."""
+"""Demonstrations: curves from records, the demonstrator's actions, and the actor that imitates them."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_suite_that_is_not_that_of_the_records_is_refused(records: Path, tmp_p
     suite = tmp_path / "shown" / "suite.toml"
     suite.write_text(suite.read_text().replace("n_updates = 40", "n_updates = 400"))  # it says when a rate was used
     with pytest.raises(
-        ConfigError, match=r"shown/suite\.toml: has hash \w{16}, but the records beside it are of \w{16}$"
+        ConfigError, match=r"shown/suite\.toml: has hash \w{16}, but the records next to it belong to \w{16}; restore"
     ):
         load_curves(DemonstrationSpec(records="shown", scheduler="linear"), tmp_path / "train.toml")
 

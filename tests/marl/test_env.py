@@ -1,4 +1,4 @@
-"""The TorchRL environment: specs, determinism, and that an episode is a harness run under the same learning rates."""
+"""The TorchRL environment: specs, determinism, and episodes that equal harness runs."""
 
 from __future__ import annotations
 

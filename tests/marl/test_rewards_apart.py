@@ -1,4 +1,4 @@
-"""A reward of others spoils nothing: it sees copies, and leaves alone what the whole process shares."""
+"""A plugin's reward cannot change anything: it gets copies, and the state of the process is restored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The policies that are shipped: their cards say what their configurations say, and they were trained as promised."""
+"""The shipped policies: their cards agree with their configurations, and their training was as described."""
 
 from __future__ import annotations
 

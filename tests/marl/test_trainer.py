@@ -1,4 +1,4 @@
-"""The trainer: what it writes, that it resumes bit by bit, that it learns, and what it says to wrong input."""
+"""The trainer: its files, resuming bit by bit, learning, and its messages for wrong input."""
 
 from __future__ import annotations
 
@@ -103,12 +103,12 @@ def test_a_killed_training_goes_on_bit_by_bit(config_file: Path, memory: int) ->
 
 
 def test_what_is_refused(config_file: Path) -> None:
-    with pytest.raises(ResumeError, match="there is no checkpoint to go on from"):
+    with pytest.raises(ResumeError, match="there is no checkpoint to resume from; start without --resume"):
         trainer_of(config_file, resume=True)
     trainer_of(config_file)  # and is killed before it writes a checkpoint
     trainer_of(config_file, resume=True)
     trainer_of(config_file).train(env_steps=1)
-    with pytest.raises(ResumeError, match="is not empty; give --resume to go on, or another --out"):
+    with pytest.raises(ResumeError, match="has a checkpoint; give --resume to resume from it, or another --out"):
         trainer_of(config_file)
     config_file.write_text(CONFIG.replace("seed = 3", "seed = 4"))
     with pytest.raises(ResumeError, match="was begun with another configuration"):
@@ -128,7 +128,11 @@ def test_what_is_refused(config_file: Path) -> None:
             "batch_size = [16, 9999]",
             "key 'tasks.family[0].batch_size': dataset 'digits' has",
         ),
-        ("[actor]", "[action]\nmultipliers = [0.5, 2.0]\n[actor]", "key 'action': Value error, 1.0 is missing among"),
+        (
+            "[actor]",
+            "[action]\nmultipliers = [0.5, 2.0]\n[actor]",
+            "key 'action': Value error, multipliers must include 1.0",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_configuration(config_file: Path, old: str, new: str, message: str) -> None:

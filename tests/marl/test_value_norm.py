@@ -1,4 +1,4 @@
-"""The running scale of returns: TorchRL's, but for means beside which float32 loses the spread."""
+"""The running scale of returns equals TorchRL's, except for large means, where float32 loses the variance."""
 
 from __future__ import annotations
 

@@ -26,8 +26,10 @@ BROKEN = {
     "scheduler": "scheduler 'unwell' (other-things 0.3) cannot be imported: ModuleNotFoundError: No module",
     "model": "has no 'Narow'; did you mean 'Narrow'?",
     "dataset": "dataset 'unwell' is no function, but of type str",
-    "observation": "observation 'unwell' is no Feature but of type function; put @feature() or @run_feature() above it",
-    "reward": "reward 'unwell' is no Reward but of type function; put @reward() above it",
+    "observation": (
+        "observation 'unwell': expected a Feature, got function; put @feature() or @run_feature() above the function"
+    ),
+    "reward": "reward 'unwell': expected a Reward, got function; put @reward() above the function",
 }
 
 
@@ -213,8 +215,8 @@ def test_a_card_whose_package_is_missing_says_which(package: Package, tmp_path: 
     with pytest.raises(UnknownNameError) as caught:
         load_policy(folder)
     assert re.fullmatch(
-        r".*card.toml: key 'observation': unknown observation 'loudest'; valid: .*; it was of "
-        r"other-things 0.3, code 0123, which brings it: pip install other-things",
+        r".*card.toml: key 'observation': unknown observation 'loudest'; valid: .*; in training it came from "
+        r"other-things 0.3, code 0123; pip install other-things",
         str(caught.value),
     )
 

@@ -226,7 +226,10 @@ def test_one_agent_sees_the_mean_of_what_the_layers_would() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"multipliers": [0.5, 2.0]}, "1.0 is missing among the multipliers: an agent must be able to leave things"),
+        (
+            {"multipliers": [0.5, 2.0]},
+            "multipliers must include 1.0, so that an agent can leave the rate",
+        ),
         ({"multipliers": [1.0]}, "key 'multipliers': Tuple should have at least 2 items"),
         ({"multipliers": [0.0, 1.0]}, "key 'multipliers[0]': Input should be greater than 0 (value: 0.0)"),
         ({"multipliers": [1.0, -2.0]}, "key 'multipliers[1]': Input should be greater than 0 (value: -2.0)"),

@@ -1,4 +1,4 @@
-"""What a policy must beat, made from itself: each control means what it says."""
+"""The controls that are made from a policy, which it should beat: each does what its name says."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def log_factors(ref: str, runs: SyntheticRuns) -> Tensor:
 
 
 def changed(runs: SyntheticRuns, name: str) -> SyntheticRuns:
-    """Return the runs with another value of a signal."""
+    """Return the runs with a changed value of a signal."""
     return replace(runs, layers={**runs.layers, name: -runs.layers[name].flip(0)})
 
 

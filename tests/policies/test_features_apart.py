@@ -1,4 +1,4 @@
-"""An observation of others spoils nothing: it sees copies, and leaves alone what the whole process shares."""
+"""A plugin's observation cannot change anything: it gets copies, and the state of the process is restored."""
 
 from __future__ import annotations
 

@@ -43,13 +43,13 @@ KNOWN_BEFOREHAND = {
     "log-horizon",
     "adaptive-optimizer",
 }
-"""Features that measure nothing. Any other one has nothing to show before the first update."""
+"""Features that need no measurement. All others are 0 before the first update."""
 
 UPDATES = (0, 10, 25, 60)
 
 
 def watch(names: Sequence[str], runs: SyntheticRuns, needs: Collection[str] = OPTIONAL_SIGNALS) -> Tensor:
-    """Return what agents that do something see after 0, 10, 25 and 60 updates, shape (4, P, L, F)."""
+    """Return the observations of acting agents after 0, 10, 25 and 60 updates, shape (4, P, L, F)."""
     action_spec = ActionSpec(decay_multipliers=(0.5, 1.0, 2.0))
     controller, run = Controller(names, action_spec), runs.info()
     state, since, rows = controller.init(run), 0, []
@@ -64,7 +64,7 @@ def watch(names: Sequence[str], runs: SyntheticRuns, needs: Collection[str] = OP
 
 
 def make_signals(run: RunInfo, value: float, n_updates: int = 15, **fields: Any) -> Signals:
-    """Return signals that all have the same value, but for some."""
+    """Return signals that have the same value, except the given ones."""
     layers = torch.full((run.n_runs, run.n_layers), value, dtype=torch.float64)
     same = dict.fromkeys(("lr", *LAYER_SIGNALS), layers) | dict.fromkeys(("train_loss", "val_loss"), layers[:, 0])
     given = {name: torch.tensor(field, dtype=torch.float64) for name, field in fields.items()}
@@ -73,7 +73,7 @@ def make_signals(run: RunInfo, value: float, n_updates: int = 15, **fields: Any)
 
 
 def look(names: Sequence[str], run: RunInfo, signals: Signals, memory: Memory | None = None) -> Tensor:
-    """Return what agents see that have not done anything yet, shape (P, L, F)."""
+    """Return the observations of agents that have not acted yet, shape (P, L, F)."""
     log_factor = torch.zeros(run.n_runs, run.n_layers, dtype=torch.float64)
     view = View(signals, run, memory or Memory.blank(run), signals.lr, log_factor, log_factor[:, 0])
     return observe(load_features(names), view)
@@ -187,7 +187,7 @@ def test_needs_suffice(name: str) -> None:
 
 
 class Reads:
-    """Signals that note what is read of them."""
+    """Signals that record which of them are read."""
 
     def __init__(self, signals: Signals) -> None:
         self.signals = signals
@@ -305,7 +305,7 @@ VAL = (2.5, 2.0, 2.2, 1.9)
 
 
 def intervals(names: Sequence[str], *, val: bool = True) -> Iterator[tuple[list[float], Memory]]:
-    """Yield what an agent sees of these losses before the first update and after three intervals, and its memory."""
+    """Yield an agent's observations of these losses and its memory, before the first update and after 3 decisions."""
     controller, run = Controller(names, ActionSpec()), make_run([0.3], 1)
     state = controller.init(run)
     for index, (train_loss, val_loss) in enumerate(zip(TRAIN, VAL, strict=True)):

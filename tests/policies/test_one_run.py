@@ -1,4 +1,4 @@
-"""Plain numbers decide what tensors do."""
+"""Decisions computed with plain numbers equal those computed with tensors."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ ACTIONS = {
     "log-scale": ActionSpec(bound=1.0, max_step=0.7, reference="warmup-cosine"),
 }
 LOSSES = (math.nan, 2.5, 1.7, math.nan, 1.9, math.inf, 1.1, 0.0, 0.4)
-"""NaN where no loss of an interval was finite, infinite where their sum was not."""
+"""NaN: no loss of the decision interval was finite. Infinite: their sum was not finite."""
 
 
 def episode(policy: Policy, run: RunInfo, val_losses: tuple[float, ...]) -> Iterator[tuple[OneRun, list[list[float]]]]:
-    """Yield the run in numbers and its learning rates, decision by decision, each compared with that of tensors."""
+    """Yield the run in numbers and its learning rates at each decision, after comparing them with those of tensors."""
     one, state = OneRun(policy, run), policy.controller.init(run)
     lr = np.full(run.n_layers, float(run.base_lr))
     each = policy.card.action.scope == "layer"
@@ -66,7 +66,7 @@ def episode(policy: Policy, run: RunInfo, val_losses: tuple[float, ...]) -> Iter
 
 
 def layer_signals(run: RunInfo, index: int) -> dict[str, Array]:
-    """Return the signals of the layers at a decision, among them the most extreme; NaN before the first update."""
+    """Return the layer signals at a decision, including extreme ones; NaN before the first update."""
     generator = np.random.default_rng(index)
     signals = {name: 10.0 ** generator.uniform(-6.0, 2.0, run.n_layers) for name in LAYER_SIGNALS}
     for name, value in zip(LAYER_SIGNALS, (0.0, math.inf, math.nan, 1e30, 1e-30), strict=False):

@@ -20,7 +20,7 @@ CARD, WEIGHTS = "card.toml", "policy.safetensors"
 
 
 def observations(n_runs: int = 50, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Return what 4 agents of each run might see."""
+    """Return possible observations of 4 agents of each run."""
     generator = torch.Generator().manual_seed(1)
     return torch.randn(n_runs, 4, len(OBSERVATION), generator=generator, dtype=torch.float64).to(dtype)
 
@@ -236,8 +236,8 @@ def test_a_change_of_card_or_weights_is_noticed(change: Callable[[Path], None], 
     with pytest.raises(ConfigError) as caught:
         load_policy(folder)
     text = (folder / CARD).read_text()
-    assert str(caught.value).startswith(f"{folder / CARD}: key 'checksum' is '")
-    assert str(caught.value).endswith("get it back, or, if you meant to change it, remove the key")
+    assert str(caught.value).startswith(f"{folder / CARD}: key 'checksum': is '")
+    assert str(caught.value).endswith("restore it, or remove the key if you meant to change it")
     (folder / CARD).write_text("".join(line for line in text.splitlines(keepends=True) if "checksum" not in line))
     load_policy(folder)  # as every card of before, which had none
 
@@ -274,7 +274,7 @@ def test_other_words_for_the_same_card_are_no_change(folder: Path) -> None:
         pytest.param(edit("interval = 10", "interval = 0"), ConfigError, CARD, "key 'interval'", id="bad interval"),
         pytest.param(edit("format = 1", "format = 2"), ConfigError, CARD, "key 'format'", id="another format"),
         pytest.param(
-            edit("    1.0,\n", "    1.1,\n"), ConfigError, CARD, "1.0 is missing among", id="no neutral action"
+            edit("    1.0,\n", "    1.1,\n"), ConfigError, CARD, "multipliers must include 1.0", id="no neutral action"
         ),
         pytest.param(
             edit('"progress"', '"progres"'),
@@ -361,7 +361,7 @@ def test_what_is_corrupt_is_named_in_a_line(
 
 
 class Trap:
-    """Leaves a file behind where it is unpickled."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, file: Path) -> None:
         self.file = file

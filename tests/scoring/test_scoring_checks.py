@@ -13,37 +13,39 @@ REFUSED = {
     "custom": (
         [make_record(custom=True), make_record(scheduler="wsd")],
         "custom runs cannot be mixed with runs at the suite's own settings: cosine (tuned) on 'mlp' is custom, "
-        "wsd (tuned) on 'mlp' is not",
+        "wsd (tuned) on 'mlp' is not; give records of one kind",
     ),
     "suite": (
         [make_record(), make_record(scheduler="wsd", suite_hash="beef")],
         "records of two suites cannot be compared: ladder@5f1e (cosine (tuned) on 'mlp') and "
-        "ladder@beef (wsd (tuned) on 'mlp')",
+        "ladder@beef (wsd (tuned) on 'mlp'); give records of one suite",
     ),
     "dataset": (
         [make_record(), make_record(scheduler="wsd", dataset_fingerprint="0dd")],
         "workload 'mlp' was run on two datasets: fingerprint 'da7a' (cosine (tuned) on 'mlp') and '0dd' "
-        "(wsd (tuned) on 'mlp')",
+        "(wsd (tuned) on 'mlp'); give records on one of them",
     ),
     "code": (
         [make_record(), make_record(seed=1, code="new")],
-        "scheduler 'cosine' was run with two versions of its code: 'c0de' and 'new'",
+        "scheduler 'cosine' was run with two versions of its code: 'c0de' and 'new'; give records of one version",
     ),
     "winner": (
         [make_record(config={"base_lr": 0.1}), make_record(seed=1, trial=9, config={"base_lr": 0.2})],
         "cosine (tuned) on 'mlp' has report runs of two configurations in study 0: trial 3 {'base_lr': 0.1} and "
-        "trial 9 {'base_lr': 0.2}",
+        "trial 9 {'base_lr': 0.2}; give the records of one of them",
     ),
     "zero-shot": (
         [
             make_record(ruleset="zero-shot", config={"base_lr": 0.1, "power": 1.0}),
             make_record(ruleset="zero-shot", config={"base_lr": 0.2, "power": 2.0}, workload="other"),
         ],
-        "zero-shot entry 'cosine' has two configurations: {'power': 1.0} on 'mlp' and {'power': 2.0} on 'other'",
+        "zero-shot entry 'cosine' has two configurations: {'power': 1.0} on 'mlp' and {'power': 2.0} on 'other'; "
+        "give the records of one of them",
     ),
     "duplicate": (
         [make_record(test_loss=0.5), make_record(test_loss=0.6)],
-        "there are two different results of one run: cosine (tuned) on 'mlp', report study 0, trial 3, seed 0",
+        "there are two different results of one run: cosine (tuned) on 'mlp', report study 0, trial 3, seed 0; "
+        "give the records of one of them",
     ),
 }
 

@@ -123,7 +123,7 @@ def test_such_a_workload_is_compared_with_an_own_cosine_if_there_is_one():
     cosine = [r for r in ALL if r.scheduler == "cosine" and r.workload == "char-transformer"]
     comparison = compare([*NEW, *cosine], Baselines(COMMITTED, BASELINES.studies, reference))
     assert comparison.notes[0] == (
-        "Compared with the cosine of these runs alone: char-transformer (no committed reference)."
+        "Compared only with the cosine of these runs: char-transformer (no committed reference)."
     )
     result = comparison.standings(**OPTIONS)
     assert result.workloads == ("char-transformer", "mlp-depth-2")
@@ -137,7 +137,7 @@ def test_such_a_workload_is_compared_with_an_own_cosine_if_there_is_one():
     assert row.rank == 1
     # No entry that is committed can have runs on it: their means would be over fewer workloads.
     assert not [row for row in result.tables["tuned"] if row.baseline]
-    assert comparison.notes[1] == "Without the committed entries, which have no runs on char-transformer."
+    assert comparison.notes[1] == "The committed entries are left out: they have no runs on char-transformer."
 
 
 def test_on_data_other_than_the_reference_s_committed_entries_stand_beside_an_own_cosine_unranked():

@@ -1,4 +1,4 @@
-"""What is left of a result where one factor is changed, on made-up records whose scores are known."""
+"""Robustness on made-up records with known scores."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_the_mean_the_worst_and_the_factors() -> None:
 
 
 def test_all_settings_are_resampled_by_the_same_seeds() -> None:
-    """What a seed's luck adds to every setting alike does not average out."""
+    """The luck of a seed affects all settings equally, so it does not average out."""
     records = varied_benchmark({"cosine": 1.0}, luck=0.2)
     own = entry_of(scored(records), "cosine")
     widths = [cell.high - cell.low for cell in own.overall.values()]

@@ -184,7 +184,7 @@ def test_no_report_runs_is_an_error():
 
 
 def _own(result):
-    """Return what must not depend on who else takes part."""
+    """Return the values that must not depend on other entries."""
     rows = {
         (ruleset, row.ruleset, row.entry): replace(row, rank=None, mean_rank=None)
         for ruleset, table in result.tables.items()

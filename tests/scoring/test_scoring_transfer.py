@@ -1,4 +1,4 @@
-"""Policies against rivals by validation loss, where the rival learned nothing or everything."""
+"""Policies against rivals by validation loss, including rivals that learned nothing or solved the workload."""
 
 from __future__ import annotations
 

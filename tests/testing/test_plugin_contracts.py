@@ -188,7 +188,7 @@ CASES: list[Case] = [
         {'@feature("grad_norm")': '@feature("grad_nrom")'},
         "needs the unknown signal 'grad_nrom'; did you mean 'grad_norm'",
     ),
-    ("observation", "loads", {'@feature("grad_norm")\n': ""}, "is no Feature but of type function"),
+    ("observation", "loads", {'@feature("grad_norm")\n': ""}, "expected a Feature, got function"),
     (
         "observation",
         "shape",
@@ -291,7 +291,7 @@ CASES: list[Case] = [
         {'@feature("grad_norm")': "@run_feature(constant=True)", GRAD: "return view.everywhere(view.progress)"},
         "constant, but not a function of view.run alone: .* has no attribute 'progress'",
     ),
-    ("reward", "loads", {'@reward("grad_norm")\n': ""}, "is no Reward but of type function"),
+    ("reward", "loads", {'@reward("grad_norm")\n': ""}, "expected a Reward, got function"),
     ("reward", "loads", {'@reward("grad_norm")': '@reward("grads")'}, "needs the unknown signal 'grads'"),
     (
         "reward",
