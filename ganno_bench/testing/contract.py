@@ -66,7 +66,7 @@ def check_all(load: Callable[[], Any], checks: Sequence[Check], gates: Collectio
         except (ContractError, PluginError) as error:
             message = str(error)
         except Exception as error:
-            message = f"raised {type(error).__name__}: {first_line(error)}"
+            message = f"raised {first_line(error)}"
         results.append(CheckResult(check.__name__.removeprefix("check_"), not message, message))
         if message and check in gates:
             return results

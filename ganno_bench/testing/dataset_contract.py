@@ -19,7 +19,7 @@ import torch
 from ganno_bench.core.errors import PluginError
 from ganno_bench.core.process_state import undisturbed
 from ganno_bench.testing.contract import Check, CheckResult, Contract, check_all
-from ganno_bench.testing.playing import ContractError
+from ganno_bench.testing.playing import ContractError, first_line
 from ganno_bench.workloads.embedded import load_maker
 
 __all__ = ["CHECKS", "DatasetContract", "DatasetEntry", "check_dataset", "load_entry"]
@@ -50,7 +50,7 @@ def load_entry(ref: str) -> DatasetEntry:
     except PluginError:
         raise
     except Exception as error:
-        raise PluginError(f"dataset {ref!r} raised {type(error).__name__}: {error}") from error
+        raise PluginError(f"dataset {ref!r} raised {first_line(error)}") from error
 
 
 def check_splits(entry: DatasetEntry) -> None:

@@ -26,7 +26,7 @@ from ganno_bench.policies.observations import (
     load_feature,
 )
 from ganno_bench.testing.contract import Check, CheckResult, Contract, check_all, unchanged
-from ganno_bench.testing.playing import ContractError
+from ganno_bench.testing.playing import ContractError, first_line
 from ganno_bench.testing.synthetic import SyntheticRuns, synthetic_runs
 from ganno_bench.training.signals import LAYER_SIGNALS, OPTIONAL_SIGNALS
 
@@ -91,7 +91,7 @@ def check_needs(feature: Feature) -> None:
         except Exception as error:
             raise ContractError(
                 f"{_when(view)}, with needs = {sorted(feature.needs)} and the other signals None: "
-                f"raised {type(error).__name__}: {error}"
+                f"raised {first_line(error)}"
             ) from error
         unchanged(feature.compute(view), seen, f"{_when(view)}: with needs = {sorted(feature.needs)}")
 
@@ -139,7 +139,7 @@ def check_numbers(feature: Feature) -> None:
                 with np.errstate(all="ignore"):
                     got = np.asarray(feature.of_run(one), dtype=np.float64)
             except Exception as error:
-                raise ContractError(f"{_when(view)}, of numbers: raised {type(error).__name__}: {error}") from error
+                raise ContractError(f"{_when(view)}, of numbers: raised {first_line(error)}") from error
             if got.shape not in ((view.run.n_layers,), ()):
                 raise ContractError(
                     f"{_when(view)}, of numbers: expected shape {(view.run.n_layers,)} or a number, got {got.shape}"

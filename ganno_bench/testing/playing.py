@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ganno_bench.core.errors import PluginError
+from ganno_bench.core.errors import PluginError, plugin_line
 from ganno_bench.core.process_state import DisturbanceError, Process, undisturbed
 from ganno_bench.schedulers.base import State
 from ganno_bench.schedulers.decision import fault_of, parted
@@ -131,9 +131,9 @@ def within(where: str, function: Callable[[], Any]) -> Any:
     except (ContractError, DisturbanceError) as error:
         raise type(error)(f"{where}: {error}") from error
     except BaseException as error:
-        raise ContractError(f"{where}: raised {type(error).__name__}: {first_line(error)}") from error
+        raise ContractError(f"{where}: raised {first_line(error)}") from error
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message."""
-    return str(error).strip().partition("\n")[0]
+    """Return type and first line of an error's message, and the plugin's line that raised it."""
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}{plugin_line(error)}"

@@ -19,7 +19,7 @@ from ganno_bench.core.errors import PluginError, did_you_mean
 from ganno_bench.marl.guards import reward_fault, value_fault
 from ganno_bench.marl.rewards import CEILING, Reward, Transition, load_reward
 from ganno_bench.testing.contract import Check, CheckResult, Contract, check_all, unchanged
-from ganno_bench.testing.playing import ContractError
+from ganno_bench.testing.playing import ContractError, first_line
 from ganno_bench.testing.synthetic import SyntheticRuns, synthetic_runs
 from ganno_bench.training.signals import OPTIONAL_SIGNALS
 
@@ -74,7 +74,7 @@ def check_needs(reward: Reward) -> None:
         except Exception as error:
             raise ContractError(
                 f"{_when(transition)}, with needs = {sorted(reward.needs)} and the other signals None: "
-                f"raised {type(error).__name__}: {error}"
+                f"raised {first_line(error)}"
             ) from error
         unchanged(reward.compute(transition), got, f"{_when(transition)}: with needs = {sorted(reward.needs)}")
 

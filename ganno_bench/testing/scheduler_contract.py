@@ -63,7 +63,7 @@ def check_resumable(entry: SchedulerEntry) -> None:
         except Exception as error:
             raise ContractError(
                 f"expected a state of tensors and plain values that torch.load("
-                f"weights_only=True) reads back, got {type(error).__name__}: {first_line(error)}"
+                f"weights_only=True) reads back, got {first_line(error)}"
             ) from error
         return entry.build({}).step(state, signals)
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -16,6 +17,7 @@ from torch import Tensor
 from ganno_bench.core.errors import PluginError
 from ganno_bench.schedulers.base import Scheduler, State
 from ganno_bench.schedulers.drive import Contestant, Trajectory, drive
+from ganno_bench.schedulers.registry import load_scheduler
 from ganno_bench.training.population import Engine, Population
 from ganno_bench.training.signals import OPTIONAL_SIGNALS, Controls, RunInfo, Signals
 from ganno_bench.workloads.data import Dataset, Examples, TaskShape
@@ -442,3 +444,18 @@ def test_test_data_reach_neither_schedulers_nor_trajectories(test: Any) -> None:
     expected = run_alone(make_engine(), clean)
     assert_same(run_alone(make_engine(data=replace(dataset(), test=test)), poisoned), expected)
     assert all(same_signals(a, b) for a, b in zip(poisoned.seen, clean.seen, strict=True))
+
+
+def test_an_error_of_a_file_says_in_which_line_it_was_raised(tmp_path: Path) -> None:
+    source = """from dataclasses import dataclass
+from ganno_bench.schedulers import ClosedForm
+
+@dataclass(frozen=True)
+class Mine(ClosedForm):
+    def factor(self, update, total):
+        return 1 / update
+"""
+    (tmp_path / "mine.py").write_text(source)
+    broken = load_scheduler(f"{tmp_path / 'mine.py'}:Mine").build({})
+    with pytest.raises(PluginError, match=r"step raised ZeroDivisionError: division by zero \(mine\.py:7\)$"):
+        drive(make_engine(), [Contestant(broken, 0.1, 0.0)], [1])

@@ -200,7 +200,7 @@ def test_so_is_an_optimizer(
 
 def test_an_optimizer_cannot_end_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Run, "doing", lambda where: exit(0))
-    with pytest.raises(PluginError, match=r"^scheduler 'Replacing' raised SystemExit: 0$"):
+    with pytest.raises(PluginError, match=r"^scheduler 'Replacing' raised SystemExit: 0 \(test_drive_apart\.py:\d+\)$"):
         run_alone(make_engine(), Replacing())
 
 
