@@ -14,6 +14,7 @@ from typing import ClassVar
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 
 from ganno_bench.schedulers.base import ClosedForm
+from ganno_bench.schedulers.values import require
 
 __all__ = ["Constant", "Cosine", "Exponential", "Linear", "Polynomial", "Rex", "Step"]
 
@@ -46,6 +47,11 @@ class Step(ClosedForm):
     n_drops: int = 2
     gamma: float = 0.1
 
+    def __post_init__(self) -> None:
+        """Raise a ConfigError if a hyperparameter is out of its range."""
+        require(self, "n_drops", self.n_drops >= 0, "at least 0")
+        require(self, "gamma", self.gamma >= 0, "at least 0")
+
     @classmethod
     def search_space(cls) -> Mapping[str, BaseDistribution]:
         """Tune both."""
@@ -69,6 +75,10 @@ class Cosine(ClosedForm):
     revision: ClassVar[int | None] = 1
 
     final_factor: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raise a ConfigError if a hyperparameter is out of its range."""
+        require(self, "final_factor", self.final_factor >= 0, "at least 0")
 
     @classmethod
     def search_space(cls) -> Mapping[str, BaseDistribution]:
@@ -95,6 +105,10 @@ class Linear(ClosedForm):
 
     final_factor: float = 0.0
 
+    def __post_init__(self) -> None:
+        """Raise a ConfigError if a hyperparameter is out of its range."""
+        require(self, "final_factor", self.final_factor >= 0, "at least 0")
+
     @classmethod
     def search_space(cls) -> Mapping[str, BaseDistribution]:
         """Tune the end."""
@@ -120,6 +134,10 @@ class Polynomial(ClosedForm):
 
     power: float = 2.0
 
+    def __post_init__(self) -> None:
+        """Raise a ConfigError if a hyperparameter is out of its range."""
+        require(self, "power", self.power >= 0, "at least 0")
+
     @classmethod
     def search_space(cls) -> Mapping[str, BaseDistribution]:
         """Tune the exponent."""
@@ -144,6 +162,10 @@ class Exponential(ClosedForm):
 
     final_factor: float = 0.01
 
+    def __post_init__(self) -> None:
+        """Raise a ConfigError if a hyperparameter is out of its range."""
+        require(self, "final_factor", self.final_factor > 0, "above 0")
+
     @classmethod
     def search_space(cls) -> Mapping[str, BaseDistribution]:
         """Tune the end."""
@@ -167,6 +189,10 @@ class Rex(ClosedForm):
     revision: ClassVar[int | None] = 1
 
     beta: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Raise a ConfigError if a hyperparameter is out of its range."""
+        require(self, "beta", 0 <= self.beta < 1, "in [0, 1)")
 
     @classmethod
     def search_space(cls) -> Mapping[str, BaseDistribution]:

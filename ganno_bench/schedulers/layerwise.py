@@ -11,6 +11,7 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 
 from ganno_bench.schedulers.base import Scheduler, State
 from ganno_bench.schedulers.closed_form import Cosine
+from ganno_bench.schedulers.values import require
 from ganno_bench.training.signals import Controls, RunInfo, Signals
 
 __all__ = ["DepthFactor", "TrustRatio"]
@@ -32,6 +33,11 @@ class DepthFactor(Cosine):
     revision: ClassVar[int | None] = 1
 
     ratio: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Raise a ConfigError if a hyperparameter is out of its range."""
+        super().__post_init__()
+        require(self, "ratio", self.ratio > 0, "above 0")
 
     @classmethod
     def search_space(cls) -> Mapping[str, BaseDistribution]:
@@ -65,6 +71,11 @@ class TrustRatio(Scheduler):
 
     final_factor: float = 0.0
     clip: float = 1000.0
+
+    def __post_init__(self) -> None:
+        """Raise a ConfigError if a hyperparameter is out of its range."""
+        require(self, "final_factor", self.final_factor >= 0, "at least 0")
+        require(self, "clip", self.clip > 0, "above 0")
 
     @classmethod
     def search_space(cls) -> Mapping[str, BaseDistribution]:

@@ -72,15 +72,13 @@ class LibrarySchedule(Scheduler):
             given = getattr(self, key, None)
             for length in given if isinstance(given, list | tuple) else () if given is None else (given,):
                 if not isinstance(length, int | float) or length < least or length != int(length):
-                    raise ConfigError(
-                        f"scheduler {name!r}: {key} must be a whole number of at least {least} (value: {length!r})"
-                    )
+                    raise ConfigError(f"{key} must be a whole number of at least {least} (value: {length!r})")
         if missing := [key for key in sorted(self.required) if getattr(self, key) is None]:
-            raise ConfigError(f"scheduler {name!r} needs a value for {', '.join(missing)}: {name}({missing[0]}=...)")
+            raise ConfigError(f"needs a value for {', '.join(missing)}: {name}({missing[0]}=...)")
         try:
             list(islice(self.rates(1.0, self._LONG), 2))
         except Exception as error:
-            raise ConfigError(f"scheduler {name!r}: {self.package} refuses its arguments: {one_line(error)}") from error
+            raise ConfigError(f"{self.package} refuses its arguments: {one_line(error)}") from error
 
     @classmethod
     def release(cls) -> str:

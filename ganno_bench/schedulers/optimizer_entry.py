@@ -17,8 +17,9 @@ from prodigyopt import Prodigy as ReleasedProdigy
 from schedulefree import AdamWScheduleFree, SGDScheduleFree
 from torch import nn
 
-from ganno_bench.core.errors import ConfigError, PluginError
+from ganno_bench.core.errors import PluginError
 from ganno_bench.schedulers.base import ClosedForm
+from ganno_bench.schedulers.values import require
 from ganno_bench.training.open_optimizer import OpenOptimizer
 from ganno_bench.workloads.suite import WorkloadSpec
 
@@ -127,13 +128,8 @@ class ScheduleFree(OptimizerEntry):
     }
 
     def __post_init__(self) -> None:
-        """Check.
-
-        Raises:
-            ConfigError: The warmup is no share.
-        """
-        if not 0.0 <= self.warmup < 1.0:
-            raise ConfigError(f"warmup is outside of [0, 1) (value: {self.warmup})")
+        """Raise a ConfigError if a hyperparameter is out of its range."""
+        require(self, "warmup", 0 <= self.warmup < 1, "in [0, 1)")
 
     def optimizer(self, parameters: Sequence[nn.Parameter], weight_decay: float, spec: WorkloadSpec) -> OpenOptimizer:
         """Return the optimizer of one run; see `OptimizerEntry.optimizer`."""
@@ -178,13 +174,8 @@ class Prodigy(OptimizerEntry):
     replaces: ClassVar[Mapping[str, Released]] = dict.fromkeys(("sgd", "adam", "adamw"), Released("Prodigy", 1.0))
 
     def __post_init__(self) -> None:
-        """Check.
-
-        Raises:
-            ConfigError: The first estimate is not positive.
-        """
-        if not self.d0 > 0.0:
-            raise ConfigError(f"d0 is not above 0 (value: {self.d0})")
+        """Raise a ConfigError if a hyperparameter is out of its range."""
+        require(self, "d0", self.d0 > 0, "above 0")
 
     def optimizer(self, parameters: Sequence[nn.Parameter], weight_decay: float, spec: WorkloadSpec) -> OpenOptimizer:
         """Return the optimizer of one run; see `OptimizerEntry.optimizer`."""

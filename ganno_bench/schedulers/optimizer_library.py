@@ -68,10 +68,7 @@ class LibraryOptimizer(OptimizerEntry):
                         parameter.grad = torch.linspace(0.1, 1.0, parameter.numel()).view_as(parameter)
                     optimizer.step(next(iter(self.replaces.values())).base_lr)
             except Exception as error:
-                raise ConfigError(
-                    f"scheduler {_PREFIX + self.optimizer_class.__name__!r} makes no update from gradients and its "
-                    f"arguments: {one_line(error)}"
-                ) from error
+                raise ConfigError(f"makes no update from gradients and its arguments: {one_line(error)}") from error
 
     def optimizer(self, parameters: Sequence[nn.Parameter], weight_decay: float, spec: WorkloadSpec) -> OpenOptimizer:
         """Return the optimizer of one run; see `OptimizerEntry.optimizer`."""

@@ -11,6 +11,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from ganno_bench.schedulers.base import ClosedForm
 from ganno_bench.schedulers.closed_form import Cosine
+from ganno_bench.schedulers.values import require
 
 __all__ = ["CosineRestarts", "OneCycle", "WarmupCosine", "WarmupStableDecay"]
 
@@ -31,6 +32,11 @@ class WarmupCosine(Cosine):
     revision: ClassVar[int | None] = 1
 
     warmup: float = 0.05
+
+    def __post_init__(self) -> None:
+        """Raise a ConfigError if a hyperparameter is out of its range."""
+        super().__post_init__()
+        require(self, "warmup", 0 <= self.warmup <= 1, "in [0, 1]")
 
     @classmethod
     def search_space(cls) -> Mapping[str, BaseDistribution]:
@@ -62,6 +68,12 @@ class WarmupStableDecay(ClosedForm):
     warmup: float = 0.05
     cooldown: float = 0.2
     shape: str = "1-sqrt"
+
+    def __post_init__(self) -> None:
+        """Raise a ConfigError if a hyperparameter is out of its range."""
+        require(self, "warmup", 0 <= self.warmup <= 1, "in [0, 1]")
+        require(self, "cooldown", 0 <= self.cooldown <= 1, "in [0, 1]")
+        require(self, "shape", self.shape in ("linear", "1-sqrt"), "'linear' or '1-sqrt'")
 
     @classmethod
     def search_space(cls) -> Mapping[str, BaseDistribution]:
@@ -98,6 +110,12 @@ class CosineRestarts(Cosine):
     n_cycles: int = 3
     multiplier: int = 2
 
+    def __post_init__(self) -> None:
+        """Raise a ConfigError if a hyperparameter is out of its range."""
+        super().__post_init__()
+        require(self, "n_cycles", self.n_cycles >= 1, "at least 1")
+        require(self, "multiplier", self.multiplier >= 1, "at least 1")
+
     @classmethod
     def search_space(cls) -> Mapping[str, BaseDistribution]:
         """Tune number and lengths of the cycles."""
@@ -131,6 +149,12 @@ class OneCycle(ClosedForm):
     peak: float = 0.3
     start_factor: float = 0.04
     final_factor: float = 4e-6
+
+    def __post_init__(self) -> None:
+        """Raise a ConfigError if a hyperparameter is out of its range."""
+        require(self, "peak", 0 <= self.peak <= 1, "in [0, 1]")
+        require(self, "start_factor", self.start_factor >= 0, "at least 0")
+        require(self, "final_factor", self.final_factor >= 0, "at least 0")
 
     @classmethod
     def search_space(cls) -> Mapping[str, BaseDistribution]:

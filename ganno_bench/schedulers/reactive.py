@@ -10,6 +10,7 @@ import torch
 from optuna.distributions import BaseDistribution, FloatDistribution
 
 from ganno_bench.schedulers.base import Scheduler, State
+from ganno_bench.schedulers.values import require
 from ganno_bench.training.signals import Controls, RunInfo, Signals
 
 __all__ = ["Hypergradient", "Plateau"]
@@ -40,6 +41,13 @@ class Plateau(Scheduler):
     patience: float = 0.1
     threshold: float = 1e-4
     n_checks: int = 100
+
+    def __post_init__(self) -> None:
+        """Raise a ConfigError if a hyperparameter is out of its range."""
+        require(self, "factor", 0 < self.factor < 1, "in (0, 1)")
+        require(self, "patience", 0 <= self.patience <= 1, "in [0, 1]")
+        require(self, "threshold", 0 <= self.threshold < 1, "in [0, 1)")
+        require(self, "n_checks", self.n_checks >= 1, "at least 1")
 
     @classmethod
     def search_space(cls) -> Mapping[str, BaseDistribution]:
@@ -92,6 +100,10 @@ class Hypergradient(Scheduler):
     needs: ClassVar[frozenset[str]] = frozenset({"grad_cosine"})
 
     beta: float = 0.02
+
+    def __post_init__(self) -> None:
+        """Raise a ConfigError if a hyperparameter is out of its range."""
+        require(self, "beta", 0 <= self.beta <= 1, "in [0, 1]")
 
     @classmethod
     def search_space(cls) -> Mapping[str, BaseDistribution]:

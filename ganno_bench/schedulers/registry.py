@@ -21,7 +21,7 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from ganno_bench.core.errors import ConfigError, PluginError, UnknownNameError, UserError, did_you_mean
+from ganno_bench.core.errors import ConfigError, PluginError, UnknownNameError, UserError, did_you_mean, one_line
 from ganno_bench.core.plugin_file import source_hash
 from ganno_bench.core.process_state import undisturbed
 from ganno_bench.core.registry import Origin, Registry, origins
@@ -180,12 +180,12 @@ class SchedulerEntry:
         try:
             with undisturbed(f"scheduler {self.name!r}: making it", may_draw=True):
                 return self.cls(**{**self.pinned, **config})
+        except ConfigError as error:  # the class refuses the values
+            raise ConfigError(f"scheduler {self.ref!r}: {error}") from error
         except UserError:
             raise
         except Exception as error:
-            raise PluginError(
-                f"scheduler {self.name!r} cannot be made: {type(error).__name__}: {_one_line(error)}"
-            ) from error
+            raise PluginError(f"scheduler {self.name!r} cannot be made: {one_line(error)}") from error
 
     def defaults(self) -> dict[str, Any]:
         """Return the default value of every tuned hyperparameter, by name."""
@@ -371,9 +371,7 @@ def _check_search_space(name: str, cls: type[Scheduler]) -> dict[str, BaseDistri
         space: dict[str, Any] = dict(cls.search_space())
         defaults, types = default_values(cls), declared_types(cls)
     except Exception as error:
-        raise PluginError(
-            f"scheduler {name!r}: search_space() raised {type(error).__name__}: {_one_line(error)}"
-        ) from error
+        raise PluginError(f"scheduler {name!r}: search_space() raised {one_line(error)}") from error
     for key, distribution in space.items():
         if key not in defaults:
             raise PluginError(f"scheduler {name!r}: search_space() has {key!r}, no field{did_you_mean(key, defaults)}")
@@ -467,7 +465,3 @@ def code_of(cls: type[Scheduler], plugins: Mapping[str, Origin]) -> str:
 
 def _kebab_case(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name).replace("_", "-").lower()
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

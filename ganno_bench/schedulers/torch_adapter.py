@@ -51,9 +51,7 @@ class TorchScheduler(LibrarySchedule):
             ConfigError: An argument is missing, no length, or torch refuses a value.
         """
         if getattr(self, "cycle_momentum", False):
-            raise ConfigError(
-                f"scheduler {self.title!r}: cycle_momentum=True is not supported, only learning rates are set"
-            )
+            raise ConfigError("cycle_momentum=True is not supported: only learning rates are set; leave it out")
         super().__post_init__()
 
     def arguments(self, base_lr: float, total: int) -> dict[str, Any]:

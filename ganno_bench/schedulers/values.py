@@ -16,7 +16,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 import numpy as np
 
-__all__ = ["UnfitError", "declared_types", "default_values", "fit", "resolve"]
+from ganno_bench.core.errors import ConfigError
+
+__all__ = ["UnfitError", "declared_types", "default_values", "fit", "require", "resolve"]
 
 
 class UnfitError(TypeError):
@@ -45,6 +47,22 @@ def declared_types(cls: type[Any]) -> dict[str, Any]:
             hint = Union[hint, type(default)]  # noqa: UP007 -- not every annotation has the operator
         types[field.name] = hint
     return types
+
+
+def require(scheduler: object, name: str, holds: bool, what: str) -> None:
+    """Raise unless a hyperparameter is in its range.
+
+    Args:
+        scheduler: Has the hyperparameter as an attribute.
+        name: Name of the hyperparameter.
+        holds: Whether the value is in the range.
+        what: The range, for the message, such as `at least 0`.
+
+    Raises:
+        ConfigError: `NAME must be WHAT (value: VALUE)`.
+    """
+    if not holds:
+        raise ConfigError(f"{name} must be {what} (value: {getattr(scheduler, name)!r})")
 
 
 def resolve(annotation: Any, names: Mapping[str, Any]) -> Any:

@@ -287,7 +287,9 @@ def test_an_optimizer_that_it_does_not_replace_is_named() -> None:
 
 
 def test_a_warmup_that_is_no_share_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"^warmup is outside of \[0, 1\) \(value: 5.0\)$"):
+    with pytest.raises(
+        ConfigError, match=r"^scheduler 'schedule-free\(warmup=5\)': warmup must be in \[0, 1\) \(value: 5.0\)$"
+    ):
         load_scheduler("schedule-free(warmup=5)")
 
 
@@ -296,7 +298,7 @@ def test_prodigys_first_estimate_can_be_pinned_and_is_the_packages_otherwise() -
     assert (entry.name, entry.code) == ("prodigy(d0=0.001)", load_scheduler("prodigy").code)
     assert train(Prodigy(), SGD, n_updates=4).lr_trace[0, 0, 0] == pytest.approx(1e-6)
     assert train(Prodigy(d0=1e-3), SGD, n_updates=4).lr_trace[0, 0, 0] == pytest.approx(1e-3)
-    with pytest.raises(ConfigError, match=r"^d0 is not above 0 \(value: 0.0\)$"):
+    with pytest.raises(ConfigError, match=r"^scheduler 'prodigy\(d0=0\)': d0 must be above 0 \(value: 0.0\)$"):
         load_scheduler("prodigy(d0=0)")
 
 
