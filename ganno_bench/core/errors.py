@@ -99,7 +99,7 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
 
 def one_line(error: BaseException) -> str:
     """Return type and message of an error that other code raised, on one line, and the plugin's line that raised it."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}{plugin_line(error)}"
+    return ": ".join(filter(None, [type(error).__name__, " ".join(str(error).split())])) + plugin_line(error)
 
 
 def plugin_line(error: BaseException) -> str:

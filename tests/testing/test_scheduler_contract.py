@@ -215,7 +215,7 @@ class Other:
     (
         "open_optimizer",
         open_run("    def step(self, lr): return super().step(lr * random.random())\n"),
-        r"^in the place of 'sgd': expected the same parameters if trained again, they differ by \d",
+        r"^in place of 'sgd': expected the same parameters if trained again, they differ by \d",
     ),
     (
         "open_optimizer",
