@@ -153,8 +153,8 @@ DECAY = "update 0: expected weight_decay float64 of shape (2,), got "
 WRONG = {
     "raises": (failing(ValueError("no idea")), "step raised ValueError: no idea"),
     "ends-the-process": (failing(SystemExit(0)), "step raised SystemExit: 0"),  # type: ignore[arg-type]
-    "nothing": (lambda lr, n: None, "step must return (Controls, state), and returned NoneType"),
-    "no-state": (lambda lr, n: Controls(lr), "step must return (Controls, state), and returned Controls"),
+    "nothing": (lambda lr, n: None, "step must return (Controls, state), but returned NoneType"),
+    "no-state": (lambda lr, n: Controls(lr), "step must return (Controls, state), but returned Controls"),
     "no-controls": (lambda lr, n: (lr, lr), "update 0: expected Controls with a tensor `lr`, got Tensor"),
     "number": (lambda lr, n: (Controls(0.1), lr), "update 0: expected Controls with a tensor `lr`, got a float"),  # type: ignore[arg-type]
     "one-per-run": (lambda lr, n: (Controls(lr[:, 0]), lr), LR + "float64 of shape (2,)"),
@@ -213,7 +213,7 @@ def test_configurations_that_decide_for_different_numbers_of_updates_are_refused
 def test_configurations_of_which_some_control_the_momentum_are_refused() -> None:
     controlling = Deciding(decide=lambda lr, n: (Controls(lr, momentum=torch.full((2,), 0.5, dtype=torch.float64)), lr))
     plain = Deciding(decide=lambda lr, n: (Controls(lr), lr))
-    with pytest.raises(PluginError, match="some configurations of one scheduler control the momentum and some do not"):
+    with pytest.raises(PluginError, match="some configurations of the scheduler control the momentum and some do not"):
         drive(make_engine(), [one(plain), one(controlling)], SEEDS)
 
 

@@ -320,7 +320,7 @@ def test_prodigy_rests_where_its_rate_becomes_0(entry: Prodigy) -> None:
 def test_signals_of_layers_are_refused() -> None:
     engine = make_engine(make_workload("mlp", SGD, UPDATES), "loop")
     maker = [lambda own, decay: Prodigy().optimizer(own, decay, engine.workload.spec)]
-    with pytest.raises(ConfigError, match="signal 'grad_norm' is not measured under an open optimizer"):
+    with pytest.raises(ConfigError, match="signal 'grad_norm' cannot be measured with an open optimizer"):
         engine.population([1], 0.0, ["val_loss", "grad_norm"], maker)
-    with pytest.raises(ConfigError, match="a population under open optimizers has no state to continue from"):
+    with pytest.raises(ConfigError, match="a population with open optimizers cannot be saved"):
         engine.population([1], 0.0, ["val_loss"], maker).state_dict()

@@ -179,10 +179,10 @@ def test_a_choice_that_cannot_be_recorded_is_refused_when_it_is_loaded(
 @pytest.mark.parametrize(
     ("annotation", "default", "distribution", "message"),
     [
-        ("int", "1", "FloatDistribution(0.5, 2)", "'x' must be a whole number, and .* proposes 0.5 for it"),
-        ("bool", "True", "CategoricalDistribution((True, 2))", "'x' must be of type bool, and .* proposes 2 for it"),
-        ("str", "'a'", "CategoricalDistribution(('a', 1))", "'x' must be of type str, and .* proposes 1 for it"),
-        ("float", "1.0", "CategoricalDistribution((1.0, float('inf')))", "'x' must be a finite number, and .* inf for"),
+        ("int", "1", "FloatDistribution(0.5, 2)", "'x' must be a whole number, but .* proposes 0.5 for it"),
+        ("bool", "True", "CategoricalDistribution((True, 2))", "'x' must be of type bool, but .* proposes 2 for it"),
+        ("str", "'a'", "CategoricalDistribution(('a', 1))", "'x' must be of type str, but .* proposes 1 for it"),
+        ("float", "1.0", "CategoricalDistribution((1.0, float('inf')))", "'x' must be a finite number, but .* inf for"),
     ],
 )
 def test_a_search_space_that_proposes_what_the_field_is_not_is_refused(

@@ -127,7 +127,7 @@ BROKEN: list[tuple[str, dict[str, str], str]] = [
     (
         "learning_rates",
         {", {'lr': lr, 'n': state['n'] + 1}": ""},
-        r"step must return \(Controls, state\), and returned Controls",
+        r"step must return \(Controls, state\), but returned Controls",
     ),
     ("block_length", returning("Controls(lr.repeat(6, 1, 1))"), "update 0: expected a block of 7 updates .*, got 6"),
     ("block_length", returning("Controls(lr.repeat(7, 1, 1))"), "update 56: expected a block of 5 updates .*, got 7"),

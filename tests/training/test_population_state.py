@@ -92,18 +92,18 @@ def test_a_state_is_a_copy_that_later_updates_leave_alone(backend: str, optimize
 def test_a_state_of_other_seeds_is_refused(seeds: list[int]) -> None:
     engine = chunked_engine("loop", NESTEROV)
     state = engine.population(SEEDS).state_dict()
-    with pytest.raises(ConfigError, match="the state belongs to a population of other seeds, size or optimizer"):
+    with pytest.raises(ConfigError, match="the state belongs to a population with other seeds, size or optimizer"):
         engine.population(seeds).load_state_dict(state)
 
 
 def test_a_state_in_other_chunks_is_refused() -> None:
     engine, other = chunked_engine("loop", NESTEROV), chunked_engine("loop", NESTEROV)
     other.chunk = 5
-    with pytest.raises(ConfigError, match="the state belongs to a population of other seeds, size or optimizer"):
+    with pytest.raises(ConfigError, match="the state belongs to a population with other seeds, size or optimizer"):
         other.population(SEEDS).load_state_dict(engine.population(SEEDS).state_dict())
 
 
 def test_a_state_of_another_optimizer_is_refused() -> None:
     engine, other = chunked_engine("loop", NESTEROV), chunked_engine("loop", ADAMW)
-    with pytest.raises(ConfigError, match="the state belongs to a population of other seeds, size or optimizer"):
+    with pytest.raises(ConfigError, match="the state belongs to a population with other seeds, size or optimizer"):
         other.population(SEEDS).load_state_dict(engine.population(SEEDS).state_dict())
