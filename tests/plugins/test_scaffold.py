@@ -1,4 +1,4 @@
-"""`ganno-bench new scheduler`, and `examples/plugin`, which is what it makes."""
+"""`ganno-bench new scheduler`, and its output `examples/plugin`."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_ruff_has_nothing_to_say(name: str, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the example, installed without network."""
+    """A folder with the example, installed without network access."""
     target = tmp_path_factory.mktemp("site")
     options = ["--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--disable-pip-version-check"]
     command = [sys.executable, "-m", "pip", "install", *options, "--target", str(target), str(EXAMPLE)]

@@ -1,4 +1,4 @@
-"""What happens between schedulers and a population: decisions are checked, applied as they are, and leave a trace."""
+"""Between schedulers and a population: decisions are checked, applied unchanged, and recorded in a trace."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def make_engine(
 
 @dataclass(frozen=True)
 class Reacting(Scheduler):
-    """A rate for each layer that depends on all that is seen; it remembers what it saw."""
+    """Its learning rates depend on all signals, and its state contains them."""
 
     needs: ClassVar[frozenset[str]] = frozenset(OPTIONAL_SIGNALS)
 
@@ -80,7 +80,7 @@ class EveryTen(Reacting):
 
 @dataclass(frozen=True)
 class Ramp(Scheduler):
-    """Block after block, update t and layer l get `base_lr * (1 + t) * (1 + l)`."""
+    """Returns blocks: update t and layer l get `base_lr * (1 + t) * (1 + l)`."""
 
     interval: ClassVar[int | None] = None
     block: int = 7
@@ -95,7 +95,7 @@ class Ramp(Scheduler):
 
 @dataclass(frozen=True)
 class Deciding(Scheduler):
-    """Decides by a function of its learning rates, shape (P, L), and the number of updates."""
+    """Its decisions are a function of its learning rates, shape (P, L), and the number of updates."""
 
     interval: ClassVar[int | None] = 5
     decide: Callable[[Tensor, int], Any] = lambda lr, n_updates: (Controls(lr), None)
@@ -127,7 +127,7 @@ def assert_same(a: Trajectory, b: Trajectory) -> None:
     assert equal(a.population.diverged_at, b.population.diverged_at)
 
 
-# What a scheduler may not do.
+# Invalid decisions.
 
 
 def failing(error: Exception) -> Callable[[Any, int], Any]:
@@ -138,7 +138,7 @@ def failing(error: Exception) -> Callable[[Any, int], Any]:
 
 
 def later(change: Callable[[Tensor], Tensor]) -> Callable[[Tensor, int], Any]:
-    """Return a decision that is fine at first and changed in one number after five updates."""
+    """Return a function whose decisions are valid for five updates, and then differ in one number."""
 
     def decide(lr: Tensor, n_updates: int) -> Any:
         changed = lr.clone()
@@ -228,7 +228,7 @@ def test_a_diverged_runs_rates_may_be_anything() -> None:
     assert trajectory.population.diverged.tolist() == [True, False]
 
 
-# What is applied, and what of it is kept.
+# Applied learning rates, and the trace.
 
 
 @pytest.fixture
@@ -297,7 +297,7 @@ def test_weight_decay_and_momentum_are_each_runs_own(monkeypatch: pytest.MonkeyP
     assert controls.momentum.tolist() == [0.125, 0.125, 0.25, 0.25]
 
 
-# What comes out.
+# Results.
 
 
 @pytest.mark.parametrize("n_evaluations", [1, 2, 5, 16])
@@ -379,7 +379,7 @@ def test_a_contestants_result_is_the_same_alone_and_among_seven_others(backend: 
         for name in ("train_loss", "val_loss", "lr_trace"):
             assert torch.equal(getattr(alone, name), getattr(together, name)[:, own])
         assert torch.equal(alone.val_error, together.val_error[own])
-        assert not torch.equal(alone.lr_trace[0], alone.lr_trace[-1])  # it did react
+        assert not torch.equal(alone.lr_trace[0], alone.lr_trace[-1])  # it reacted
 
 
 def test_runs_with_the_same_seed_are_paired_and_lie_side_by_side_for_each_contestant() -> None:
@@ -389,7 +389,7 @@ def test_runs_with_the_same_seed_are_paired_and_lie_side_by_side_for_each_contes
     assert not torch.equal(trajectory.val_loss[:, 0], trajectory.val_loss[:, 1])
 
 
-# What a scheduler sees.
+# Signals.
 
 
 def same_signals(a: Signals, b: Signals) -> bool:

@@ -1,4 +1,4 @@
-"""Optimizers of the package pytorch-optimizer: as in a plain loop of its own classes, and by the engine's rules."""
+"""Optimizers of pytorch-optimizer equal a plain loop with its classes, and obey the rules of the engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values of hyperparameters that make no schedule are refused, before anything is trained."""
+"""Hyperparameters out of range are refused before training."""
 
 from __future__ import annotations
 

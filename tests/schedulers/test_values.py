@@ -1,4 +1,4 @@
-"""A hyperparameter takes what its field is declared to be, whatever its default looks like."""
+"""A hyperparameter takes values of the declared type of its field, whatever the type of its default."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ def test_a_search_space_that_proposes_what_the_field_is_not_is_refused(
     tmp_path: Path, annotation: str, default: str, distribution: str, message: str
 ) -> None:
     assert re.search(message, taken(plugin(tmp_path, annotation, default, distribution)))
-    with pytest.raises(PluginError):  # which takes down no other entry of a run
+    with pytest.raises(PluginError):  # a PluginError affects only this entry of a run
         load_scheduler(plugin(tmp_path, annotation, default, distribution))
 
 

@@ -1,4 +1,4 @@
-"""The contracts of models, datasets, observations and rewards: each check is failed by what breaks exactly it."""
+"""The contracts of models, datasets, observations and rewards: for each check, a plugin that fails only it."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ COUNTING = "import torch\nfrom itertools import count\nCOUNT = count(1)\n"
 
 Case = tuple[str, str, dict[str, str], str]
 CASES: list[Case] = [
-    # The contract, the check that fails, how the good one is broken, and what is said.
+    # The contract, the check that fails, the edit of the good plugin, and the message.
     (
         "model",
         "loads",

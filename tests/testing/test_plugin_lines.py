@@ -1,4 +1,4 @@
-"""An error out of a plugin's code says in which of the plugin's lines it was raised."""
+"""An error of a plugin's code names the line of the plugin that raised it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Networks with buffers, such as BatchNorm's running statistics: a run has its own, part of its state."""
+"""Networks with buffers, such as BatchNorm's running statistics: each run has its own, which belong to its state."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Remembering(nn.Module):
 
 
 class Moded(nn.Module):
-    """Says something else in evaluation; no buffers."""
+    """Predicts differently in evaluation mode; no buffers."""
 
     def __init__(self) -> None:
         super().__init__()

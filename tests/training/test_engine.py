@@ -1,4 +1,4 @@
-"""What an engine accepts, how it chooses a backend, and what it says when something is wrong."""
+"""Inputs that an engine accepts, its choice of a backend, and its error messages."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_the_first_interval_begins_with_the_first_update() -> None:
 
 
 class Unvectorisable(nn.Module):
-    """Decides by its data what it computes."""
+    """Its operations depend on its data."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -161,7 +161,7 @@ def test_a_model_that_cannot_be_vectorised_is_named() -> None:
 def test_another_horizon_or_batch_size_is_as_if_it_had_been_the_workloads_own(backend: str) -> None:
     workload = make_workload("mlp")
     engine = make_engine(workload, backend)
-    engine.population([1, 2]).advance(Controls(torch.full((2, 4), 0.1)), 1)  # it has been used before
+    engine.population([1, 2]).advance(Controls(torch.full((2, 4), 0.1)), 1)  # the engine has been used before
     assert engine.with_spec(workload.spec) is engine
     for changes in ({"n_updates": 2 * workload.spec.n_updates}, {"batch_size": 4 * workload.spec.batch_size}):
         spec = workload.spec.model_copy(update=changes)
