@@ -333,7 +333,8 @@ def test_a_disk_that_is_full_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyP
     journal = tmp_path / "studies.journal"
     study = opened(open_storage(journal))
     monkeypatch.setattr(Journal, "append_logs", full)
-    with pytest.raises(StorageError, match=rf"^{journal}: OSError: \[Errno 28\] No space left on device; {AGAIN}$"):
+    error = r"OSError: \[Errno 28\] No space left on device \(test_batched_study\.py:\d+\)"
+    with pytest.raises(StorageError, match=rf"^{journal}: {error}; {AGAIN}$"):
         study.ask(*BATCHES[0])
 
 

@@ -23,7 +23,7 @@ class WarmupPower(ClosedForm):
     """A linear warmup, then a decay to 0 along a power of the remaining share of the run."""
 
     warmup: float = 0.1
-    """Share of the run in which the learning rate rises. Lengths are shares, so that a configuration fits any horizon."""
+    """Share of the run in which the learning rate rises. As a share it fits any horizon."""
 
     power: float = 1.0
     """1 gives a linear decay. A higher power decays earlier, a lower one later."""
