@@ -1,7 +1,7 @@
-"""TPE, random search and CMA-ES tune a schedule, which is best? python examples/compare_samplers.py [--help].
+"""Compare how well TPE, random search and CMA-ES tune a schedule: python examples/compare_samplers.py [--help].
 
-The repetitions of all samplers go side by side: each study is asked for one trial, all trials are trained as one
-population, each study is told its own value. So every study is sequential, as its sampler wants it, and it is fast.
+The repetitions of all samplers run side by side. Each study proposes one trial, all trials are trained as one
+population, and each study gets its value. So each study is sequential, as its sampler expects, and training is fast.
 """
 
 import argparse
@@ -30,7 +30,7 @@ COLOURS = {"univariate TPE": "#0072B2", "multivariate TPE": "#009E73", "random":
 
 
 def optimize(problem, repetitions, trials):
-    """Return sampler -> studies, one for each repetition; repetition i of every sampler has seed i."""
+    """Return sampler -> studies, one for each repetition. Repetition i of every sampler has seed i."""
     studies = {
         name: [optuna.create_study(sampler=make(seed), directions=problem.directions) for seed in range(repetitions)]
         for name, make in SAMPLERS.items()
@@ -52,13 +52,13 @@ def best_so_far(studies):
 
 
 def interval(best):
-    """Return the 95 % bootstrap interval of the mean over the repetitions, after each trial: two arrays."""
+    """Return the 95 % bootstrap confidence interval of the mean over the repetitions, after each trial: two arrays."""
     found = bootstrap((best,), np.mean, axis=0, method="percentile", n_resamples=2000, rng=np.random.default_rng(0))
     return found.confidence_interval
 
 
 def write_csv(path, studies):
-    """Write a line for each trial."""
+    """Write one line for each trial."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         names = list(next(iter(studies.values()))[0].trials[0].params)
@@ -71,7 +71,7 @@ def write_csv(path, studies):
 
 
 def plot(path, problem, studies):
-    """Draw the mean best value after each trial, with its interval."""
+    """Draw the mean best value after each trial, with its confidence interval."""
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     axes = figure.add_subplot()
     for name, several in studies.items():
@@ -80,11 +80,11 @@ def plot(path, problem, studies):
         axes.plot(x, best.mean(0), color=COLOURS[name], label=name)
         axes.fill_between(x, *interval(best), color=COLOURS[name], alpha=0.15, linewidth=0)
     axes.set(xlabel="trials", ylabel="best validation loss so far, nats", xlim=(1, best.shape[1]))
-    # The first trials are anywhere; what tells samplers apart comes later, and would be flattened by them.
+    # The first trials vary widely. Leave them out of the range, because they would hide the later differences.
     later = [interval(best_so_far(several)[:, best.shape[1] // 8 :]) for several in studies.values()]
     low, high = min(bounds.low.min() for bounds in later), max(bounds.high.max() for bounds in later)
     axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
-    axes.set_title(f"{problem.name}: mean of {len(best)} studies, 95 % bootstrap intervals", loc="left", fontsize=10)
+    axes.set_title(f"{problem.name}: mean of {len(best)} studies, 95 % confidence intervals", loc="left", fontsize=10)
     axes.legend(frameon=False)
     axes.grid(color="#e4e4e4", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
@@ -92,20 +92,18 @@ def plot(path, problem, studies):
 
 
 def main():
-    """Compare, write and say who was best."""
+    """Compare the samplers, write the results, and print the best values."""
     parser = argparse.ArgumentParser(description="Compare Optuna's samplers on tuning a learning-rate schedule.")
-    parser.add_argument("--suite", default="quickstart", help="name, or path to a TOML file")
+    parser.add_argument("--suite", default="quickstart", help="name of a suite, or path of a TOML file")
     parser.add_argument("--workload", default="digits-mlp-4")
     parser.add_argument("--scheduler", default="wsd")
-    parser.add_argument("--trials", type=int, default=40, help="of each study")
+    parser.add_argument("--trials", type=int, default=40, help="trials of each study")
     parser.add_argument("--repetitions", type=int, default=10, help="independent studies of each sampler")
-    parser.add_argument("--data-dir", action="append", default=[], help="folder in which datasets are looked up")
-    parser.add_argument(
-        "--out", type=Path, default=Path("runs/samplers"), help="folder of the CSV file and the picture"
-    )
+    parser.add_argument("--data-dir", action="append", default=[], help="folder with datasets")
+    parser.add_argument("--out", type=Path, default=Path("runs/samplers"), help="folder for the CSV file and the plot")
     options = parser.parse_args()
     if options.trials < 1 or options.repetitions < 2:
-        parser.error("an interval needs at least 1 trial and 2 repetitions")
+        parser.error("must be: --trials at least 1, --repetitions at least 2 (a confidence interval needs two)")
     torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""A trained policy sets the learning rates of a plain PyTorch loop: python examples/ganno_in_your_loop.py [POLICY]."""
+"""A policy sets the learning rates of a plain PyTorch loop: python examples/ganno_in_your_loop.py [POLICY]."""
 
 import sys
 
@@ -22,7 +22,7 @@ for update in range(300):
     loss = nn.functional.cross_entropy(net(images[chosen]), labels[chosen])
     loss.backward()
     optimizer.step()
-    scheduler.step(loss)  # after the optimizer, before the gradients are cleared
+    scheduler.step(loss)  # after optimizer.step(), before the gradients are cleared
     if update % 60 == 59:
         print(f"{update + 1} updates, loss {loss:.3f}, learning rates", [f"{lr:.2g}" for lr in scheduler.get_last_lr()])
 print(f"held-out accuracy {(net(images[1500:]).argmax(1) == labels[1500:]).float().mean():.3f}")

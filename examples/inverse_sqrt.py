@@ -1,4 +1,4 @@
-"""A learning-rate schedule of one's own: linear warmup, then inverse square root decay (Vaswani et al. 2017)."""
+"""A closed-form learning-rate schedule of your own: linear warmup, then inverse square root decay."""
 
 from dataclasses import dataclass
 
@@ -9,16 +9,16 @@ from ganno_bench.schedulers import ClosedForm
 
 @dataclass(frozen=True)
 class InverseSqrt(ClosedForm):
-    """Linear warmup, then decay with the inverse square root of the update."""
+    """Linear warmup, then decay with the inverse square root of the update (Vaswani et al. 2017)."""
 
     warmup: float = 0.1  # share of the run
 
     @classmethod
     def search_space(cls):
-        """Return what is tuned besides the base learning rate and weight decay."""
+        """Return what Optuna tunes, besides the base learning rate and the weight decay."""
         return {"warmup": FloatDistribution(0.01, 0.5, log=True)}
 
     def factor(self, update, total):
-        """Return the multiple of the base learning rate."""
+        """Return the number that multiplies the base learning rate."""
         peak = max(1.0, self.warmup * total)
         return min((update + 1) / peak, (peak / (update + 1)) ** 0.5)

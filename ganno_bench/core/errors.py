@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable
+from pathlib import Path
+from traceback import walk_tb
+from types import FrameType
 
 __all__ = [
     "BaselineError",
@@ -21,7 +25,11 @@ __all__ = [
     "VersionError",
     "did_you_mean",
     "one_line",
+    "plugin_line",
 ]
+
+_OWN = str(Path(__file__).resolve().parents[1]) + os.sep
+_STANDARD_LIBRARY = str(Path(os.__file__).parent) + os.sep
 
 
 class GannoBenchError(Exception):
@@ -90,5 +98,30 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """Return type and message of an error that others raised, on one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    """Return type and message of an error that other code raised, on one line, and the plugin's line that raised it."""
+    return ": ".join(filter(None, [type(error).__name__, " ".join(str(error).split())])) + plugin_line(error)
+
+
+def plugin_line(error: BaseException) -> str:
+    """Return ` (FILE:LINE)`, the innermost line of a plugin that an error passed through; empty if there is none.
+
+    Code of this package, of Python and of installed libraries does not count, except packages that bring plugins.
+    """
+    lines = [(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__) if _is_plugin(frame)]
+    return f" ({Path(lines[-1][0]).name}:{lines[-1][1]})" if lines else ""
+
+
+def _is_plugin(frame: FrameType) -> bool:
+    file = frame.f_code.co_filename
+    if file.startswith((_OWN, _STANDARD_LIBRARY, "<")):
+        return False
+    if not {"site-packages", "dist-packages"} & set(Path(file).parts):
+        return True
+    from importlib.metadata import distributions
+
+    package = str(frame.f_globals.get("__name__")).partition(".")[0]
+    return any(
+        point.group.startswith("ganno_bench.") and point.value.replace(":", ".").partition(".")[0] == package
+        for distribution in distributions()
+        for point in distribution.entry_points
+    )

@@ -1,1 +1,1 @@
-"""What others add: which kinds of things a package may bring, what is installed, and a project to start from."""
+"""Plugins: their kinds, the installed ones, and a template project for a new one."""

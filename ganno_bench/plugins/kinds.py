@@ -1,4 +1,4 @@
-"""The kinds of things that packages and files of others may bring, each with its registry and its contract."""
+"""The kinds of plugins, each with its registry and its contract."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ __all__ = ["KINDS", "Kind", "Plugin", "list_plugins"]
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind.
+    """One kind of plugin.
 
     Attributes:
-        registry: Names; its entry-point group is `ganno_bench.` and the kind in the plural.
-        load: Reference -> what it names, of the right type.
-        check: Reference -> what each check of the contract found.
+        registry: The registered names. The entry-point group is `ganno_bench.` and the plural of the kind.
+        load: Reference -> the plugin, whose type has been checked.
+        check: Reference -> result of each check of the contract.
     """
 
     registry: Registry
@@ -44,7 +44,7 @@ class Plugin:
 
     Attributes:
         kind: Its kind.
-        name: What it is called.
+        name: Registered name.
         source: `built-in`, or the name and version of the package that brings it.
         target: `module:attribute`.
         error: Why it cannot be used, or None.
@@ -68,11 +68,11 @@ KINDS = {
 
 
 def list_plugins(kind: str | None = None, *, builtin: bool = False) -> list[Plugin]:
-    """Load whatever installed packages bring, and say what works; a broken plugin disturbs no other.
+    """Load the plugins of all installed packages. One that fails to load has an error; the others are not affected.
 
     Args:
         kind: One of `KINDS`; all of them by default.
-        builtin: Whether to list what is built in, too.
+        builtin: Whether to list built-in names as well.
     """
     rows = []
     for name, one in KINDS.items():

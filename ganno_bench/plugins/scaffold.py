@@ -1,6 +1,6 @@
-"""`ganno-bench new`: the project of a scheduler of one's own, which passes its contract before a line is changed.
+"""`ganno-bench new`: writes the project of a new scheduler, which passes the contract before you change a line.
 
-The templates lie beside this module, as `templates/KIND/PATH.j2`; the path of what they give may have names in it, too.
+The templates are `templates/KIND/PATH.j2` next to this module. Names are substituted in their paths and contents.
 """
 
 from __future__ import annotations
@@ -19,45 +19,43 @@ __all__ = ["new_scheduler", "scheduler_files"]
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z][a-z0-9]*)*")
 _LONGEST = 40
-"""Characters, so that no line of a template grows beyond what ruff lets stand."""
+"""Largest number of characters, so that no line of a template exceeds the line length."""
 _PREFIX = "ganno-bench-"
 _TAKEN = {"None", "True", "False", "Mapping", "ClosedForm", "BaseDistribution", "FloatDistribution"}
-"""Class names that mean something else in the files."""
+"""Class names that have another meaning in the files."""
 
 
 def scheduler_files(name: str) -> dict[str, str]:
-    """Return the files of a scheduler's project: path relative to it -> content.
+    """Return the files of the project of a scheduler: path relative to its folder -> content.
 
     Args:
-        name: What it is called on the command line and in tables: words of lower-case letters and digits, joined by
-            hyphens; 40 characters at most. Its package is `ganno-bench-NAME`, its class the words in capitals.
+        name: Name of the scheduler on the command line and in tables: words of lower-case letters and digits, joined
+            by hyphens, at most 40 characters. The package is `ganno-bench-NAME`, the class is the name in CamelCase.
 
     Raises:
-        ConfigError: The name is of another form, too long, or makes a class that means something else.
+        ConfigError: The name has another form, is too long, or its class name has another meaning.
         PluginError: A scheduler of this name is registered.
     """
     if not _NAME.fullmatch(name):
         words = re.findall(r"[a-z][a-z0-9]*", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower())
         nearest = f"; did you mean {'-'.join(words)!r}?" if words else ""
-        raise ConfigError(
-            f"name {name!r} is not made of lower-case words (letters, then digits) joined by hyphens{nearest}"
-        )
+        raise ConfigError(f"name {name!r} must be lower-case words (letters, then digits) joined by hyphens{nearest}")
     if len(name) > _LONGEST:
-        raise ConfigError(f"name {name!r} has {len(name)} characters, which is more than {_LONGEST}")
+        raise ConfigError(f"name {name!r} must have at most {_LONGEST} characters (value: {len(name)})")
     class_name = "".join(word.capitalize() for word in name.split("-"))
     if class_name in _TAKEN or class_name.startswith("Test"):
-        why = "pytest takes for a test" if class_name.startswith("Test") else "is something else"
+        why = "pytest takes for a test" if class_name.startswith("Test") else "has another meaning in the files"
         raise ConfigError(f"name {name!r} makes a class {class_name!r}, which {why}; did you mean 'my-{name}'?")
     known = SCHEDULERS.entries()
     if name in known:
-        raise PluginError(f"scheduler {name!r} is registered already ({known[name].source}); did you mean 'my-{name}'?")
+        raise PluginError(f"scheduler {name!r} is already registered ({known[name].source}); did you mean 'my-{name}'?")
     names = {
         "name": name,
         "package": _PREFIX + name,
         "module": (_PREFIX + name).replace("-", "_"),
         "class": class_name,
     }
-    # A closing newline is part of a file, and what a template leaves open is a mistake in it.
+    # Keep the newline at the end of a file, and raise for an undefined name.
     environment = Environment(keep_trailing_newline=True, undefined=StrictUndefined, autoescape=False)
     return {
         environment.from_string(path).render(names): environment.from_string(text).render(names)
@@ -70,17 +68,17 @@ def new_scheduler(name: str, out: Path | None = None) -> Path:
 
     Args:
         name: See `scheduler_files`.
-        out: A folder that is not there yet, or is empty; `ganno-bench-NAME` in the current one by default.
+        out: A new or empty folder; by default `ganno-bench-NAME` in the current folder.
 
     Raises:
-        ConfigError: The name is malformed, or the folder has something in it, or cannot be written.
+        ConfigError: The name is malformed, or the folder is not empty or cannot be written.
         PluginError: A scheduler of this name is registered.
     """
     content = scheduler_files(name)
     folder = out if out is not None else Path(_PREFIX + name)
     try:
         if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-            raise ConfigError(f"{folder}: there is something already; give a folder that is new or empty as --out")
+            raise ConfigError(f"{folder}: is not empty; give a new or empty folder as --out")
         for path, text in content.items():
             file = folder / path
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -91,7 +89,7 @@ def new_scheduler(name: str, out: Path | None = None) -> Path:
 
 
 def _templates(folder: Traversable, prefix: str = "") -> list[tuple[str, str]]:
-    """Return the path of what each template gives, and its text."""
+    """Return the output path and the text of each template."""
     found: list[tuple[str, str]] = []
     for entry in folder.iterdir():
         if entry.is_dir():

@@ -1,4 +1,4 @@
-"""Schedulers: who decides the learning rates. What a plugin needs can be imported from here."""
+"""Schedulers, which decide the learning rates. Plugins import what they need from here."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import on first use, so that listing names or printing help does not load torch."""
     if name in __all__:
-        # These import the other classes, too.
+        # These two modules import the remaining classes.
         module = "optimizer_entry" if name in ("OpenOptimizer", "OptimizerEntry", "Released") else "base"
         return getattr(import_module(f"ganno_bench.schedulers.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""What a scheduler is: a frozen dataclass whose fields are its hyperparameters, and whose state is explicit."""
+"""The base classes of schedulers: `Scheduler`, and `ClosedForm` for schedules that depend on the update alone."""
 
 from __future__ import annotations
 
@@ -18,42 +18,44 @@ if TYPE_CHECKING:
 __all__ = ["ClosedForm", "Scheduler", "State"]
 
 State: TypeAlias = Any
-"""Tensors, numbers, strings, and dicts, lists and tuples of them: what `torch.load(weights_only=True)` reads back."""
+"""Tensors, numbers, strings, and dicts, lists and tuples of them: what `torch.load(weights_only=True)` can read."""
 
 
 @dataclass(frozen=True)
 class Scheduler(ABC):
-    """Decides the learning rates of P runs that share one configuration, layer by layer.
+    """Decides the learning rate of each layer, for P runs that share one configuration.
 
-    Subclasses are frozen dataclasses; every field is a hyperparameter with a default. An instance holds no state of a
-    run: `init` makes it, and `step` takes it and returns the next one. Lengths among the hyperparameters are shares of
-    the horizon, so that a configuration transfers to another one. What happens to a run must not depend on the others.
+    A subclass is a frozen dataclass. Each field is a hyperparameter and has a default. Give lengths as shares of the
+    horizon, so that a configuration fits other horizons.
 
-    The base learning rate and the weight decay are hyperparameters of every scheduler. They are tuned by the harness
-    within bounds that are fixed per optimizer, and arrive in `RunInfo`.
+    An instance keeps no state. `init` returns the state of the runs; `step` takes it and returns the next one. The
+    decisions for a run must not depend on the other runs.
+
+    Base learning rate and weight decay belong to every scheduler, so they are no fields. The harness tunes them, within
+    bounds that are fixed for each optimizer, and passes them in `RunInfo`.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
-    """Optional fields of `Signals` that `step` reads; the others are None. With `sampled`, estimates will do."""
+    """Optional fields of `Signals` that `step` reads; the others are None. Add `sampled` to accept estimates."""
 
     interval: ClassVar[int | None] = 1
-    """Updates per decision; the last one may cover fewer. None: one decision covers as many updates as the returned
-    block has, which has to be the same number for every configuration of the class."""
+    """Decision interval: updates per decision. The last decision may cover fewer. If None, each decision covers as many
+    updates as the returned block has rows, the same number for every configuration of the class."""
 
     zero_shot: ClassVar[bool] = False
-    """Whether it competes as it is, with the optimizer's default base learning rate and weight decay, never tuned."""
+    """Whether it competes untuned, with the optimizer's default base learning rate and weight decay."""
 
     revision: ClassVar[int | None] = None
-    """Of a scheduler of this project: 1, and one more whenever a decision of it changes, since results of before are
-    then another scheduler's. It stands for the code in records, so a class can be moved and reworded. None for plugins,
-    whose source stands for itself."""
+    """Version of a built-in scheduler's decisions. Increase it whenever a decision changes: earlier results then belong
+    to another scheduler. Records name the revision instead of the code, so a class can be moved and reworded. Plugins
+    leave it None: records identify them by a hash of their source."""
 
     @classmethod
     def search_space(cls) -> Mapping[str, BaseDistribution]:
-        """Return Optuna distributions for the fields that are tuned, by name; the others keep their value.
+        """Return the Optuna distribution of each field that is tuned, by name. The other fields keep their default.
 
-        What they propose has to be of the type that the field is declared with. A choice is a str, a bool, an int or a
-        float, which is what records hold.
+        Each default must lie within its distribution. Proposed values must have the declared type of the field. The
+        choices of a categorical distribution are str, bool, int or float: records hold no other types.
         """
         return {}
 
@@ -63,24 +65,24 @@ class Scheduler(ABC):
 
     @abstractmethod
     def step(self, state: State, signals: Signals) -> tuple[Controls, State]:
-        """Decide. Called before the first update, and again whenever the last decision is used up.
+        """Decide. Called before the first update, and at the end of each decision interval.
 
         Args:
-            state: What `init` or the last `step` returned; not to be changed in place.
-            signals: What the runs look like now; not to be changed in place.
+            state: The return value of `init` or of the last `step`. Do not change it in place.
+            signals: The state of the runs. Do not change it in place.
 
         Returns:
-            The learning rates that are in force from now on, and the next state. The shape is (P, L), or (n, P, L) for
-            n updates one by one: as many as this decision covers. With `interval = None` it is always (n, P, L). Those
-            of a diverged run are ignored.
+            The controls for the next updates, and the next state. Learning rates have shape (P, L), the same for all
+            updates of the decision, or (n, P, L), where n is the number of these updates. With `interval = None` the
+            shape is always (n, P, L). Values for diverged runs are ignored.
         """
 
 
 @dataclass(frozen=True)
 class ClosedForm(Scheduler):
-    """A schedule that is known in advance: `lr = base_lr * factor(update, total)`, the same for all layers.
+    """A schedule that depends on the update alone: `lr = base_lr * factor(update, total)`, the same for all layers.
 
-    A subclass defines `factor` and nothing else.
+    A subclass needs to define only `factor`.
     """
 
     interval: ClassVar[int | None] = None
@@ -88,14 +90,14 @@ class ClosedForm(Scheduler):
 
     @abstractmethod
     def factor(self, update: int, total: int) -> float:
-        """Return the multiple of the base learning rate for one update.
+        """Return the number by which the base learning rate is multiplied at one update.
 
         Args:
             update: Index of the update, from 0 to `total - 1`.
             total: Number of updates in the run, at least 1.
 
         Returns:
-            A number >= 0.
+            The factor, at least 0.
         """
 
     def init(self, run: RunInfo) -> State:
@@ -103,7 +105,7 @@ class ClosedForm(Scheduler):
         return run.base_lr[:, None].expand(-1, run.n_layers).clone()
 
     def step(self, state: State, signals: Signals) -> tuple[Controls, State]:
-        """Return the learning rates of the next updates in one block."""
+        """Return the learning rates of the next updates as one block."""
         first, total = signals.n_updates, signals.total_updates
         base: Tensor = state
         updates = range(first, max(first + 1, min(total, first + self._BLOCK)))

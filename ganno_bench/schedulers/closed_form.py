@@ -1,7 +1,7 @@
-"""Schedules that decay over the horizon in one sweep.
+"""Closed-form schedules that decay from the first update to the last, without phases.
 
-In the formulas z = update / total is the share of the horizon that is done: 0 at the first update and just below 1 at
-the last. Everything that depends on the horizon is a share of it, so that a setting transfers between horizons.
+In the formulas z = update / total is the progress: 0 at the first update and just below 1 at the last. Lengths are
+shares of the horizon, so that a configuration fits any horizon.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import ClassVar
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 
 from ganno_bench.schedulers.base import ClosedForm
+from ganno_bench.schedulers.values import require
 
 __all__ = ["Constant", "Cosine", "Exponential", "Linear", "Polynomial", "Rex", "Step"]
 
@@ -33,12 +34,12 @@ class Constant(ClosedForm):
 class Step(ClosedForm):
     """Drops at equal distances: `factor = gamma ** floor(z * (n_drops + 1))`.
 
-    Equals torch's `StepLR(step_size=total / (n_drops + 1))` where that is a whole number. He et al. 2016, "Deep
-    Residual Learning", drop by 10 two or three times.
+    Equals torch's `StepLR(step_size=total / (n_drops + 1))` if that is a whole number. He et al. 2016, "Deep Residual
+    Learning", divide by 10 two or three times.
 
     Attributes:
-        n_drops: How often the learning rate drops.
-        gamma: What each drop multiplies it with.
+        n_drops: Number of drops, at least 0.
+        gamma: Factor of each drop, at least 0.
     """
 
     revision: ClassVar[int | None] = 1
@@ -46,13 +47,18 @@ class Step(ClosedForm):
     n_drops: int = 2
     gamma: float = 0.1
 
+    def __post_init__(self) -> None:
+        """Raise a ConfigError if a hyperparameter is out of its range."""
+        require(self, "n_drops", self.n_drops >= 0, "at least 0")
+        require(self, "gamma", self.gamma >= 0, "at least 0")
+
     @classmethod
     def search_space(cls) -> Mapping[str, BaseDistribution]:
-        """Tune both."""
+        """Tune both fields."""
         return {"n_drops": IntDistribution(1, 6), "gamma": FloatDistribution(0.05, 0.8, log=True)}
 
     def factor(self, update: int, total: int) -> float:
-        """Return gamma to the power of the drops so far."""
+        """Return gamma to the power of the number of drops so far."""
         return self.gamma ** (update * (self.n_drops + 1) // total)
 
 
@@ -63,21 +69,25 @@ class Cosine(ClosedForm):
     Loshchilov & Hutter 2017, "SGDR", without restarts; torch's `CosineAnnealingLR(T_max=total)`.
 
     Attributes:
-        final_factor: Multiple of the base learning rate at the end of the horizon.
+        final_factor: Factor at the end of the horizon, at least 0.
     """
 
     revision: ClassVar[int | None] = 1
 
     final_factor: float = 0.0
 
+    def __post_init__(self) -> None:
+        """Raise a ConfigError if a hyperparameter is out of its range."""
+        require(self, "final_factor", self.final_factor >= 0, "at least 0")
+
     @classmethod
     def search_space(cls) -> Mapping[str, BaseDistribution]:
-        """Tune the end, which publications put between 0 and a tenth."""
+        """Tune the final factor; publications use 0 to 0.1."""
         return {"final_factor": FloatDistribution(0.0, 0.2)}
 
     def factor(self, update: int, total: int) -> float:
         """Return the cosine's value."""
-        # (1 + cos) / 2 loses digits near the end, but the same ones as torch's formula.
+        # (1 + cos) / 2 loses precision near the end, in the same way as torch's formula.
         return self.final_factor + (1.0 - self.final_factor) * (1.0 + math.cos(math.pi * update / total)) / 2.0
 
 
@@ -88,16 +98,20 @@ class Linear(ClosedForm):
     Defazio et al. 2023, "When, Why and How Much?"; torch's `LinearLR(1, final_factor, total_iters=total)`.
 
     Attributes:
-        final_factor: Multiple of the base learning rate at the end of the horizon.
+        final_factor: Factor at the end of the horizon, at least 0.
     """
 
     revision: ClassVar[int | None] = 1
 
     final_factor: float = 0.0
 
+    def __post_init__(self) -> None:
+        """Raise a ConfigError if a hyperparameter is out of its range."""
+        require(self, "final_factor", self.final_factor >= 0, "at least 0")
+
     @classmethod
     def search_space(cls) -> Mapping[str, BaseDistribution]:
-        """Tune the end."""
+        """Tune the final factor."""
         return {"final_factor": FloatDistribution(0.0, 0.2)}
 
     def factor(self, update: int, total: int) -> float:
@@ -107,18 +121,22 @@ class Linear(ClosedForm):
 
 @dataclass(frozen=True)
 class Polynomial(ClosedForm):
-    """A power of what is left of the horizon: `factor = (1 - z) ** power`.
+    """A power of the remaining share of the horizon: `factor = (1 - z) ** power`.
 
     Chen et al. 2018, "DeepLab" (power 0.9); You et al. 2017, "LARS" (power 2); torch's
     `PolynomialLR(total_iters=total, power=power)`.
 
     Attributes:
-        power: The exponent; 1 is a straight line to 0.
+        power: The exponent, at least 0. 1 gives a straight line to 0.
     """
 
     revision: ClassVar[int | None] = 1
 
     power: float = 2.0
+
+    def __post_init__(self) -> None:
+        """Raise a ConfigError if a hyperparameter is out of its range."""
+        require(self, "power", self.power >= 0, "at least 0")
 
     @classmethod
     def search_space(cls) -> Mapping[str, BaseDistribution]:
@@ -134,19 +152,23 @@ class Polynomial(ClosedForm):
 class Exponential(ClosedForm):
     """The same ratio at every update: `factor = final_factor ** z`.
 
-    Torch's `ExponentialLR(gamma=final_factor ** (1 / total))`.
+    Equals torch's `ExponentialLR(gamma=final_factor ** (1 / total))`.
 
     Attributes:
-        final_factor: Multiple of the base learning rate at the end of the horizon.
+        final_factor: Factor at the end of the horizon, above 0.
     """
 
     revision: ClassVar[int | None] = 1
 
     final_factor: float = 0.01
 
+    def __post_init__(self) -> None:
+        """Raise a ConfigError if a hyperparameter is out of its range."""
+        require(self, "final_factor", self.final_factor > 0, "above 0")
+
     @classmethod
     def search_space(cls) -> Mapping[str, BaseDistribution]:
-        """Tune the end."""
+        """Tune the final factor."""
         return {"final_factor": FloatDistribution(1e-4, 0.5, log=True)}
 
     def factor(self, update: int, total: int) -> float:
@@ -161,12 +183,17 @@ class Rex(ClosedForm):
     Chen, Wolfe & Kyrillidis 2022, "REX: Revisiting Budgeted Training with an Improved Schedule", where beta is 1/2.
 
     Attributes:
-        beta: How long the learning rate stays up, in [0, 1): 0 is a straight line to 0, near 1 nearly a constant.
+        beta: How long the learning rate stays high, in [0, 1). 0 gives a straight line to 0; near 1, the schedule is
+            nearly constant.
     """
 
     revision: ClassVar[int | None] = 1
 
     beta: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Raise a ConfigError if a hyperparameter is out of its range."""
+        require(self, "beta", 0 <= self.beta < 1, "in [0, 1)")
 
     @classmethod
     def search_space(cls) -> Mapping[str, BaseDistribution]:

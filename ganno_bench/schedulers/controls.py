@@ -1,13 +1,13 @@
-"""What a learned policy must beat: controls that are made from the policy itself, by reference, and compete zero-shot.
+"""Zero-shot controls that are derived from a learned policy, which the policy should beat.
 
     untrained:POLICY         its network with fresh weights
-    random:POLICY            its actions, drawn uniformly
-    mean-curve:POLICY        its mean learning rate over time, replayed, the same for all layers
-    profile:POLICY           its mean learning rate of each layer, the same at all times
-    curve-profile:POLICY     the product of both; what the policy has beyond it is what reacting is worth
-    without:FEATURE:POLICY   the policy, one of whose observations is masked: 0 at every decision
+    random:POLICY            uniformly random actions
+    mean-curve:POLICY        its mean curve, replayed
+    profile:POLICY           its profile, replayed
+    curve-profile:POLICY     the product of both; the policy's advantage over it is the value of reacting
+    without:FEATURE:POLICY   the policy with one observation masked: 0 at every decision
 
-POLICY is a folder or the name of a shipped policy. FEATURE ends at the first colon, so a folder's name may have some.
+POLICY is a folder or the name of a shipped policy. FEATURE ends at the first colon, so a folder's name may have colons.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ __all__ = ["CONTROLS", "MaskedPolicy", "RandomActions", "Replay", "control_sched
 
 @dataclass(frozen=True)
 class RandomActions(PolicyScheduler):
-    """Base of the classes that draw a policy's actions, all of them equally probable, at each of its decisions.
+    """Base of the classes that draw a policy's actions at random, all equally probable, at each decision.
 
-    A run's actions come from a stream that is its own, whatever runs there are beside it. Since a scheduler is not told
-    a run's seed, the norms of its initial parameters, which the seed decides, stand for it: five digits of them, which
-    are the same on any device. Two runs that begin with the same norms would share their actions.
+    Each run has its own stream of random numbers, so its actions do not depend on the other runs. A scheduler does not
+    know the seed of a run. So the stream is seeded by the norms of the initial parameters, which the seed determines,
+    rounded to five digits, which are equal on all devices. Two runs with the same norms would share their actions.
     """
 
     revision: ClassVar[int | None] = 1
     needs: ClassVar[frozenset[str]] = frozenset({"param_norm"})
 
     def step(self, state: State, signals: Signals) -> tuple[Controls, State]:
-        """Let every agent do anything."""
+        """Let each agent take a random action."""
         run, policy = RunInfo(**state["run"]), self.policy
         streams: list[str] = state.get("streams") or _streams(signals)
         n_agents = policy.controller.n_agents(run.n_layers)
@@ -55,7 +55,7 @@ class RandomActions(PolicyScheduler):
         return controls, {"run": state["run"], "streams": streams, **control.state_dict()}
 
     def _action(self, stream: str, n_updates: int, n_agents: int) -> Tensor:
-        """Return what the agents of one run do, shape (agents,)."""
+        """Return the actions of the agents of one run, shape (agents,)."""
         action = self.policy.card.action
         generator = torch.Generator().manual_seed(stream_seed("random-actions", stream, n_updates))
         if action.continuous:
@@ -65,11 +65,10 @@ class RandomActions(PolicyScheduler):
 
 @dataclass(frozen=True)
 class Replay(ClosedForm):
-    """Base of the classes that replay what a policy does on the average, without looking at the run.
+    """Base of the classes that replay the mean behaviour of a policy, whatever happens in the run.
 
-    `lr[l] = base_lr * exp(curve(progress) + profile(relative depth))`; either is left out in a class of its own: a
-    constant, the curve's mean, stands for the curve, and nothing for the profile. A weight decay that the policy
-    controls is not replayed.
+    `lr[l] = base_lr * exp(curve(progress) + profile(relative depth))`. A class without the curve uses its mean instead.
+    A class without the profile omits it. A weight decay that the policy controls is not replayed.
     """
 
     revision: ClassVar[int | None] = 1
@@ -81,7 +80,7 @@ class Replay(ClosedForm):
     zero_shot: ClassVar[bool] = True
 
     def init(self, run: RunInfo) -> State:
-        """Return the base learning rates times the layers' factors, shape (P, L)."""
+        """Return the base learning rate times the factor of each layer, shape (P, L)."""
         base: Tensor = super().init(run)
         if not self.profiled:
             return base
@@ -94,17 +93,17 @@ class Replay(ClosedForm):
 
 
 class MaskedPolicy(Policy):
-    """A policy, one of whose observations is always 0, which is what it sees of a thing that was not measured."""
+    """A policy with one observation masked: it is always 0, as if it had not been measured."""
 
     def __init__(self, policy: Policy, feature: str) -> None:
         """Mask an observation.
 
         Args:
-            policy: The policy, which stays as it is.
-            feature: Name of what it is not to see.
+            policy: The policy; it is not changed.
+            feature: Name of the observation.
 
         Raises:
-            UnknownNameError: The policy doesn't observe that.
+            UnknownNameError: The policy has no such observation.
         """
         observed = policy.card.observation
         if feature not in observed:
@@ -115,29 +114,29 @@ class MaskedPolicy(Policy):
         self._kept = torch.tensor([name != feature for name in observed])
 
     def recall(self, observation: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the actions and the next memory, given only what is not masked; see `Policy.recall`."""
+        """Return the actions and the next memory from the masked observations; see `Policy.recall`."""
         return super().recall(torch.where(self._kept.to(observation.device), observation, 0.0), memory)
 
 
 CONTROLS = ("untrained", "random", "mean-curve", "profile", "curve-profile", "without")
-"""What stands before the first colon of a reference."""
+"""Kinds of controls: the part of a reference before the first colon."""
 
 _REPLAYS = {"mean-curve": (True, False), "profile": (False, True), "curve-profile": (True, True)}
-"""Name -> whether the curve, and whether the profile is replayed."""
+"""Kind -> whether it replays the curve, and whether it replays the profile."""
 
 
 def control_scheduler(ref: str) -> type[Scheduler]:
-    """Return the scheduler class of a control, the same one for the same control of the same policy.
+    """Return the scheduler class of a control, the same class for the same control of the same policy.
 
-    The class is called like the reference, with the name on the policy's card in the place of its folder.
+    The class has the name of the reference, with the name on the policy's card in place of its folder.
 
     Args:
         ref: `KIND:POLICY`, where KIND is one of `CONTROLS`, or `without:FEATURE:POLICY`.
 
     Raises:
         UnknownNameError: The policy does not observe FEATURE; the message has the nearest name.
-        ConfigError: The reference is malformed, there is no such policy, it is corrupt, or its card does not say what
-            is to be replayed.
+        ConfigError: The reference is malformed, there is no such policy, it is corrupt, or its card has no mean
+            behaviour to replay.
     """
     kind, _, policy_ref = ref.partition(":")
     feature = ""
@@ -165,7 +164,7 @@ def control_scheduler(ref: str) -> type[Scheduler]:
         masked = MaskedPolicy(policy, feature)
         return make_class(PolicyScheduler, title, doc, identity, __module__=__name__, **attributes_of(masked))
     if card.behaviour is None:
-        raise ConfigError(f"{folder / CARD}: key 'behaviour' is missing, from which {title!r} would be replayed")
+        raise ConfigError(f"{folder / CARD}: key 'behaviour' is missing, which {title!r} replays")
     curved, profiled = _REPLAYS[kind]
     what = {
         "mean-curve": "mean learning rate over time, the same for all layers",
@@ -178,7 +177,7 @@ def control_scheduler(ref: str) -> type[Scheduler]:
 
 
 def _actions(card: PolicyCard) -> str:
-    """Say what an agent of a policy can do."""
+    """Return the possible actions of an agent as text."""
     action = card.action
     agent = f"the {action.scope}'s learning rate"
     if action.continuous:
@@ -192,6 +191,6 @@ def _numbers(values: Iterable[float]) -> str:
 
 
 def _streams(signals: Signals) -> list[str]:
-    """Return the names of the runs' streams."""
+    """Return the name of the random stream of each run."""
     assert signals.param_norm is not None
     return [" ".join(f"{norm:.4e}" for norm in norms) for norms in signals.param_norm.tolist()]

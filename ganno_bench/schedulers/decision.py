@@ -1,4 +1,4 @@
-"""What a decision must be like, whoever asks for it: the harness in a run, the contract in a check."""
+"""The rules for a decision of a scheduler, checked by the harness in a run and by the contract in a check."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from ganno_bench.training.signals import Controls
 __all__ = ["fault_of", "owned", "parted"]
 
 _LIMITS = {"weight_decay": torch.inf, "momentum": 1.0}
-"""What these are less than; at least they are 0."""
+"""Control -> upper bound, exclusive. The lower bound is 0, inclusive."""
 
 
 def fault_of(controls: Any, shape: tuple[int, int], diverged: Tensor, n_updates: int) -> str | None:
-    """Return what is wrong with a decision: where, what was expected and what came; None if nothing is.
+    """Return what is wrong with a decision: where, what was expected and what was found. None if it is valid.
 
     Args:
-        controls: What `step` returned.
-        shape: (P, L), the runs and the layers that were decided about.
-        diverged: Whether a run has diverged, so that its values do not matter, bool, shape (P,).
-        n_updates: Updates done.
+        controls: The controls that `step` returned.
+        shape: (P, L), the number of runs and of layers.
+        diverged: Whether a run has diverged, bool, shape (P,). Values for diverged runs are not checked.
+        n_updates: Number of updates done.
     """
     where = f"update {n_updates}"
     if not isinstance(controls, Controls) or not isinstance(controls.lr, Tensor):
@@ -59,19 +59,19 @@ def fault_of(controls: Any, shape: tuple[int, int], diverged: Tensor, n_updates:
 
 
 def parted(decision: Any) -> tuple[Any, Any]:
-    """Return what `step` returned as controls and state.
+    """Return the controls and the state that `step` returned.
 
     Raises:
-        PluginError: It is no pair.
+        PluginError: It did not return a pair.
     """
     if not isinstance(decision, tuple | list) or len(decision) != 2:
-        raise PluginError(f"step must return (Controls, state), and returned {type(decision).__name__}")
+        raise PluginError(f"step must return (Controls, state), but returned {type(decision).__name__}")
     controls, state = decision
     return controls, state
 
 
 def owned(controls: Controls) -> Controls:
-    """Return a copy of a decision, which whoever made it cannot change any more."""
+    """Return a copy of a decision, which the scheduler cannot change."""
     decay, momentum = (
         None if value is None else value.detach().clone() for value in (controls.weight_decay, controls.momentum)
     )
@@ -83,7 +83,7 @@ def _is_form(values: Tensor, device: torch.device) -> bool:
 
 
 def _form(values: Tensor, device: torch.device) -> str:
-    """Return what a tensor is; where it lies, only if it should lie elsewhere."""
+    """Return dtype, layout and shape of a tensor, and its device if that is wrong."""
     layout = "" if values.layout == torch.strided else f" {str(values.layout).removeprefix('torch.')}"
     place = "" if values.device == device else f" on {values.device} instead of {device}"
     return f"{str(values.dtype).removeprefix('torch.')}{layout} of shape {tuple(values.shape)}{place}"

@@ -1,4 +1,4 @@
-"""Trains a population under schedulers: what the tuner and the report have in common."""
+"""Trains a population under schedulers, for the tuner and for the report."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class Contestant:
     """One configuration in a population.
 
     Attributes:
-        scheduler: Its schedule.
+        scheduler: The scheduler.
         base_lr: Base learning rate.
         weight_decay: Weight decay.
-        name: What messages call the scheduler; by default its class's name.
+        name: Name of the scheduler in messages; by default the name of its class.
     """
 
     scheduler: Scheduler
@@ -42,22 +42,22 @@ class Contestant:
 
     @property
     def title(self) -> str:
-        """What messages begin with."""
+        """The beginning of messages about it."""
         return f"scheduler {self.name or type(self.scheduler).__name__!r}"
 
 
 @dataclass(frozen=True)
 class Trajectory:
-    """What P runs did; the runs of one configuration lie side by side, a run for each seed.
+    """The results of P runs. The runs of one configuration are neighbours, one for each seed.
 
     Attributes:
         population: The runs after the last update.
-        eval_updates: Updates done at each of E evaluations; the last entry is the horizon.
-        train_loss: Mean training loss since the evaluation before, nats, shape (E, P); NaN from divergence on.
-        val_loss: Validation loss, nats, shape (E, P); NaN from divergence on.
+        eval_updates: Number of updates done at each of E evaluations; the last is the horizon.
+        train_loss: Mean training loss since the previous evaluation, nats, shape (E, P); NaN after divergence.
+        val_loss: Validation loss, nats, shape (E, P); NaN after divergence.
         val_error: Share of wrong predictions on the validation split at the end, shape (P,).
-        trace_updates: Updates whose learning rates were kept, counted from 0.
-        lr_trace: Their learning rates, an open optimizer's effective ones, shape (K, P, L); NaN from divergence on.
+        trace_updates: Indices of the K updates whose learning rates were kept, from 0.
+        lr_trace: Their learning rates, shape (K, P, L); effective ones for an open optimizer; NaN after divergence.
     """
 
     population: Population
@@ -75,19 +75,19 @@ def drive(
     seeds: Sequence[int],
     on_progress: Callable[[int], None] = lambda updates: None,
 ) -> Trajectory:
-    """Train every contestant with every seed, to the horizon.
+    """Train each contestant with each seed, to the horizon.
 
-    Schedulers get copies of what is measured, and what they return is copied, so that nothing they write later changes
-    a run. What belongs to the whole process is put back after they ran. Nothing of theirs is left in the trajectory.
+    Schedulers get copies of the signals, and their decisions are copied: a scheduler cannot change a run later. State
+    that the whole process shares is restored after their code has run. The trajectory holds no object of a scheduler.
 
     Args:
         engine: The workload.
-        contestants: C configurations of one scheduler; they are asked for decisions at the same updates.
-        seeds: S seeds; run `c * S + s` is contestant c with seed s.
-        on_progress: Called with the number of updates (of one run) done since the last call.
+        contestants: C configurations of one scheduler. All decide at the same updates.
+        seeds: S seeds. Run `c * S + s` is contestant c with seed s.
+        on_progress: Called with the number of updates (of one run) since the last call.
 
     Raises:
-        PluginError: A scheduler raised, returned something that is no learning rate, or changed the process.
+        PluginError: A scheduler raised, made an invalid decision, or changed state that the whole process shares.
     """
     with undisturbed(contestants[0].title) as process:
         return _drive(engine, contestants, seeds, on_progress, process)
@@ -170,7 +170,7 @@ def _drive(
 
 
 def _open_optimizers(engine: Engine, contestants: Sequence[Contestant], n_seeds: int) -> list[MakeOptimizer] | None:
-    """Return what makes the optimizer of each run, or None where the workload's own is kept."""
+    """Return a function for each run that makes its open optimizer, or None to keep the workload's optimizer."""
     spec = engine.workload.spec
     makers: list[MakeOptimizer] = []
     for contestant in contestants:
@@ -180,7 +180,7 @@ def _open_optimizers(engine: Engine, contestants: Sequence[Contestant], n_seeds:
 
 
 class _Group:
-    """The runs of one configuration, their scheduler's state, and what is left of its last decision."""
+    """The runs of one configuration, the state of their scheduler, and the rest of its last decision."""
 
     def __init__(self, contestant: Contestant, runs: slice, run: RunInfo) -> None:
         self.scheduler = scheduler = contestant.scheduler
@@ -204,7 +204,7 @@ class _Group:
             controls, self._state = parted(decision)
         except PluginError as error:
             raise PluginError(f"{self._name}: {error}") from None
-        diverged = signals.diverged[self.runs]  # what the scheduler has of it may have been changed
+        diverged = signals.diverged[self.runs]  # not the copy, which the scheduler may have changed
         if fault := self._call(lambda: fault_of(controls, self._shape, diverged, signals.n_updates), "its decision"):
             raise PluginError(f"{self._name}: {fault}")
         self._controls = owned(controls)
@@ -234,7 +234,7 @@ def _merge(parts: Sequence[Controls]) -> Controls:
     def joined(name: str) -> Tensor | None:
         values = [value for part in parts if (value := getattr(part, name)) is not None]
         if values and len(values) < len(parts):
-            raise PluginError(f"some configurations of one scheduler control the {name} and some do not")
+            raise PluginError(f"some configurations of the scheduler control the {name} and some do not")
         return torch.cat(values) if values else None
 
     return Controls(torch.cat([part.lr for part in parts], dim=1), joined("weight_decay"), joined("momentum"))

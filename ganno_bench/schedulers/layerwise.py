@@ -1,4 +1,4 @@
-"""Cosines that give each layer a learning rate of its own: what a learned layerwise controller must beat."""
+"""Layerwise schedulers: cosines with a learning rate for each layer, as baselines for learned layerwise policies."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 
 from ganno_bench.schedulers.base import Scheduler, State
 from ganno_bench.schedulers.closed_form import Cosine
+from ganno_bench.schedulers.values import require
 from ganno_bench.training.signals import Controls, RunInfo, Signals
 
 __all__ = ["DepthFactor", "TrustRatio"]
@@ -20,26 +21,31 @@ __all__ = ["DepthFactor", "TrustRatio"]
 class DepthFactor(Cosine):
     """A cosine times a power of the layer's index: `lr[l] = base_lr * cosine * ratio ** (l - (L - 1) / 2)`.
 
-    The index l runs from 0 at the input to L - 1 at the output. The exponents are centred, so that the geometric mean
-    over the layers is the cosine's learning rate, and the ratio and the base learning rate can be tuned independently.
-    Howard & Ruder 2018, "Universal Language Model Fine-tuning", use 2.6 for fine-tuning.
+    The index l runs from 0 at the input to L - 1 at the output. The exponents are centred: the geometric mean over the
+    layers is the learning rate of the cosine. So ratio and base learning rate can be tuned independently. Howard &
+    Ruder 2018, "Universal Language Model Fine-tuning", use 2.6 for fine-tuning.
 
     Attributes:
-        final_factor: Multiple of the base learning rate at the end of the horizon.
-        ratio: Learning rate of a layer over that of the layer before it; 1 is a plain cosine.
+        final_factor: Factor at the end of the horizon, at least 0.
+        ratio: Learning rate of a layer divided by the learning rate of the layer before it, above 0. 1 gives a cosine.
     """
 
     revision: ClassVar[int | None] = 1
 
     ratio: float = 1.0
 
+    def __post_init__(self) -> None:
+        """Raise a ConfigError if a hyperparameter is out of its range."""
+        super().__post_init__()
+        require(self, "ratio", self.ratio > 0, "above 0")
+
     @classmethod
     def search_space(cls) -> Mapping[str, BaseDistribution]:
-        """Tune the cosine's end and the ratio."""
+        """Tune the final factor and the ratio."""
         return {**super().search_space(), "ratio": FloatDistribution(0.5, 2.0, log=True)}
 
     def init(self, run: RunInfo) -> State:
-        """Return the base learning rates times the layers' factors, shape (P, L)."""
+        """Return the base learning rate times the factor of each layer, shape (P, L)."""
         base = run.base_lr
         exponents = torch.arange(run.n_layers, dtype=base.dtype, device=base.device) - (run.n_layers - 1) / 2
         return base[:, None] * self.ratio**exponents
@@ -49,15 +55,15 @@ class DepthFactor(Cosine):
 class TrustRatio(Scheduler):
     """A cosine times each layer's trust ratio: `lr[l] = base_lr * cosine * min(clip, param_norm / direction_norm)`.
 
-    So an update moves a layer by base_lr * cosine of its own norm. The norms are those of the update before: nothing
-    has been measured at the first update, whose learning rate is 0, nor in a run that diverged. Where one of
-    the norms is 0, the ratio is 1. You et al. 2017, "Large Batch Training of Convolutional Networks" (LARS, no clip);
-    You et al. 2020, "Large Batch Optimization for Deep Learning" (LAMB, clip 10 for Adam's directions; SGD's are
-    shorter, hence the higher default).
+    So an update moves a layer by the share base_lr * cosine of the layer's norm. The norms are those of the previous
+    update. If they were not measured (at the first update, or in a diverged run), the learning rate is 0. If one of the
+    norms is 0, the ratio is 1. You et al. 2017, "Large Batch Training of Convolutional Networks" (LARS, no clip); You
+    et al. 2020, "Large Batch Optimization for Deep Learning" (LAMB, clip 10 for Adam). SGD's directions are shorter
+    than Adam's, so the default clip is higher.
 
     Attributes:
-        final_factor: Multiple of the base learning rate at the end of the horizon.
-        clip: Upper bound of the trust ratio.
+        final_factor: Factor at the end of the horizon, at least 0.
+        clip: Upper bound of the trust ratio, above 0.
     """
 
     revision: ClassVar[int | None] = 1
@@ -66,9 +72,14 @@ class TrustRatio(Scheduler):
     final_factor: float = 0.0
     clip: float = 1000.0
 
+    def __post_init__(self) -> None:
+        """Raise a ConfigError if a hyperparameter is out of its range."""
+        require(self, "final_factor", self.final_factor >= 0, "at least 0")
+        require(self, "clip", self.clip > 0, "above 0")
+
     @classmethod
     def search_space(cls) -> Mapping[str, BaseDistribution]:
-        """Tune the cosine's end and the clip."""
+        """Tune the final factor and the clip."""
         return {**Cosine.search_space(), "clip": FloatDistribution(1.0, 1e4, log=True)}
 
     def init(self, run: RunInfo) -> State:

@@ -1,12 +1,12 @@
-"""What the schedules of other libraries have in common: the library's own object is driven, and its rates are used.
+"""The base of schedules from other libraries. It steps the library's own object and uses its learning rates.
 
-What follows from that, for `torch:CLASS(key=value)`, `transformers:NAME(key=value)` and `timm:CLASS(key=value)`:
+This has consequences for `torch:CLASS(key=value)`, `transformers:NAME(key=value)` and `timm:CLASS(key=value)`:
 
-- Arguments mean what they mean in the library, so lengths are updates. Unless given, the schedule's length is such that
-  it ends when the run does.
-- Learning rates among the arguments (`min_lr`, `lr_end`, `lr_min`, `warmup_lr_init`) are multiples of the base learning
-  rate, which is the harness's to choose.
-- Only base learning rate and weight decay are tuned; another release of the library is other code.
+- Arguments have the same meaning as in the library, so lengths are numbers of updates. If no length is given, the
+  schedule ends with the run.
+- Arguments that are learning rates (`min_lr`, `lr_end`, `lr_min`, `warmup_lr_init`) are multiples of the base learning
+  rate, which the harness chooses.
+- Only base learning rate and weight decay are tuned. Another release of the library counts as other code.
 """
 
 from __future__ import annotations
@@ -38,49 +38,47 @@ _LENGTHS = {
     **dict.fromkeys(("num_training_steps", "timescale", "t_initial", "decay_t", "cycle_limit"), 1),
     **dict.fromkeys(("num_warmup_steps", "num_stable_steps", "num_decay_steps", "warmup_t"), 0),
 }
-"""Arguments that are numbers of updates, or of cycles, in any of the libraries -> the least that one can be. Below it
-schedules stay at their first factor for ever, jump, or end before they begin, without a word."""
+"""Argument that is a number of updates or cycles, in any of the libraries -> smallest valid value. Below it schedules
+silently stay at their first factor, jump, or end before they begin."""
 
 
 @dataclass(frozen=True)
 class LibrarySchedule(Scheduler):
-    """Base of the classes that `schedule_class` makes; their fields are the arguments of the library's own."""
+    """Base of the classes that `schedule_class` makes. Their fields are the arguments of the library's schedule."""
 
     interval: ClassVar[int | None] = None
     package: ClassVar[str]
-    """Distribution that the schedule is of; its version is recorded, and another version is other code."""
+    """Distribution that contains the schedule. Its version is recorded, and another version counts as other code."""
     title: ClassVar[str]
-    """What it is called, such as `timm:TanhLRScheduler`."""
+    """Reference to the schedule, such as `timm:TanhLRScheduler`."""
     required: ClassVar[frozenset[str]]
-    """Arguments for which the library has no default; theirs is None here."""
+    """Arguments without a default in the library; here their default is None."""
     horizons: ClassVar[frozenset[str]]
-    """Arguments that are the horizon unless they are given."""
+    """Arguments that are the horizon by default."""
     learning_rates: ClassVar[frozenset[str]]
-    """Arguments that are multiples of the base learning rate here, and learning rates in the library."""
+    """Arguments that are learning rates in the library, and multiples of the base learning rate here."""
     _BLOCK: ClassVar[int] = 512
     _LONG: ClassVar[int] = 10**6
-    """A horizon that is long enough for any length among the arguments."""
+    """A horizon that is longer than any length in the arguments."""
 
     def __post_init__(self) -> None:
-        """Check the arguments by making the library's schedule and moving it once.
+        """Check the arguments, by making the library's schedule and stepping it once.
 
         Raises:
-            ConfigError: An argument is missing, is a length that cannot be, or the library refuses its value.
+            ConfigError: An argument is missing, a length is invalid, or the library refuses a value.
         """
         name = self.title
         for key, least in _LENGTHS.items():
             given = getattr(self, key, None)
             for length in given if isinstance(given, list | tuple) else () if given is None else (given,):
                 if not isinstance(length, int | float) or length < least or length != int(length):
-                    raise ConfigError(
-                        f"scheduler {name!r}: {key} must be a whole number of at least {least} (value: {length!r})"
-                    )
+                    raise ConfigError(f"{key} must be a whole number of at least {least} (value: {length!r})")
         if missing := [key for key in sorted(self.required) if getattr(self, key) is None]:
-            raise ConfigError(f"scheduler {name!r} needs a value for {', '.join(missing)}: {name}({missing[0]}=...)")
+            raise ConfigError(f"needs a value for {', '.join(missing)}: {name}({missing[0]}=...)")
         try:
             list(islice(self.rates(1.0, self._LONG), 2))
         except Exception as error:
-            raise ConfigError(f"scheduler {name!r}: {self.package} refuses its arguments: {one_line(error)}") from error
+            raise ConfigError(f"{self.package} refuses its arguments: {one_line(error)}") from error
 
     @classmethod
     def release(cls) -> str:
@@ -89,10 +87,10 @@ class LibrarySchedule(Scheduler):
 
     @abstractmethod
     def rates(self, base_lr: float, total: int) -> Iterator[float]:
-        """Yield the learning rates of the updates, one by one, as the library's own loop would have them."""
+        """Yield the learning rate of each update, as in a training loop of the library."""
 
     def arguments(self, base_lr: float, total: int) -> dict[str, Any]:
-        """Return what the library's schedule is made with for a run."""
+        """Return the arguments of the library's schedule for a run."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         for key in self.learning_rates & values.keys():
             values[key] = None if values[key] is None else values[key] * base_lr
@@ -102,7 +100,7 @@ class LibrarySchedule(Scheduler):
         """Return the learning rates of the whole horizon, shape (total_updates, P).
 
         Raises:
-            PluginError: The library fails on the way, or its learning rates are negative or not finite.
+            PluginError: The library fails at an update, or a learning rate is negative or not finite.
         """
         base_lrs = run.base_lr.tolist()
         curves = {base_lr: self._curve(base_lr, run.total_updates) for base_lr in dict.fromkeys(base_lrs)}
@@ -120,9 +118,9 @@ class LibrarySchedule(Scheduler):
                 lrs.append(float(lr))
         except Exception as error:
             raise PluginError(f"{self.title} fails at update {len(lrs)} of {total}: {one_line(error)}") from error
-        # A library may miss a 0 by a rounding error.
+        # Rounding errors may give a learning rate just below 0.
         if bad := [lr for lr in lrs if not (math.isfinite(lr) and lr >= -1e-9 * base_lr)]:
-            raise PluginError(f"{self.title} gives the learning rate {bad[0]!r}")
+            raise PluginError(f"{self.title} gives the learning rate {bad[0]!r}; it must be finite and at least 0")
         return [max(0.0, lr) for lr in lrs]
 
 
@@ -140,12 +138,12 @@ def schedule_class(
     """Return a scheduler class whose fields are the arguments of a function or class of a library.
 
     Args:
-        base: What it derives from.
-        title: What it is called; its last part names the class.
+        base: Its base class.
+        title: Its reference; the part after the colon names the class.
         make: The function or class.
-        hidden: Its arguments that are no fields.
-        defaults: Defaults that are not the library's.
-        horizons: See `LibrarySchedule.horizons`; those that `make` does not take are left out.
+        hidden: Arguments of `make` that do not become fields.
+        defaults: Defaults that replace the library's.
+        horizons: See `LibrarySchedule.horizons`. Names that are no arguments of `make` are ignored.
         learning_rates: See `LibrarySchedule.learning_rates`.
         attributes: Further class attributes.
     """
@@ -186,16 +184,16 @@ def argument_type(make: Callable[..., Any], parameter: Parameter) -> Any:
 
 
 def import_library(module: str, package: str, title: str) -> Any:
-    """Return a module of a library that need not be installed.
+    """Import and return a module of an optional library.
 
     Args:
-        module: Its name.
-        package: The distribution, for messages.
+        module: Name of the module.
+        package: Name of the distribution, for messages.
         title: Reference to the scheduler that needs it, for messages.
 
     Raises:
-        MissingPackageError: It is not installed.
-        PluginError: It cannot be imported.
+        MissingPackageError: The library is not installed.
+        PluginError: The library cannot be imported.
     """
     try:
         return import_module(module)
@@ -211,5 +209,5 @@ def import_library(module: str, package: str, title: str) -> Any:
 
 
 def new_optimizer(base_lr: float) -> torch.optim.Optimizer:
-    """Return an optimizer of one parameter for a library's schedule to work on."""
+    """Return an optimizer with one parameter, whose learning rate a library's schedule sets."""
     return torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=base_lr)

@@ -1,7 +1,7 @@
-"""Entries that replace the workload's optimizer by a released one: *open-optimizer* entries, marked so in tables.
+"""Open-optimizer entries, which replace the workload's optimizer by a released one.
 
-They compete zero-shot, from the learning rates of their literature, with the benchmark's default weight decay. All else
-is as for everyone: initialisation, data order, number of updates, evaluation.
+They compete zero-shot, with the learning rates of their literature and the benchmark's default weight decay. They share
+everything else with the other entries: initialisation, data order, number of updates, evaluation.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from prodigyopt import Prodigy as ReleasedProdigy
 from schedulefree import AdamWScheduleFree, SGDScheduleFree
 from torch import nn
 
-from ganno_bench.core.errors import ConfigError, PluginError
+from ganno_bench.core.errors import PluginError
 from ganno_bench.schedulers.base import ClosedForm
+from ganno_bench.schedulers.values import require
 from ganno_bench.training.open_optimizer import OpenOptimizer
 from ganno_bench.workloads.suite import WorkloadSpec
 
@@ -27,11 +28,11 @@ __all__ = ["OptimizerEntry", "Prodigy", "Released", "ScheduleFree"]
 
 @dataclass(frozen=True)
 class Released:
-    """What takes the place of a workload's optimizer.
+    """The replacement of a workload's optimizer.
 
     Attributes:
         name: Name of the class in its package.
-        base_lr: Base learning rate, the same for all workloads with the optimizer that is replaced.
+        base_lr: Base learning rate on all workloads with the replaced optimizer.
     """
 
     name: str
@@ -40,17 +41,17 @@ class Released:
 
 @dataclass(frozen=True)
 class OptimizerEntry(ClosedForm):
-    """A schedule and the optimizer that it is for, which trains in the place of the workload's.
+    """A schedule together with an optimizer that replaces the workload's.
 
-    `factor` times the base learning rate is what the optimizer is given; what it makes of it is recorded.
+    The optimizer gets `factor` times the base learning rate. Records contain the effective learning rate.
     """
 
     package: ClassVar[str | None] = None
-    """Distribution that releases the optimizer; its version is recorded, and another version is other code. None: it is
-    defined beside the entry."""
+    """Distribution that releases the optimizer. Its version is recorded, and another version counts as other code. None
+    if the optimizer is defined in the same file as the entry."""
 
     replaces: ClassVar[Mapping[str, Released]] = {}
-    """Name of the workload's optimizer -> what takes its place."""
+    """Name of the workload's optimizer -> its replacement."""
 
     zero_shot: ClassVar[bool] = True
 
@@ -59,17 +60,17 @@ class OptimizerEntry(ClosedForm):
         """Return the optimizer of one run.
 
         Args:
-            parameters: Of the network, from input to output.
-            weight_decay: The benchmark's default for the optimizer that is replaced.
+            parameters: Parameters of the network, from input to output.
+            weight_decay: The benchmark's default for the replaced optimizer.
             spec: The workload.
         """
 
     @classmethod
     def released(cls, optimizer: str) -> Released:
-        """Return what takes the place of a workload's optimizer.
+        """Return the replacement of a workload's optimizer.
 
         Raises:
-            PluginError: It replaces others only.
+            PluginError: The entry does not replace this optimizer.
         """
         if optimizer not in cls.replaces:
             known = ", ".join(cls.replaces) or "no optimizer"
@@ -78,11 +79,11 @@ class OptimizerEntry(ClosedForm):
 
     @classmethod
     def release(cls) -> str:
-        """Return the package and its version, or nothing without a package."""
+        """Return the package and its version; empty without a package."""
         return "" if cls.package is None else f"{cls.package} {version(cls.package)}"
 
     def factor(self, update: int, total: int) -> float:
-        """Return 1: the optimizer is given its base learning rate, always."""
+        """Return 1: the optimizer always gets its base learning rate."""
         return 1.0
 
 
@@ -108,16 +109,16 @@ class _ScheduleFreeRun(OpenOptimizer):
 class ScheduleFree(OptimizerEntry):
     """Schedule-Free SGD (for `sgd`) or AdamW (for the others), which average instead of decaying. Open-optimizer.
 
-    Defazio et al., The Road Less Scheduled (2024), through the package `schedulefree`, at its default learning rates:
-    1.0 for SGD, 0.0025 for AdamW. Gradients are taken at one point and losses at another, the average. The workload's
-    momentum (0.9 where it has none, since the method needs one), betas and epsilon hold; weight decay is an L2 penalty
-    for SGD and decoupled for AdamW, as in the package.
+    Defazio et al., The Road Less Scheduled (2024), from the package `schedulefree`, with its default learning rates:
+    1.0 for SGD, 0.0025 for AdamW. It computes gradients at one point and losses at another, the average. It uses the
+    workload's momentum, betas and epsilon. The method needs a momentum, so 0.9 is used for a workload without one.
+    Weight decay is an L2 penalty for SGD and decoupled for AdamW, as in the package.
     """
 
     revision: ClassVar[int | None] = 1
 
     warmup: float = 0.05
-    """Share of the run in which the learning rate grows linearly; the authors recommend some."""
+    """Share of the run in which the learning rate grows linearly, in [0, 1). The authors recommend a warmup."""
 
     package: ClassVar[str | None] = "schedulefree"
     replaces: ClassVar[Mapping[str, Released]] = {
@@ -127,13 +128,8 @@ class ScheduleFree(OptimizerEntry):
     }
 
     def __post_init__(self) -> None:
-        """Check.
-
-        Raises:
-            ConfigError: The warmup is no share.
-        """
-        if not 0.0 <= self.warmup < 1.0:
-            raise ConfigError(f"warmup is outside of [0, 1) (value: {self.warmup})")
+        """Raise a ConfigError if a hyperparameter is out of its range."""
+        require(self, "warmup", 0 <= self.warmup < 1, "in [0, 1)")
 
     def optimizer(self, parameters: Sequence[nn.Parameter], weight_decay: float, spec: WorkloadSpec) -> OpenOptimizer:
         """Return the optimizer of one run; see `OptimizerEntry.optimizer`."""
@@ -146,7 +142,7 @@ class ScheduleFree(OptimizerEntry):
 
 class _ProdigyRun(OpenOptimizer):
     def step(self, lr: float) -> float:
-        estimate = float(self.optimizer.param_groups[0]["d"])  # the update raises it for the next one
+        estimate = float(self.optimizer.param_groups[0]["d"])  # before the update, which may raise it for the next one
         return estimate * super().step(lr)
 
 
@@ -154,37 +150,32 @@ class _ProdigyRun(OpenOptimizer):
 class Prodigy(OptimizerEntry):
     """Prodigy: Adam, with a learning rate estimated from the distance travelled, first guess d0. Open-optimizer.
 
-    Mishchenko and Defazio (2023), through the package `prodigyopt`, with the learning rate 1.0 that its authors
-    recommend for all networks; what is recorded is the estimate that it is multiplied by. It takes the place of every
-    optimizer, SGD too, with the workload's betas and epsilon; weight decay is decoupled, as in the package.
+    Mishchenko and Defazio (2023), from the package `prodigyopt`, with the learning rate 1.0 that its authors recommend
+    for all networks. Records contain the estimate times this rate. It replaces every optimizer, also SGD, and uses the
+    workload's betas and epsilon. Weight decay is decoupled, as in the package.
     """
 
     revision: ClassVar[int | None] = 1
 
     safeguard_warmup: bool = True
-    """Keep the learning rate out of the estimate's denominator; recommended wherever the rate is not constant."""
+    """Keep the learning rate out of the denominator of the estimate; recommended if the rate is not constant."""
 
     bias_correction: bool = True
     """Adam's bias correction."""
 
     anneal: bool = False
-    """Cosine annealing to 0, which the authors recommend as often as a constant."""
+    """Cosine annealing to 0. The authors recommend both this and a constant."""
 
     d0: float = 1e-6
-    """First estimate of the distance, above 0. The package's default is for long runs: from there the estimate takes
-    some hundred updates to grow. So `prodigy(d0=0.001)` stands on the board beside it; `docs/protocol.md` says more."""
+    """First estimate of the distance, above 0. The package's default suits long runs: the estimate needs some hundred
+    updates to grow from it. So the leaderboard also has `prodigy(d0=0.001)`; see `docs/protocol.md`."""
 
     package: ClassVar[str | None] = "prodigyopt"
     replaces: ClassVar[Mapping[str, Released]] = dict.fromkeys(("sgd", "adam", "adamw"), Released("Prodigy", 1.0))
 
     def __post_init__(self) -> None:
-        """Check.
-
-        Raises:
-            ConfigError: The first estimate is not positive.
-        """
-        if not self.d0 > 0.0:
-            raise ConfigError(f"d0 is not above 0 (value: {self.d0})")
+        """Raise a ConfigError if a hyperparameter is out of its range."""
+        require(self, "d0", self.d0 > 0, "above 0")
 
     def optimizer(self, parameters: Sequence[nn.Parameter], weight_decay: float, spec: WorkloadSpec) -> OpenOptimizer:
         """Return the optimizer of one run; see `OptimizerEntry.optimizer`."""
@@ -198,7 +189,7 @@ class Prodigy(OptimizerEntry):
             safeguard_warmup=self.safeguard_warmup,
             d0=self.d0,
         )
-        optimizer.param_groups[0]["weight_decay"] = weight_decay  # as an argument it would be announced on the screen
+        optimizer.param_groups[0]["weight_decay"] = weight_decay  # given as an argument, Prodigy would print a message
         return _ProdigyRun(optimizer)
 
     def factor(self, update: int, total: int) -> float:

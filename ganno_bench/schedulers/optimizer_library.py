@@ -1,8 +1,8 @@
 """The optimizers of the package pytorch-optimizer as open-optimizer entries: `pytorch-optimizer:Lion`.
 
-They compete zero-shot, from the learning rate that the package has for a default, in the place of every optimizer, with
-the benchmark's weight decay where they take one. Whatever else they take is an argument: `pytorch-optimizer:Lion(
-betas=(0.95, 0.98))`. What needs a closure, second derivatives or the network itself is refused.
+They compete zero-shot and replace every optimizer. They use the package's default learning rate, and the benchmark's
+weight decay if they take one. Their other parameters are arguments: `pytorch-optimizer:Lion(betas=(0.95, 0.98))`.
+Optimizers that need a closure, second derivatives or the network are refused.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _PREFIX = "pytorch-optimizer:"
 
 
 class _TwoPoints(OpenOptimizer):
-    """An optimizer that takes gradients at another point than the one that counts: it has `train` and `eval`."""
+    """An optimizer that computes gradients at another point than it evaluates; it has `train` and `eval`."""
 
     optimizer: Any
 
@@ -46,7 +46,7 @@ class _TwoPoints(OpenOptimizer):
 
 @dataclass(frozen=True)
 class LibraryOptimizer(OptimizerEntry):
-    """Base of the classes that `library_optimizer` makes; their fields are the optimizer's arguments."""
+    """Base of the classes that `library_optimizer` makes. Their fields are the arguments of the optimizer."""
 
     revision: ClassVar[int | None] = 1
     package: ClassVar[str | None] = "pytorch-optimizer"
@@ -54,10 +54,10 @@ class LibraryOptimizer(OptimizerEntry):
     takes_decay: ClassVar[bool]
 
     def __post_init__(self) -> None:
-        """Check the arguments by two updates of two small parameters.
+        """Check the arguments, by making two updates of two small parameters.
 
         Raises:
-            ConfigError: The optimizer refuses them, or cannot work from gradients alone.
+            ConfigError: The optimizer refuses them, or needs more than gradients.
         """
         parameters = [nn.Parameter(torch.ones(4, 4)), nn.Parameter(torch.ones(4))]
         with torch.random.fork_rng(devices=[]):
@@ -69,8 +69,7 @@ class LibraryOptimizer(OptimizerEntry):
                     optimizer.step(next(iter(self.replaces.values())).base_lr)
             except Exception as error:
                 raise ConfigError(
-                    f"scheduler {_PREFIX + self.optimizer_class.__name__!r} makes no update from gradients and its "
-                    f"arguments: {one_line(error)}"
+                    f"makes no update from its arguments and gradients alone: {one_line(error)}"
                 ) from error
 
     def optimizer(self, parameters: Sequence[nn.Parameter], weight_decay: float, spec: WorkloadSpec) -> OpenOptimizer:
@@ -81,30 +80,30 @@ class LibraryOptimizer(OptimizerEntry):
         arguments = {field.name: getattr(self, field.name) for field in fields(self)}
         if self.takes_decay:
             arguments["weight_decay"] = weight_decay
-        # The learning rate is set at each update.
+        # No learning rate: it is set at each update.
         optimizer = self.optimizer_class(list(parameters), **arguments)
         return _TwoPoints(optimizer) if hasattr(optimizer, "eval") else OpenOptimizer(optimizer)
 
 
 @cache
 def library_optimizer(name: str) -> type[LibraryOptimizer]:
-    """Return an entry for an optimizer of the package, whose arguments become its fields.
+    """Return the entry class of an optimizer, whose arguments become its fields.
 
     Raises:
         UnknownNameError: The package has no such optimizer.
         MissingPackageError: The package is not installed.
-        PluginError: It is not made from parameters alone, or has no default learning rate.
+        PluginError: The optimizer needs more than parameters, or has no default learning rate.
     """
     title = _PREFIX + name
     library = import_library("pytorch_optimizer", "pytorch-optimizer", title)
     classes = {cls.__name__: cls for cls in map(library.load_optimizer, library.get_supported_optimizers())}
     if name.lower().endswith(("schedule", "scheduler")):
         raise UnknownNameError(
-            f"{title!r}: only the optimizers of pytorch-optimizer take part, not its schedules; "
-            "'rex', 'polynomial', 'wsd' and others are built in"
+            f"scheduler {title!r}: only optimizers of pytorch-optimizer can be named, not its schedules; "
+            "use a built-in one, such as 'rex', 'polynomial' or 'wsd'"
         )
     if name not in classes and hasattr(library, name):
-        raise PluginError(f"{title!r} is not made from parameters alone: it wraps an optimizer, or needs a closure")
+        raise PluginError(f"scheduler {title!r} needs more than parameters: it wraps an optimizer, or needs a closure")
     if name not in classes:
         raise UnknownNameError(f"pytorch-optimizer has no optimizer {name!r}{did_you_mean(name, classes)}")
     parameters = {
@@ -113,10 +112,10 @@ def library_optimizer(name: str) -> type[LibraryOptimizer]:
         if key != "params" and parameter.kind not in (Parameter.VAR_KEYWORD, Parameter.VAR_POSITIONAL)
     }
     if needed := [key for key, parameter in parameters.items() if parameter.default is Parameter.empty]:
-        raise PluginError(f"scheduler {title!r} is not made from parameters alone, it needs {needed[0]!r}")
+        raise PluginError(f"scheduler {title!r} needs more than parameters: it has no default for {needed[0]!r}")
     lr = parameters.pop("lr").default if "lr" in parameters else None
     if not isinstance(lr, int | float) or not 0 < lr < math.inf:
-        raise PluginError(f"scheduler {title!r} has no default learning rate to compete with")
+        raise PluginError(f"scheduler {title!r} has no default learning rate, with which it would compete")
     takes_decay = parameters.pop("weight_decay", None) is not None
     made = make_dataclass(
         name,

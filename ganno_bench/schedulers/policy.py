@@ -1,4 +1,4 @@
-"""A trained policy as a scheduler: `policy:PATH`, or the name of one that is shipped."""
+"""Policies as schedulers: `policy:POLICY`, a folder or the name of a shipped policy."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ S = TypeVar("S", bound=Scheduler)
 
 @dataclass(frozen=True)
 class PolicyScheduler(Scheduler):
-    """Base of the classes that `policy_scheduler` makes. Nothing of a policy is tuned: it is frozen."""
+    """Base of the classes that `policy_scheduler` makes. Policies are frozen, so nothing is tuned."""
 
     revision: ClassVar[int | None] = 1
     policy: ClassVar[Policy]
@@ -28,11 +28,11 @@ class PolicyScheduler(Scheduler):
     zero_shot: ClassVar[bool] = True
 
     def init(self, run: RunInfo) -> State:
-        """Return the run's description, the agents' factors and their memory of the losses."""
+        """Return the RunInfo, the factors of the agents, and their memory of the losses."""
         return {"run": vars(run).copy(), **self.policy.controller.init(run).state_dict()}
 
     def step(self, state: State, signals: Signals) -> tuple[Controls, State]:
-        """Let every agent see and act."""
+        """Let each agent observe and act."""
         control = ControlState.from_state_dict(state)
         controls, control = self.policy.control(control, RunInfo(**state["run"]), signals)
         return controls, {"run": state["run"], **control.state_dict()}
@@ -43,14 +43,14 @@ _classes: dict[tuple[str, str, str], type[Any]] = {}
 
 
 def make_class(base: type[S], name: str, doc: str, identity: str, **attributes: Any) -> type[S]:
-    """Return a scheduler class that is made from a policy, the same one at every call.
+    """Return a scheduler class for a policy, the same class for the same arguments.
 
     Args:
-        base: What it derives from.
-        name: Its name.
-        doc: Its docstring.
-        identity: Hash of all that decides what it does, but for the code of `base`.
-        attributes: Its class attributes.
+        base: Base class.
+        name: Name of the class.
+        doc: Docstring of the class.
+        identity: Hash of everything that determines its decisions, except the code of `base`.
+        attributes: Class attributes.
     """
     key = (name, doc, identity)
     if key not in _classes:
@@ -60,7 +60,7 @@ def make_class(base: type[S], name: str, doc: str, identity: str, **attributes: 
 
 
 def policy_scheduler(ref: str) -> type[PolicyScheduler]:
-    """Return a scheduler class for a policy, the same one for the same policy.
+    """Return the scheduler class of a policy, the same class for the same policy.
 
     Args:
         ref: A folder, or the name of a shipped policy.
@@ -74,12 +74,12 @@ def policy_scheduler(ref: str) -> type[PolicyScheduler]:
 
 
 def attributes_of(policy: Policy) -> dict[str, Any]:
-    """Return what a class that decides by a policy has of it."""
+    """Return the attributes of a class whose decisions a policy makes."""
     return {"policy": policy, "needs": frozenset(policy.controller.needs), "interval": policy.card.interval}
 
 
 def find_policy(ref: str) -> Path:
-    """Return the folder of a policy, given a path or the name of a shipped one."""
+    """Return the folder of a policy, given a folder or the name of a shipped policy."""
     path = Path(ref).expanduser()
     if ref and path.is_dir():
         return path

@@ -1,10 +1,10 @@
-"""From a reference on the command line to a scheduler class that has been checked.
+"""Resolves references such as `cosine(final_factor=0.1)` to scheduler classes, and checks these.
 
-A reference is `NAME`, `./file.py:Name`, something of a library (`torch:Class`, `transformers:NAME`, `timm:Class`,
-`pytorch-optimizer:Class`), `policy:FOLDER` or a control of a policy such as `untrained:FOLDER` (see `controls.py`).
-But for policies, `(key=value, ...)` may follow: literal values that pin hyperparameters. What is pinned is not tuned,
-and is part of the entry's name in tables. With `default:` before it, nothing of a scheduler is tuned: it competes
-zero-shot, as policies do.
+A reference is `NAME`, `./file.py:Name`, a name in a library (`torch:Class`, `transformers:NAME`, `timm:Class`,
+`pytorch-optimizer:Class`), `policy:FOLDER`, or a control of a policy such as `untrained:FOLDER` (see `controls.py`).
+Except for policies and controls, `(key=value, ...)` may follow: literal values that pin hyperparameters. Pinned
+hyperparameters are not tuned, and are part of the entry's name in tables. With `default:` in front, nothing is tuned:
+the scheduler competes zero-shot, as policies do.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from ganno_bench.core.errors import ConfigError, PluginError, UnknownNameError, UserError, did_you_mean
+from ganno_bench.core.errors import ConfigError, PluginError, UnknownNameError, UserError, did_you_mean, one_line
 from ganno_bench.core.plugin_file import source_hash
 from ganno_bench.core.process_state import undisturbed
 from ganno_bench.core.registry import Origin, Registry, origins
@@ -84,21 +84,21 @@ _LIBRARIES: Mapping[str, Callable[[str], type[Scheduler]]] = {
     "timm:": timm_schedule,
     "pytorch-optimizer:": library_optimizer,
 }
-"""What a reference begins with -> name in the library to scheduler class; a library is imported when it is named."""
+"""Prefix of a reference -> function from the name in the library to a scheduler class. It imports the library."""
 _OF_POLICIES = (_POLICY, *(f"{kind}:" for kind in CONTROLS))
 PREFIXES = (_DEFAULT, *_LIBRARIES, *_OF_POLICIES)
-"""What a reference may begin with that is no registered name and no file."""
+"""Prefixes of references that are neither registered names nor files."""
 _RESERVED = ("base_lr", "weight_decay")
 _ALWAYS_GIVEN = frozenset(field.name for field in fields(Signals)) - set(NEEDS)
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A reference, taken apart.
+    """A parsed reference.
 
     Attributes:
-        name: What comes before the parentheses.
-        pinned: Hyperparameters and their values.
+        name: The part before the parentheses.
+        pinned: Pinned hyperparameters and their values.
     """
 
     name: str
@@ -107,21 +107,19 @@ class Reference:
 
 @dataclass(frozen=True)
 class SchedulerEntry:
-    """A scheduler that takes part: its class, checked, with what the user pinned.
+    """An entry: the checked class of a scheduler, with the hyperparameters that the user pinned.
 
     Attributes:
-        name: What it is called in tables: the registered name, a file's class name in kebab-case, `torch:Class`, or
-            `policy:` (`untrained:`, ...) and the name on the card, which another policy than the shipped one of that
-            name does not get alone: `policy:ganno@1a2b3c4d`, with the policy's hash; followed by the pinned
-            hyperparameters, `cosine(final_factor=0.1)`.
+        name: Name in tables: the registered name, the kebab-case name of a file's class, `torch:Class`, or `policy:`
+            (`untrained:`, ...) and the name on the card. If a shipped policy has the same name, the hash of the policy
+            follows: `policy:ganno@1a2b3c4d`. Pinned hyperparameters follow: `cosine(final_factor=0.1)`.
         ref: The reference that was loaded.
         cls: The class.
-        pinned: Hyperparameters that the user fixed.
-        search_space: Optuna distributions of the hyperparameters that are tuned; pinned ones, base learning rate and
-            weight decay are not among them.
-        code: What stands for its code, in words; results with another one are another scheduler's. See `code_of`.
-        zero_shot: Whether nothing of it is tuned, base learning rate and weight decay included.
-        plugins: Whose code it is, or that of a policy's observations, where a package brings it.
+        pinned: Hyperparameters that the user pinned.
+        search_space: Optuna distributions of the tuned hyperparameters, without base learning rate and weight decay.
+        code: Identifies the code; results of other code belong to another scheduler. See `code_of`.
+        zero_shot: Whether nothing is tuned, not even base learning rate and weight decay.
+        plugins: Origins of code that packages bring: of the class, and of a policy's observations.
     """
 
     name: str
@@ -135,7 +133,7 @@ class SchedulerEntry:
 
     @property
     def tag(self) -> str:
-        """A hash of `code` for the names of folders and studies, 16 hexadecimal digits."""
+        """A hash of `code`, 16 hexadecimal digits, for the names of folders and studies."""
         return hashlib.sha256(self.code.encode()).hexdigest()[:16]
 
     def base_lr(self, optimizer: str) -> float:
@@ -145,19 +143,19 @@ class SchedulerEntry:
         return OPTIMIZERS[optimizer].base_lr
 
     def open_optimizer(self, optimizer: str) -> str | None:
-        """Return `package.Class` of what replaces a workload's optimizer, or None if nothing does."""
+        """Return `package.Class` of the optimizer that replaces a workload's, or None if the entry keeps that."""
         if issubclass(self.cls, OptimizerEntry):
             return ".".join([*filter(None, [self.cls.package]), self.cls.released(optimizer).name])
         return None
 
     @property
     def replaces(self) -> Mapping[str, Released]:
-        """Name of a workload's optimizer -> what takes its place; empty for those that keep it."""
+        """Name of a workload's optimizer -> its replacement; empty for entries that keep the optimizer."""
         return self.cls.replaces if issubclass(self.cls, OptimizerEntry) else {}
 
     @property
     def packages(self) -> tuple[str, ...]:
-        """What it needs that is released by others."""
+        """Names of the third-party packages that it needs."""
         released = self.cls.package if issubclass(self.cls, OptimizerEntry | LibrarySchedule) else None
         brought = (origin.package for origin in self.plugins.values())
         return tuple(dict.fromkeys(filter(None, (released, *brought))))
@@ -166,26 +164,28 @@ class SchedulerEntry:
         """Make the scheduler.
 
         Args:
-            config: Values of some hyperparameters; the others are pinned or keep their default.
+            config: Values of some hyperparameters. The others are pinned or keep their default.
 
         Raises:
-            UnknownNameError: A key is no hyperparameter.
-            ConfigError: A value is of the wrong type, or contradicts a pinned one.
-            PluginError: The class refuses the values.
+            UnknownNameError: A key is not a hyperparameter.
+            ConfigError: A value has the wrong type or differs from the pinned value, or the class refuses it.
+            PluginError: The class raises any other error.
         """
         config = _check_values(self.name, self.cls, config)
         for key in config.keys() & self.pinned.keys():
             if config[key] != self.pinned[key]:
-                raise ConfigError(f"scheduler {self.name!r}: {key!r} is pinned, it cannot be {config[key]!r}")
+                raise ConfigError(
+                    f"scheduler {self.name!r}: {key!r} is pinned to {self.pinned[key]!r}, it cannot be {config[key]!r}"
+                )
         try:
             with undisturbed(f"scheduler {self.name!r}: making it", may_draw=True):
                 return self.cls(**{**self.pinned, **config})
+        except ConfigError as error:  # the class refuses the values
+            raise ConfigError(f"scheduler {self.ref!r}: {error}") from error
         except UserError:
             raise
         except Exception as error:
-            raise PluginError(
-                f"scheduler {self.name!r} cannot be made: {type(error).__name__}: {_one_line(error)}"
-            ) from error
+            raise PluginError(f"scheduler {self.name!r} cannot be made: {one_line(error)}") from error
 
     def defaults(self) -> dict[str, Any]:
         """Return the default value of every tuned hyperparameter, by name."""
@@ -215,18 +215,18 @@ class SchedulerRow:
 
 
 def parse_reference(ref: str, kind: str = "scheduler") -> Reference:
-    """Take a reference apart, without looking anything up.
+    """Parse a reference, without looking anything up.
 
     Args:
         ref: `NAME` or `NAME(key=value, ...)`.
-        kind: Of what it is a reference, for messages.
+        kind: What it refers to, for messages.
 
     Raises:
         ConfigError: It is not of the form `NAME(key=value, ...)` with literal values.
     """
-    if ref.strip().startswith(_OF_POLICIES):  # nothing of a policy can be pinned, and its path may have parentheses
+    if ref.strip().startswith(_OF_POLICIES):  # policies have nothing to pin, and a path may have parentheses
         return Reference(ref.strip(), {})
-    # A path may have parentheses of its own.
+    # The path may contain parentheses.
     match = re.fullmatch(r"\s*(.*\.py:\w*|[^()]*?)\s*(\(.*\))?\s*", ref, re.DOTALL)
     try:
         if match is None or not match[1]:
@@ -253,22 +253,21 @@ def parse_reference(ref: str, kind: str = "scheduler") -> Reference:
 
 
 def load_scheduler(ref: str) -> SchedulerEntry:
-    """Return the entry that a reference names, after checking that its class is what a scheduler must be.
+    """Load the scheduler that a reference names, and check its class.
 
     Args:
         ref: `NAME`, `./file.py:Name`, `torch:Class`, `transformers:NAME`, `timm:Class` or `pytorch-optimizer:Class`,
-            optionally with `(key=value, ...)`, and with `default:` before it for a zero-shot entry; or `policy:POLICY`,
-            a folder or the name of a shipped policy; or one of the controls that a policy must beat: `untrained:POLICY`
-            (fresh weights), `random:POLICY` (uniformly random actions), `mean-curve:POLICY`, `profile:POLICY` and
-            `curve-profile:POLICY` (its mean learning rates over time, over the layers, and their product, replayed),
-            `without:FEATURE:POLICY` (an observation masked).
+            optionally with `(key=value, ...)` after it, and with `default:` in front for a zero-shot entry. Or
+            `policy:POLICY`, where POLICY is a folder or the name of a shipped policy. Or a control of a policy, see
+            `controls.py`: `untrained:POLICY`, `random:POLICY`, `mean-curve:POLICY`, `profile:POLICY`,
+            `curve-profile:POLICY`, `without:FEATURE:POLICY`.
 
     Raises:
-        UnknownNameError: No such scheduler, name in a library, hyperparameter or observation; the message has the
-            nearest name.
-        ConfigError: The reference is malformed, or a pinned value is of the wrong type.
-        PluginError: The class cannot be imported, it breaks a rule that the message names, or its code changed what
-            belongs to the whole process.
+        UnknownNameError: There is no such scheduler, name in a library, hyperparameter or observation; the message has
+            the nearest name.
+        ConfigError: The reference is malformed, a pinned value has the wrong type, or the class refuses it.
+        PluginError: The class cannot be imported, it breaks a rule that the message names, or its code changed state
+            that the whole process shares.
         MissingPackageError: Its library is not installed.
     """
     with undisturbed(f"scheduler {ref.strip()!r}: loading it", may_draw=True):
@@ -283,7 +282,7 @@ def _load_scheduler(ref: str) -> SchedulerEntry:
         cls: Any = load_from(within)
     elif name.startswith(_POLICY):
         cls = policy_scheduler(str(locate_policy(within)))
-        name = f"{_POLICY}{cls.__name__}{apart_from_shipped(cls.policy)}"  # apart from whatever is registered
+        name = f"{_POLICY}{cls.__name__}{apart_from_shipped(cls.policy)}"  # never a registered name
     elif name.startswith(_OF_POLICIES):
         cls = control_scheduler(name)
         policy = load_policy(locate_policy(within.partition(":")[2] if library == "without" else within))
@@ -325,7 +324,7 @@ def _load_scheduler(ref: str) -> SchedulerEntry:
 def list_schedulers() -> list[SchedulerRow]:
     """Describe every registered scheduler, then every shipped policy, each sorted by name.
 
-    A broken one has an error and disturbs no other.
+    A scheduler that cannot be loaded has an error in its row; the others are not affected.
     """
     sources = {name: registered.source for name, registered in SCHEDULERS.entries().items()}
     sources |= {f"{_POLICY}{name}": "shipped" for name in shipped_policies()}
@@ -371,12 +370,12 @@ def _check_search_space(name: str, cls: type[Scheduler]) -> dict[str, BaseDistri
         space: dict[str, Any] = dict(cls.search_space())
         defaults, types = default_values(cls), declared_types(cls)
     except Exception as error:
-        raise PluginError(
-            f"scheduler {name!r}: search_space() raised {type(error).__name__}: {_one_line(error)}"
-        ) from error
+        raise PluginError(f"scheduler {name!r}: search_space() raised {one_line(error)}") from error
     for key, distribution in space.items():
         if key not in defaults:
-            raise PluginError(f"scheduler {name!r}: search_space() has {key!r}, no field{did_you_mean(key, defaults)}")
+            raise PluginError(
+                f"scheduler {name!r}: search_space() has {key!r}, which is no field{did_you_mean(key, defaults)}"
+            )
         if not isinstance(distribution, BaseDistribution):
             raise PluginError(f"scheduler {name!r}: search_space() has no Optuna distribution for {key!r}")
         proposed = _proposed(distribution)
@@ -398,20 +397,20 @@ def _check_search_space(name: str, cls: type[Scheduler]) -> dict[str, BaseDistri
                 fit(value, types[key])
             except UnfitError as error:
                 raise PluginError(
-                    f"scheduler {name!r}: {key!r} must be {error}, and search_space() proposes {value!r} for it"
+                    f"scheduler {name!r}: {key!r} must be {error}, but search_space() proposes {value!r} for it"
                 ) from None
     return space
 
 
 def _proposed(distribution: BaseDistribution) -> tuple[Any, ...]:
-    """Return values of each kind that a distribution proposes."""
+    """Return examples of the values that a distribution proposes: all choices, or both ends."""
     if isinstance(distribution, CategoricalDistribution):
         return distribution.choices
     return tuple(distribution.to_external_repr(getattr(distribution, end)) for end in ("low", "high"))
 
 
 def _check_values(name: str, cls: type[Scheduler], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `values` as their fields' types have them: whole numbers made floats where a float is declared."""
+    """Return `values`, converted to the types of their fields: an int becomes a float if a float is declared."""
     types, defaults, checked = declared_types(cls), default_values(cls), {}
     for key, value in values.items():
         if key not in types:
@@ -429,9 +428,9 @@ def _has_default(field: Field[Any]) -> bool:
 
 
 def _plugins(name: str, cls: type[Scheduler]) -> dict[str, Origin]:
-    """Return whose code a scheduler is, or a policy's observations are, where a package brings them.
+    """Return the origins of code that packages bring: of the scheduler, and of a policy's observations.
 
-    The code of a file of the user's own is in the code hash as that of what is built in is.
+    Files of the user and built-in code have no origin here; `code_of` covers them.
     """
     named = [(SCHEDULERS, name)] if name in SCHEDULERS.entries() else []
     if issubclass(cls, PolicyScheduler):
@@ -440,14 +439,14 @@ def _plugins(name: str, cls: type[Scheduler]) -> dict[str, Origin]:
 
 
 def code_of(cls: type[Scheduler], plugins: Mapping[str, Origin]) -> str:
-    """Return what stands for the code of a scheduler, parts with commas between them.
+    """Return a text that identifies the code of a scheduler, parts separated by commas.
 
-    - `revision 1`: of a class of this project, or of the one that a plugin derives from;
-    - `policy 6a1c...`: of card and weights of a policy, or of what a control makes of them;
-    - `transformers 5.24.0`: the release of a library whose schedule or optimizer it is;
-    - `source 07d9...`: of the file that defines a plugin and of what that imports from beside it; of a package's class
-      of the modules that define it and its bases;
-    - `scheduler NAME: PACKAGE VERSION, code ...`: what a package brings, observations of a policy included.
+    - `revision 1`: the revision of a built-in class, also of one from which a plugin derives;
+    - `policy 6a1c...`: a hash of card and weights of a policy, or of a control of the policy;
+    - `transformers 5.24.0`: the release of the library that contains the schedule or optimizer;
+    - `source 07d9...`: a hash of the file that defines a plugin and of the neighbouring files that it imports. For a
+      class of a package: of the modules that define the class and its bases;
+    - `scheduler NAME: PACKAGE VERSION, code ...`: code that a package brings, including observations of a policy.
     """
     parts = []
     modules = {base.__module__: None for base in cls.__mro__ if issubclass(base, Scheduler)}
@@ -467,7 +466,3 @@ def code_of(cls: type[Scheduler], plugins: Mapping[str, Origin]) -> str:
 
 def _kebab_case(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name).replace("_", "-").lower()
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

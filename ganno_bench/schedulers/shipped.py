@@ -1,4 +1,4 @@
-"""The policies that come with the project: found by name, and told apart from others of the same name."""
+"""The policies that ship with the project: finding them by name, and distinguishing others of the same name."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def locate_policy(ref: str) -> Path:
 
 
 def apart_from_shipped(policy: Policy) -> str:
-    """Return what tells a policy from the shipped one of the same name: nothing if it is that, or there is none."""
+    """Return the suffix that distinguishes a policy from a shipped one of the same name; empty if not needed."""
     name = policy.card.name
     if name not in shipped_policies() or load_policy(resource_dir("policies") / name).hash == policy.hash:
         return ""

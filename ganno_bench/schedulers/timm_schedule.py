@@ -1,8 +1,8 @@
 """The schedulers of timm: `timm:TanhLRScheduler(warmup_t=50)`.
 
-They count updates here (`t_in_epochs` is False), and move by `step_update` after each. Unless given, `t_initial` is
-such that the schedule ends when the run does, as timm's own factory has it: all cycles together, and a warmup that
-comes before them, take the run.
+They count updates here (`t_in_epochs` is False): `step_update` is called after each update. By default, `t_initial` is
+chosen so that the schedule ends with the run, as in timm's factory: all cycles, with a warmup before them, take the
+whole run.
 """
 
 from __future__ import annotations
@@ -29,17 +29,19 @@ class TimmSchedule(LibrarySchedule):
     timm_class: ClassVar[type[Any]]
 
     def arguments(self, base_lr: float, total: int) -> dict[str, Any]:
-        """Return the arguments; `t_initial` is the length of the first cycle, without a warmup that comes before it."""
+        """Return the arguments. `t_initial` is the length of the first cycle, without a warmup before it."""
         values = super().arguments(base_lr, total)
         if getattr(self, "t_initial", total) is None:
-            before = values["warmup_t"] if values.get("warmup_prefix", True) else 0  # without the switch, always
+            before = (
+                values["warmup_t"] if values.get("warmup_prefix", True) else 0
+            )  # classes without this argument have the warmup before
             cycles = range(values.get("cycle_limit", 1))
-            lengths = sum(values.get("cycle_mul", 1.0) ** cycle for cycle in cycles)  # in lengths of the first one
+            lengths = sum(values.get("cycle_mul", 1.0) ** cycle for cycle in cycles)  # in units of the first cycle
             values["t_initial"] = max(1, int((total - before) / lengths))
         return values
 
     def rates(self, base_lr: float, total: int) -> Iterator[float]:
-        """Move the schedule after each update, as timm's training script does."""
+        """Step the schedule after each update, as timm's training script does."""
         optimizer = new_optimizer(base_lr)
         schedule = self.timm_class(optimizer, t_in_epochs=False, **self.arguments(base_lr, total))
         update = 0
@@ -51,12 +53,12 @@ class TimmSchedule(LibrarySchedule):
 
 @cache
 def timm_schedule(name: str) -> type[TimmSchedule]:
-    """Return a scheduler class for a class of `timm.scheduler`, whose arguments become its fields.
+    """Return the scheduler class of a class of `timm.scheduler`, whose arguments become its fields.
 
     Raises:
         UnknownNameError: timm has no such class.
         MissingPackageError: timm is not installed.
-        PluginError: It needs a metric at every step.
+        PluginError: The schedule needs a metric at every step.
     """
     title = f"timm:{name}"
     if name in _REFUSED:

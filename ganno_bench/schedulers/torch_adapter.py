@@ -1,13 +1,13 @@
-"""Any schedule of `torch.optim.lr_scheduler` as an entrant: `torch:StepLR(step_size=100, gamma=0.5)`.
+"""The schedules of `torch.optim.lr_scheduler`: `torch:StepLR(step_size=100, gamma=0.5)`.
 
-The real class is driven on an optimizer with one parameter group, `scheduler.step()` once per update, for each base
-learning rate on its own. What follows from that:
+The torch class itself sets the learning rate of an optimizer with one parameter group, once for each base learning
+rate. `scheduler.step()` is called once per update. This has consequences:
 
-- Arguments mean what they mean in torch, so lengths are updates. Unless given, `T_max`, `total_steps` and the
-  `total_iters` of a decay are the horizon; the `total_iters` of a warmup (`ConstantLR`, a `LinearLR` that rises) are
-  torch's 5. No length is below 1, where torch stays at the first factor for ever, or does stranger things.
-- Learning rates among the arguments (`max_lr`, `eta_min`) are multiples of the base learning rate, which is the
-  harness's to choose: `torch:OneCycleLR(max_lr=1.0)` peaks at it. `CyclicLR`'s own `base_lr` is it.
+- Arguments have the same meaning as in torch, so lengths are numbers of updates. By default, `T_max`, `total_steps` and
+  the `total_iters` of a decay are the horizon. The `total_iters` of a warmup (`ConstantLR`, a rising `LinearLR`) are 5,
+  as in torch. Lengths are at least 1: below, torch stays at the first factor for ever, or behaves unexpectedly.
+- Arguments that are learning rates (`max_lr`, `eta_min`) are multiples of the base learning rate, which the harness
+  chooses: `torch:OneCycleLR(max_lr=1.0)` peaks at the base learning rate. It is also the `base_lr` of `CyclicLR`.
 - Only the learning rate is scheduled: `cycle_momentum` is False.
 - Classes that need a metric, functions or other schedulers are refused.
 """
@@ -38,7 +38,7 @@ _REFUSED = {
 
 @dataclass(frozen=True)
 class TorchScheduler(LibrarySchedule):
-    """Base of the classes that `torch_scheduler` makes; their fields are the torch class's arguments."""
+    """Base of the classes that `torch_scheduler` makes. Their fields are the arguments of the torch class."""
 
     revision: ClassVar[int | None] = 2
     package: ClassVar[str] = "torch"
@@ -48,16 +48,14 @@ class TorchScheduler(LibrarySchedule):
         """Check the arguments; see `LibrarySchedule`.
 
         Raises:
-            ConfigError: An argument is missing, no length, or torch refuses a value.
+            ConfigError: An argument is missing, a length is invalid, or torch refuses a value.
         """
         if getattr(self, "cycle_momentum", False):
-            raise ConfigError(
-                f"scheduler {self.title!r}: cycle_momentum=True is not supported, only learning rates are set"
-            )
+            raise ConfigError("cycle_momentum=True is not supported: only learning rates are set; leave it out")
         super().__post_init__()
 
     def arguments(self, base_lr: float, total: int) -> dict[str, Any]:
-        """Return the arguments; where epochs are given, the whole length is what they come to."""
+        """Return the arguments. If epochs are given, they determine the whole length."""
         values = super().arguments(base_lr, total)
         if values.get("epochs") is not None or values.get("steps_per_epoch") is not None:
             values |= {key: getattr(self, key) for key in self.horizons}
@@ -72,7 +70,7 @@ class TorchScheduler(LibrarySchedule):
         """Step the schedule after each update."""
         optimizer = new_optimizer(base_lr)
         schedule = self.torch_class(optimizer, **self.arguments(base_lr, total))
-        optimizer.step()  # torch warns if its scheduler moves first
+        optimizer.step()  # torch warns if the scheduler steps before the optimizer
         while True:
             yield float(schedule.get_last_lr()[0])
             schedule.step()
@@ -80,11 +78,11 @@ class TorchScheduler(LibrarySchedule):
 
 @cache
 def torch_scheduler(name: str) -> type[TorchScheduler]:
-    """Return a scheduler class for a class of `torch.optim.lr_scheduler`, whose arguments become its fields.
+    """Return the scheduler class of a class of `torch.optim.lr_scheduler`, whose arguments become its fields.
 
     Raises:
-        UnknownNameError: Torch has no such class.
-        PluginError: It cannot be a benchmark entrant; the message says what to use instead.
+        UnknownNameError: torch has no such class.
+        PluginError: The class is not supported; the message says what to use instead.
     """
     classes = {
         key: value

@@ -1,6 +1,6 @@
 """The schedules of Hugging Face's transformers: `transformers:cosine_with_restarts(num_cycles=2)`.
 
-NAME is what `transformers.get_scheduler` calls it. There is no warmup unless `num_warmup_steps` is given.
+NAME is a name that `transformers.get_scheduler` accepts. There is no warmup unless `num_warmup_steps` is given.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class TransformersSchedule(LibrarySchedule):
     function: ClassVar[Callable[..., Any]]
 
     def arguments(self, base_lr: float, total: int) -> dict[str, Any]:
-        """Return the arguments; where the plateau's length is given, the whole length is what it comes to."""
+        """Return the arguments. If the length of the plateau is given, it determines the whole length."""
         values = super().arguments(base_lr, total)
         if values.get("num_stable_steps") is not None:
             del values["num_training_steps"]
@@ -39,18 +39,18 @@ class TransformersSchedule(LibrarySchedule):
         schedule = type(self).function(optimizer, **self.arguments(base_lr, total))
         while True:
             yield float(optimizer.param_groups[0]["lr"])
-            optimizer.step()  # torch warns if its scheduler moves first
+            optimizer.step()  # torch warns if the scheduler steps before the optimizer
             schedule.step()
 
 
 @cache
 def transformers_schedule(name: str) -> type[TransformersSchedule]:
-    """Return a scheduler class for a schedule of transformers, whose arguments become its fields.
+    """Return the scheduler class of a schedule of transformers, whose arguments become its fields.
 
     Raises:
         UnknownNameError: transformers has no such schedule.
         MissingPackageError: transformers is not installed.
-        PluginError: It needs a metric at every step.
+        PluginError: The schedule needs a metric at every step.
     """
     title = f"transformers:{name}"
     if name in _REFUSED:

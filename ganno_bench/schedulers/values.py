@@ -1,7 +1,7 @@
-"""Values of hyperparameters, held to the types that their fields are declared with.
+"""Values of hyperparameters, checked against the declared types of their fields.
 
-A default of 0 or None says little of what a field takes, its annotation does: `momentum: float = 0` takes 0.9. Where
-there is no annotation, or one that cannot be resolved, the type is the default's.
+The annotation of a field determines its type, because a default of 0 or None does not: `momentum: float = 0` takes 0.9.
+If there is no annotation, or it cannot be resolved, the type is the type of the default.
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 import numpy as np
 
-__all__ = ["UnfitError", "declared_types", "default_values", "fit", "resolve"]
+from ganno_bench.core.errors import ConfigError
+
+__all__ = ["UnfitError", "declared_types", "default_values", "fit", "require", "resolve"]
 
 
 class UnfitError(TypeError):
-    """A value is not of the type that it has to be of; the message says which, such as `of type int`."""
+    """A value has the wrong type. The message is the right type, such as `of type int`."""
 
 
 def default_values(cls: type[Any]) -> dict[str, Any]:
-    """Return the default of each field of a dataclass, as Python's own number where it is numpy's."""
+    """Return the default of each field of a dataclass. NumPy's numbers become Python's."""
     return {
         field.name: _plain(field.default if field.default_factory is MISSING else field.default_factory())
         for field in fields(cls)
@@ -32,7 +34,7 @@ def default_values(cls: type[Any]) -> dict[str, Any]:
 
 
 def declared_types(cls: type[Any]) -> dict[str, Any]:
-    """Return the type of each field of a dataclass, to be given to `fit`; a field's default is always of it."""
+    """Return the type of each field of a dataclass, for `fit`. A default always has the type of its field."""
     defaults, types = default_values(cls), {}
     for field in fields(cls):
         owner = next((base for base in cls.__mro__ if field.name in get_annotations(base)), cls)
@@ -47,29 +49,45 @@ def declared_types(cls: type[Any]) -> dict[str, Any]:
     return types
 
 
+def require(scheduler: object, name: str, holds: bool, what: str) -> None:
+    """Raise unless a hyperparameter is in its range.
+
+    Args:
+        scheduler: Has the hyperparameter as an attribute.
+        name: Name of the hyperparameter.
+        holds: Whether the value is in the range.
+        what: The range, for the message, such as `at least 0`.
+
+    Raises:
+        ConfigError: `NAME must be WHAT (value: VALUE)`.
+    """
+    if not holds:
+        raise ConfigError(f"{name} must be {what} (value: {getattr(scheduler, name)!r})")
+
+
 def resolve(annotation: Any, names: Mapping[str, Any]) -> Any:
-    """Return the type that an annotation stands for; `Any` for one that cannot be resolved.
+    """Return the type that an annotation names; `Any` if it cannot be resolved.
 
     Args:
         annotation: A type, or its source.
-        names: What there is in the module in which it stands.
+        names: The global names of its module.
     """
     holder = type("Holder", (), {"__annotations__": {"value": annotation}})
     try:
         return get_type_hints(holder, dict(names))["value"]
-    except Exception:  # a name that is imported for type checkers only, or whatever else the source runs into
+    except Exception:  # such as a name that is imported for type checkers only
         return Any
 
 
 def fit(value: Any, hint: Any) -> Any:
-    """Return a value in the form that its type has it in: a whole number as a float, a list as a tuple.
+    """Return a value, converted to its type where that is harmless: an int to a float, a list to a tuple.
 
     Args:
-        value: A literal, a default, or what Optuna proposes.
+        value: A literal, a default, or a proposal of Optuna.
         hint: Its type, resolved.
 
     Raises:
-        UnfitError: It is of another type, or a number that is not finite.
+        UnfitError: The value has another type, or is a number that is not finite.
     """
     value = _plain(value)
     if isinstance(value, float) and not math.isfinite(value):

@@ -1,1 +1,1 @@
-"""Contract tests that ship with the package: a plugin is held to the same ones as a built-in."""
+"""Contract tests, which ship with the package. Plugins and built-in code must pass the same tests."""

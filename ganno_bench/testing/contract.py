@@ -1,4 +1,4 @@
-"""What all contracts have in common: checks that raise, their results, and a class that makes tests of them."""
+"""The parts that all contracts share: checks, their results, and a class that turns checks into pytest tests."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ __all__ = ["Check", "CheckResult", "Contract", "check_all", "shortly", "unchange
 _PROCESS = "process_unchanged"
 
 Check: TypeAlias = Callable[[Any], None]
-"""Takes what was loaded, and raises `ContractError` if it fails."""
+"""Takes the loaded plugin, and raises `ContractError` if it fails."""
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What one check found.
+    """The result of one check.
 
     Attributes:
         name: Name of the check.
         ok: Whether the plugin passed.
-        message: What was expected and what came; empty if it passed.
+        message: What was expected and what was found; empty if the plugin passed.
     """
 
     name: str
@@ -37,19 +37,20 @@ class CheckResult:
 
 
 def check_all(load: Callable[[], Any], checks: Sequence[Check], gates: Collection[Check]) -> list[CheckResult]:
-    """Run checks in order; the first, `loads`, is loading, the last, `process_unchanged`, holds during all of them.
+    """Run checks in order. The first result is `loads`, the last is `process_unchanged`.
 
-    A plugin that changes what belongs to the whole process (PyTorch's default dtype, threads, modes, global random
-    numbers, the current folder) fails at once, since the other checks would mean nothing.
+    `process_unchanged` fails if a plugin changes state that the whole process shares: PyTorch's default dtype, threads
+    and modes, global random numbers, the current folder. No more checks run then, because their results would mean
+    nothing.
 
     Args:
-        load: Returns what is checked.
-        checks: Functions called `check_...`.
-        gates: Those without which the others mean nothing: after one that fails, they are left out.
+        load: Returns the plugin.
+        checks: Functions named `check_...`.
+        gates: Checks on which the others depend. If one of them fails, the remaining checks are skipped.
 
     Raises:
         UnknownNameError: There is no such plugin.
-        ConfigError: The reference to it is malformed.
+        ConfigError: The reference is malformed.
     """
     try:
         with undisturbed("loading it", may_draw=True):
@@ -66,7 +67,7 @@ def check_all(load: Callable[[], Any], checks: Sequence[Check], gates: Collectio
         except (ContractError, PluginError) as error:
             message = str(error)
         except Exception as error:
-            message = f"raised {type(error).__name__}: {first_line(error)}"
+            message = f"raised {first_line(error)}"
         results.append(CheckResult(check.__name__.removeprefix("check_"), not message, message))
         if message and check in gates:
             return results
@@ -74,24 +75,24 @@ def check_all(load: Callable[[], Any], checks: Sequence[Check], gates: Collectio
 
 
 def _run(check: Check, subject: Any) -> None:
-    """Run a check, in which the plugin must leave alone what belongs to the whole process."""
+    """Run a check, and raise if the plugin changes state that the whole process shares."""
     with undisturbed("it"):
         check(subject)
 
 
 class Contract:
-    """A contract as pytest tests, one for each check. A subclass of a kind's own, called `Test...`, sets `ref`."""
+    """A contract as pytest tests, one for each check. Derive `Test...` from the contract of a kind, and set `ref`."""
 
     ref: ClassVar[str]
     checks: ClassVar[Sequence[Check]]
 
     @staticmethod
     def load(ref: str) -> Any:
-        """Return what `ref` names."""
+        """Return the plugin that `ref` names."""
         raise NotImplementedError
 
     def pytest_generate_tests(self, metafunc: Any) -> None:
-        """Make one test of each check."""
+        """Make one test for each check."""
         if "check" in metafunc.fixturenames:
             metafunc.parametrize("check", self.checks, ids=lambda check: check.__name__.removeprefix("check_"))
 
@@ -101,10 +102,10 @@ class Contract:
 
 
 def unchanged(before: Any, after: Any, what: str) -> None:
-    """Raise where two nested structures of tensors and plain values differ.
+    """Raise if two nested structures of tensors and plain values differ.
 
     Raises:
-        ContractError: Says what differs.
+        ContractError: They differ; the message says where.
     """
     if isinstance(before, Tensor):
         same = isinstance(after, Tensor) and before.shape == after.shape
@@ -123,5 +124,5 @@ def unchanged(before: Any, after: Any, what: str) -> None:
 
 
 def shortly(value: Any) -> str:
-    """Return a value on one line of bearable length."""
+    """Return a value as text on one line, at most 80 characters."""
     return " ".join(str(value.tolist() if isinstance(value, Tensor) else value).split())[:80]

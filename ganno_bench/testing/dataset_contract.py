@@ -1,4 +1,4 @@
-"""The contract of a dataset that code makes: a function without arguments, as those of `EMBEDDED`.
+"""The contract of a dataset that code makes: a function without arguments, such as those in `EMBEDDED`.
 
 class TestMine(DatasetContract):
     ref = "./mine.py:moods"
@@ -19,7 +19,7 @@ import torch
 from ganno_bench.core.errors import PluginError
 from ganno_bench.core.process_state import undisturbed
 from ganno_bench.testing.contract import Check, CheckResult, Contract, check_all
-from ganno_bench.testing.playing import ContractError
+from ganno_bench.testing.playing import ContractError, first_line
 from ganno_bench.workloads.embedded import load_maker
 
 __all__ = ["CHECKS", "DatasetContract", "DatasetEntry", "check_dataset", "load_entry"]
@@ -27,18 +27,18 @@ __all__ = ["CHECKS", "DatasetContract", "DatasetEntry", "check_dataset", "load_e
 
 @dataclass(frozen=True)
 class DatasetEntry:
-    """A dataset's function, and what it gave at its first call."""
+    """The function of a dataset, and the splits that its first call returned."""
 
     make: Callable[[], Any]
     splits: Any
 
 
 def load_entry(ref: str) -> DatasetEntry:
-    """Return the function that `ref` names, after calling it once.
+    """Return the function that `ref` names, and call it once.
 
     Raises:
-        UnknownNameError: There is none.
-        PluginError: It raised, or takes arguments.
+        UnknownNameError: There is no such dataset.
+        PluginError: It raises, or takes arguments.
     """
     make = load_maker(ref)
     try:
@@ -50,11 +50,11 @@ def load_entry(ref: str) -> DatasetEntry:
     except PluginError:
         raise
     except Exception as error:
-        raise PluginError(f"dataset {ref!r} raised {type(error).__name__}: {error}") from error
+        raise PluginError(f"dataset {ref!r} raised {first_line(error)}") from error
 
 
 def check_splits(entry: DatasetEntry) -> None:
-    """It gives a mapping from names, `train` and `test` among them, to `datasets.Dataset` with rows."""
+    """It returns a mapping from names, including `train` and `test`, to `datasets.Dataset` objects that have rows."""
     import datasets
 
     if not isinstance(entry.splits, Mapping):
@@ -80,9 +80,9 @@ def check_columns(entry: DatasetEntry) -> None:
 
 
 def check_repeatable(entry: DatasetEntry) -> None:
-    """Another call gives the same rows in the same order: nothing is drawn without a fixed seed."""
+    """Each call returns the same rows in the same order: random numbers have a fixed seed."""
     with undisturbed("it", may_draw=True):
-        random.seed(1)  # as it may be in another process
+        random.seed(1)  # another process may have another state
         np.random.seed(1)
         torch.manual_seed(1)
         again = entry.make()
@@ -92,7 +92,7 @@ def check_repeatable(entry: DatasetEntry) -> None:
 
 
 def check_disjoint(entry: DatasetEntry) -> None:
-    """No row stands in two splits: test data would be trained on."""
+    """No row is in two splits: otherwise runs could train on test data."""
     rows = {name: {repr(row) for row in _table(split).to_pylist()} for name, split in entry.splits.items()}
     for one, other in combinations(rows, 2):
         if shared := rows[one] & rows[other]:
@@ -100,14 +100,14 @@ def check_disjoint(entry: DatasetEntry) -> None:
 
 
 def check_described(entry: DatasetEntry) -> None:
-    """The first line of its docstring, which lists show, says what it is."""
+    """It has a docstring; lists show the first line."""
     if not (inspect.getdoc(entry.make) or "").partition("\n")[0].strip():
         raise ContractError("expected a docstring, got none")
 
 
 _GATES = (check_splits,)
 CHECKS: tuple[Check, ...] = (*_GATES, check_columns, check_repeatable, check_disjoint, check_described)
-"""Every check takes a `DatasetEntry`."""
+"""Each check takes a `DatasetEntry`."""
 
 
 def check_dataset(ref: str) -> list[CheckResult]:
@@ -120,12 +120,12 @@ def check_dataset(ref: str) -> list[CheckResult]:
 
 
 class DatasetContract(Contract):
-    """The contract as pytest tests. A subclass, called `Test...`, sets `ref`."""
+    """The contract as pytest tests. Derive a class `Test...` and set `ref`."""
 
     checks: ClassVar[Sequence[Check]] = CHECKS
     load = staticmethod(load_entry)
 
 
 def _table(split: Any) -> Any:
-    """Return a split's rows as an Arrow table, as they are stored."""
+    """Return the rows of a split as an Arrow table, as they are stored."""
     return split.with_format("arrow")[:]

@@ -1,4 +1,4 @@
-"""The contract of a model family: what the engine relies on, in any suite.
+"""The contract of a model family: the properties that the engine relies on, in every suite.
 
 class TestMine(ModelContract):
     ref = "./mine.py:Mine(depth=2)"
@@ -34,11 +34,11 @@ _UPDATES, _BATCH = 4, 7
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """A model family with the arguments that it is checked with.
+    """A model family, with the arguments for the checks.
 
     Attributes:
-        model: As a suite describes it.
-        datasets: Made-up data that it takes, at least one.
+        model: The description of the model, as in a suite.
+        datasets: Synthetic datasets that it accepts, at least one.
     """
 
     model: Mapping[str, Any]
@@ -53,12 +53,12 @@ def load_entry(ref: str) -> ModelEntry:
     """Return a family that can be built for at least one kind of data.
 
     Args:
-        ref: `NAME` or `./file.py:Name`, with its arguments: `NAME(depth=2)`.
+        ref: `NAME` or `./file.py:Name`, with arguments: `NAME(depth=2)`.
 
     Raises:
         UnknownNameError: There is no such family.
         ConfigError: An argument is missing, unknown or wrong.
-        PluginError: It cannot be built, or for no kind of data.
+        PluginError: It cannot be built for any kind of data.
     """
     reference = parse_reference(ref, "model")
     model = {"family": reference.name, **reference.pinned}
@@ -67,17 +67,17 @@ def load_entry(ref: str) -> ModelEntry:
     for dataset in _datasets():
         try:
             build_model(model, dataset.shape, 0)
-        except (ConfigError, PluginError) as error:  # a family need not foresee all data
+        except (ConfigError, PluginError) as error:  # a family need not accept every kind of data
             refused.append(f"{dataset.name}: {error}")
         else:
             taken.append(dataset)
     if not taken:
-        raise PluginError(f"model {ref!r} takes no data: {'; '.join(refused)}")
+        raise PluginError(f"model {ref!r} accepts no kind of data: {'; '.join(refused)}")
     return ModelEntry(model, tuple(taken))
 
 
 def check_logits(entry: ModelEntry) -> None:
-    """Logits are finite and have the shape of the targets, and one number for each class or token."""
+    """Logits are finite. Their shape is the shape of the targets, then the number of classes or tokens."""
     for dataset in entry.datasets:
         inputs, targets = dataset.train.gather(torch.arange(3))
         logits = entry.build(dataset).eval()(inputs)
@@ -90,7 +90,7 @@ def check_logits(entry: ModelEntry) -> None:
 
 
 def check_layers(entry: ModelEntry) -> None:
-    """Every trainable parameter belongs to exactly one layer, and layers have names of their own."""
+    """Every trainable parameter belongs to exactly one layer, and no two layers have the same name."""
     for dataset in entry.datasets:
         network = entry.build(dataset)
         layers = partition(network)
@@ -102,18 +102,18 @@ def check_layers(entry: ModelEntry) -> None:
 
 
 def check_initialisation(entry: ModelEntry) -> None:
-    """A seed decides the initialisation: the same one gives the same network, another one another."""
+    """The seed determines the initialisation: equal seeds give equal networks, other seeds other networks."""
     dataset = entry.datasets[0]
     first, again, other = (entry.build(dataset, seed).state_dict() for seed in (1, 1, 2))
     for name, value in first.items():
         if not torch.equal(value, again[name]):
-            raise ContractError(f"expected {name!r} to be the same if built again with the same seed")
+            raise ContractError(f"expected {name!r} to be the same when built again with the same seed")
     if all(torch.equal(value, other[name]) for name, value in first.items()):
         raise ContractError("expected another initialisation with another seed, got the same")
 
 
 def check_nothing_random(entry: ModelEntry) -> None:
-    """Training draws nothing at random, as dropout would: a run's seed decides initialisation and data alone."""
+    """The forward pass draws no random numbers, as dropout would: a seed determines initialisation and data only."""
     for dataset in entry.datasets:
         inputs, _ = dataset.train.gather(torch.arange(8))
         network, before = entry.build(dataset).train(), torch.random.get_rng_state()
@@ -125,17 +125,17 @@ def check_nothing_random(entry: ModelEntry) -> None:
 
 
 def check_examples_apart(entry: ModelEntry) -> None:
-    """An example is classified alike in any batch, in evaluation mode."""
+    """In evaluation mode, the logits of an example do not depend on the other examples of its batch."""
     for dataset in entry.datasets:
         inputs, _ = dataset.train.gather(torch.arange(5))
         inputs = inputs.double() if inputs.is_floating_point() else inputs
         network = entry.build(dataset).double().eval()
         if not torch.allclose(network(inputs)[1:2], network(inputs[1:2]), rtol=1e-9, atol=1e-12):
-            raise ContractError(f"{dataset.name}: expected the same logits for an example alone as in a batch")
+            raise ContractError(f"{dataset.name}: expected the same logits for an example alone and in a batch")
 
 
 def check_backends(entry: ModelEntry) -> None:
-    """It trains, with the backend that `auto` takes; and where it can be vectorised, all backends agree to 1e-9."""
+    """It trains with the backend that `auto` chooses. If it can be vectorised, all backends agree to 1e-9."""
     dataset = entry.datasets[0]
     expected = _train(entry, dataset, "loop", [1, 2], torch.float64)
     if not bool(expected.isfinite().all()):
@@ -149,16 +149,16 @@ def check_backends(entry: ModelEntry) -> None:
         return
     if not torch.allclose(got, expected, rtol=1e-9, atol=0.0):
         worst = ((got - expected).abs() / expected.abs()).max().item()
-        raise ContractError(f"expected the losses of backend 'loop' with 'vmap', they differ by {worst:.1e}")
+        raise ContractError(f"expected the same losses with backends 'loop' and 'vmap', they differ by {worst:.1e}")
 
 
 def check_alone(entry: ModelEntry) -> None:
-    """A run computes the same bits alone as beside others."""
+    """A run gives the same losses, bit by bit, alone and next to other runs."""
     dataset = entry.datasets[0]
     alone = _train(entry, dataset, "auto", [2], torch.float32)
     among = _train(entry, dataset, "auto", [1, 2, 3], torch.float32)
     if not torch.equal(alone[:, 0], among[:, 1]):
-        raise ContractError("expected the same losses for a run alone as beside others, bit by bit")
+        raise ContractError("expected the same losses, bit by bit, for a run alone and next to others")
 
 
 _GATES = (check_logits, check_layers)
@@ -170,7 +170,7 @@ CHECKS: tuple[Check, ...] = (
     check_backends,
     check_alone,
 )
-"""Every check takes a `ModelEntry`."""
+"""Each check takes a `ModelEntry`."""
 
 
 def check_family(ref: str) -> list[CheckResult]:
@@ -179,7 +179,7 @@ def check_family(ref: str) -> list[CheckResult]:
 
 
 class ModelContract(Contract):
-    """The contract as pytest tests. A subclass, called `Test...`, sets `ref`."""
+    """The contract as pytest tests. Derive a class `Test...` and set `ref`."""
 
     checks: ClassVar[Sequence[Check]] = CHECKS
     load = staticmethod(load_entry)
@@ -208,7 +208,7 @@ def _first_bad(values: Tensor) -> float:
 
 
 def _datasets() -> tuple[Dataset, ...]:
-    """Make up data of each kind, small, the same at every call."""
+    """Return a small synthetic dataset of each kind, the same at each call."""
     generator = torch.Generator().manual_seed(0)
 
     def made(name: str, task: str, shape: TaskShape, inputs: Tensor) -> Dataset:

@@ -1,4 +1,4 @@
-"""The contract of an observation of policies.
+"""The contract of an observation.
 
 class TestMine(ObservationContract):
     ref = "./mine.py:trend"
@@ -26,22 +26,22 @@ from ganno_bench.policies.observations import (
     load_feature,
 )
 from ganno_bench.testing.contract import Check, CheckResult, Contract, check_all, unchanged
-from ganno_bench.testing.playing import ContractError
+from ganno_bench.testing.playing import ContractError, first_line
 from ganno_bench.testing.synthetic import SyntheticRuns, synthetic_runs
 from ganno_bench.training.signals import LAYER_SIGNALS, OPTIONAL_SIGNALS
 
 __all__ = ["CHECKS", "ObservationContract", "check_observation", "load_entry"]
 
 _LOOKS = (0, 10, 25, 60)
-"""Updates done whenever the agents look."""
+"""Number of updates done at each decision."""
 
 
 def load_entry(ref: str) -> Feature:
-    """Return a feature: of a registered name, or `./file.py:name`.
+    """Return a feature, given a registered name or `./file.py:name`.
 
     Raises:
-        UnknownNameError: There is none.
-        PluginError: It is no feature, or needs a signal that there isn't.
+        UnknownNameError: There is no such observation.
+        PluginError: It is not a feature, or it needs an unknown signal.
     """
     found = load_feature(ref, files=True)
     if unknown := sorted(found.needs - set(OPTIONAL_SIGNALS)):
@@ -51,7 +51,7 @@ def load_entry(ref: str) -> Feature:
 
 
 def check_shape(feature: Feature) -> None:
-    """It is a floating-point tensor with a value for each agent, shape (P, L), or for each run, shape (P, 1)."""
+    """It is a floating-point tensor with a value for each agent, shape (P, L), or each run, shape (P, 1)."""
     for view in views(synthetic_runs(60)):
         seen, (n_runs, n_layers) = feature.compute(view), view.lr.shape
         if not isinstance(seen, Tensor) or not seen.is_floating_point():
@@ -64,7 +64,7 @@ def check_shape(feature: Feature) -> None:
 
 
 def check_finite(feature: Feature) -> None:
-    """It is finite once there were two intervals; what is not measured before that may be NaN, and is shown 0."""
+    """It is finite after two updates. Before that it may be NaN, which agents see as 0."""
     runs = synthetic_runs(60)
     for view in views(runs, looks=range(runs.total + 1)):
         seen = feature.compute(view)
@@ -73,7 +73,7 @@ def check_finite(feature: Feature) -> None:
 
 
 def check_range(feature: Feature) -> None:
-    """Most values are within the limits, beyond which agents see nothing but the limit."""
+    """Most values lie within the limits. Agents see only the limit of a value outside."""
     seen = torch.cat([feature.compute(view).flatten() for view in views(synthetic_runs(60))]).nan_to_num(0.0)
     beyond = (seen.abs() > LIMIT).double().mean().item()
     if beyond > 0.5:
@@ -83,7 +83,7 @@ def check_range(feature: Feature) -> None:
 
 
 def check_needs(feature: Feature) -> None:
-    """The signals that it says it reads are enough: the others are None."""
+    """Its values are the same if the signals that `needs` does not name are None."""
     full, reduced = synthetic_runs(60), synthetic_runs(60)
     for view, less in zip(views(full), views(reduced, feature.needs), strict=True):
         try:
@@ -91,19 +91,19 @@ def check_needs(feature: Feature) -> None:
         except Exception as error:
             raise ContractError(
                 f"{_when(view)}, with needs = {sorted(feature.needs)} and the other signals None: "
-                f"raised {type(error).__name__}: {error}"
+                f"raised {first_line(error)}"
             ) from error
         unchanged(feature.compute(view), seen, f"{_when(view)}: with needs = {sorted(feature.needs)}")
 
 
 def check_deterministic(feature: Feature) -> None:
-    """The same runs show the same twice."""
+    """The same runs give the same values again."""
     for view in views(synthetic_runs(60)):
         unchanged(feature.compute(view), feature.compute(view), f"{_when(view)}: the second time")
 
 
 def check_inputs_unchanged(feature: Feature) -> None:
-    """What it looks at is not changed in place."""
+    """It does not change its view in place."""
     for view in views(synthetic_runs(60)):
         before = copy.deepcopy(view)
         feature.compute(view)
@@ -111,7 +111,7 @@ def check_inputs_unchanged(feature: Feature) -> None:
 
 
 def check_independent_runs(feature: Feature) -> None:
-    """What a run shows does not depend on the others: they are the same at another place, and alone."""
+    """The values of a run are the same at any place among the runs, and alone."""
     runs = synthetic_runs(60)
     for others in ([2, 0, 1], [1]):
         for view, fewer in zip(views(runs), views(runs.select(others)), strict=True):
@@ -121,9 +121,9 @@ def check_independent_runs(feature: Feature) -> None:
 
 
 def check_numbers(feature: Feature) -> None:
-    """Of one run it shows the same in plain numbers and arrays of its layers' values, if it says that it does.
+    """`of_run`, if it has one, returns the same values from plain numbers and arrays, for a single run.
 
-    If it says that it is constant, it reads nothing but what is known before the first update.
+    If it declares itself constant, it reads only what is known before the first update.
     """
     if feature.of_run is None:
         return
@@ -139,20 +139,21 @@ def check_numbers(feature: Feature) -> None:
                 with np.errstate(all="ignore"):
                     got = np.asarray(feature.of_run(one), dtype=np.float64)
             except Exception as error:
-                raise ContractError(f"{_when(view)}, of numbers: raised {type(error).__name__}: {error}") from error
+                raise ContractError(f"{_when(view)}, from plain numbers: raised {first_line(error)}") from error
             if got.shape not in ((view.run.n_layers,), ()):
                 raise ContractError(
-                    f"{_when(view)}, of numbers: expected shape {(view.run.n_layers,)} or a number, got {got.shape}"
+                    f"{_when(view)}, from plain numbers: expected shape {(view.run.n_layers,)} or a number, "
+                    f"got {got.shape}"
                 )
             expected = feature.compute(seen)[0].expand(view.run.n_layers).double().numpy()
             same = np.isclose(np.broadcast_to(got, expected.shape), expected, rtol=1e-12, atol=1e-12, equal_nan=True)
             if not same.all():
                 wanted, found = (np.broadcast_to(values, same.shape)[~same][0] for values in (expected, got))
-                raise ContractError(f"{_when(view)}, of numbers: expected {wanted}, got {found}")
+                raise ContractError(f"{_when(view)}, from plain numbers: expected {wanted}, got {found}")
 
 
 def _of_arrays(view: View) -> NumberView:
-    """Return a view of one run as arrays of the layers' values."""
+    """Return a view of one run, with an array for the values of its layers."""
     losses = {"train": view.signals.train_loss, "val": view.signals.val_loss, **vars(view.memory)}
     numbers: dict[Any, float] = {name: float(loss) for name, loss in losses.items()}
     layers = {name: view.layer(name)[0].numpy() for name in LAYER_SIGNALS}
@@ -160,7 +161,7 @@ def _of_arrays(view: View) -> NumberView:
 
 
 def _of_numbers(view: View) -> NumberView:
-    """Return a view of one run whose layers have the same learning rate."""
+    """Return a view of one run, with a number for the learning rate that all layers share."""
     one = _of_arrays(view)
     return replace(one, lr=float(view.lr[0, 0]), log_factor=float(view.log_factor[0, 0]))
 
@@ -176,7 +177,7 @@ CHECKS: tuple[Check, ...] = (
     check_independent_runs,
     check_numbers,
 )
-"""Every check takes a `Feature`."""
+"""Each check takes a `Feature`."""
 
 
 def check_observation(ref: str) -> list[CheckResult]:
@@ -189,7 +190,7 @@ def check_observation(ref: str) -> list[CheckResult]:
 
 
 class ObservationContract(Contract):
-    """The contract as pytest tests. A subclass, called `Test...`, sets `ref`."""
+    """The contract as pytest tests. Derive a class `Test...` and set `ref`."""
 
     checks: ClassVar[Sequence[Check]] = CHECKS
     load = staticmethod(load_entry)
@@ -198,12 +199,12 @@ class ObservationContract(Contract):
 def views(
     runs: SyntheticRuns, needs: Collection[str] = OPTIONAL_SIGNALS, looks: Sequence[int] = _LOOKS
 ) -> Iterator[View]:
-    """Yield what an observation is computed from; by default before the first update, twice on the way, at the end.
+    """Yield views from which an observation is computed: by default the first, two in between, and the last.
 
     Args:
         runs: The runs.
         needs: Optional signals; the others are None.
-        looks: Updates done whenever the agents look.
+        looks: Number of updates done at each decision.
     """
     run = runs.info()
     memory, since = Memory.blank(run), 0
@@ -217,7 +218,7 @@ def views(
 
 
 def _of_ones() -> View:
-    """All losses are 1, whose logarithm is 0."""
+    """Return a view in which all losses are 1, so that their logarithms are 0."""
     *_, view = views(synthetic_runs(60).select([1]))
     one = torch.ones_like(view.signals.train_loss)
     return replace(view, signals=replace(view.signals, train_loss=one, val_loss=one), memory=Memory(*[one] * 5))

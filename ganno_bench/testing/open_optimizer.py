@@ -1,4 +1,4 @@
-"""Lets an open optimizer train two runs of a small network, and checks what becomes of them."""
+"""Lets an open optimizer train two runs of a small network, and checks the resulting parameters."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _UPDATES, _BATCH, _INPUTS, _CLASSES = 20, 8, 4, 3
 
 
 def check_training(scheduler: OptimizerEntry, spec: OptimizerSpec) -> None:
-    """Check an open optimizer in the place of another.
+    """Check an open optimizer that replaces the optimizer `spec`.
 
     Raises:
-        ContractError: Its updates are not finite, do nothing, or are not the same bit by bit if made again, without a
-            neighbour, or without looking at the point of evaluation in between.
+        ContractError: Its updates are not finite or change nothing, or the parameters differ, bit by bit, if the runs
+            are trained again, alone, or with evaluations in between.
     """
     expected, rates = _train(scheduler, spec, runs=(0, 1))
     if not bool((rates.isfinite() & (rates >= 0.0)).all()):
@@ -49,7 +49,7 @@ def _train(
     n_updates: int = _UPDATES,
     evaluating: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Return the parameters that count in the end, shape (P, N), and the effective learning rates, (n, P)."""
+    """Return the parameters that are evaluated at the end, shape (P, N), and effective learning rates, (n, P)."""
     workload = WorkloadSpec(
         id="small", dataset="noise", model={}, optimizer=spec, batch_size=_BATCH, n_updates=_UPDATES
     )

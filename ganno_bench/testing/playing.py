@@ -1,4 +1,4 @@
-"""Lets a scheduler decide about made-up runs, and checks the form of what it returns."""
+"""Lets a scheduler decide on synthetic runs, and checks the form of its decisions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ganno_bench.core.errors import PluginError
+from ganno_bench.core.errors import PluginError, plugin_line
 from ganno_bench.core.process_state import DisturbanceError, Process, undisturbed
 from ganno_bench.schedulers.base import State
 from ganno_bench.schedulers.decision import fault_of, parted
@@ -22,16 +22,16 @@ __all__ = ["ContractError", "Played", "first_line", "play", "within"]
 
 
 class ContractError(AssertionError):
-    """A scheduler breaks the contract; one line says what was expected and what came, at which update and run."""
+    """A plugin breaks its contract. One line says what was expected and what was found, at which update and run."""
 
 
 @dataclass(frozen=True)
 class Played:
-    """What a scheduler decided in T updates.
+    """The decisions of a scheduler in T updates.
 
     Attributes:
-        controls: Shape (T, P, L + 2): the layers' learning rates, weight decay and momentum; NaN where left alone.
-        decided_at: Numbers of updates done at each decision.
+        controls: Shape (T, P, L + 2): the layers' learning rates, weight decay and momentum; NaN if not controlled.
+        decided_at: Number of updates done at each decision.
     """
 
     controls: Tensor
@@ -52,16 +52,16 @@ def play(
 
     Args:
         entry: The scheduler.
-        runs: What it sees.
-        config: Hyperparameters; the others keep their value.
+        runs: The runs that it sees.
+        config: Values of some hyperparameters; the others keep their value.
         needs: Optional signals that are not None.
-        any_block: Whether a block may have another length than the decision covers.
-        init: What to call instead of the scheduler's.
-        step: What to call instead of the scheduler's.
+        any_block: Whether to accept a block of any length.
+        init: Called instead of the scheduler's `init`.
+        step: Called instead of the scheduler's `step`.
 
     Raises:
-        ContractError: The scheduler raised, or returned something that cannot be controls.
-        DisturbanceError: It changed what belongs to the whole process.
+        ContractError: The scheduler raised, or returned invalid controls.
+        DisturbanceError: It changed state that the whole process shares.
     """
     with undisturbed("init or step") as process:
         return _play(entry, runs, config or {}, needs, any_block, init, step, process)
@@ -113,8 +113,8 @@ def _play(
 def _check_block(lr: Tensor, interval: int | None, left: int, done: int) -> None:
     if interval is None and (lr.dim() != 3 or len(lr) > left):
         raise ContractError(
-            f"update {done}: expected a block (n, P, L) with n <= {left}, the updates that are left, as interval is "
-            f"None, got shape {tuple(lr.shape)}"
+            f"update {done}: expected a block (n, P, L) with n <= {left}, the number of updates left, because interval "
+            f"is None; got shape {tuple(lr.shape)}"
         )
     if interval is not None and lr.dim() == 3 and len(lr) != min(interval, left):
         raise ContractError(
@@ -123,7 +123,7 @@ def _check_block(lr: Tensor, interval: int | None, left: int, done: int) -> None
 
 
 def within(where: str, function: Callable[[], Any]) -> Any:
-    """Call `function`; say where it was that it failed."""
+    """Call `function`. Put `where` in front of the message if it fails."""
     try:
         return function()
     except KeyboardInterrupt:
@@ -131,9 +131,9 @@ def within(where: str, function: Callable[[], Any]) -> Any:
     except (ContractError, DisturbanceError) as error:
         raise type(error)(f"{where}: {error}") from error
     except BaseException as error:
-        raise ContractError(f"{where}: raised {type(error).__name__}: {first_line(error)}") from error
+        raise ContractError(f"{where}: raised {first_line(error)}") from error
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message."""
-    return str(error).strip().partition("\n")[0]
+    """Return type and first line of an error's message, and the plugin's line that raised it."""
+    return ": ".join(filter(None, [type(error).__name__, str(error).strip().partition("\n")[0]])) + plugin_line(error)

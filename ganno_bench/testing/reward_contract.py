@@ -1,4 +1,4 @@
-"""The contract of a reward of policies.
+"""The contract of a reward.
 
 class TestMine(RewardContract):
     ref = "./mine.py:steady"
@@ -19,7 +19,7 @@ from ganno_bench.core.errors import PluginError, did_you_mean
 from ganno_bench.marl.guards import reward_fault, value_fault
 from ganno_bench.marl.rewards import CEILING, Reward, Transition, load_reward
 from ganno_bench.testing.contract import Check, CheckResult, Contract, check_all, unchanged
-from ganno_bench.testing.playing import ContractError
+from ganno_bench.testing.playing import ContractError, first_line
 from ganno_bench.testing.synthetic import SyntheticRuns, synthetic_runs
 from ganno_bench.training.signals import OPTIONAL_SIGNALS
 
@@ -30,11 +30,11 @@ _DECISIONS = (0, 10, 25, 60)
 
 
 def load_entry(ref: str) -> Reward:
-    """Return a reward: of a registered name, or `./file.py:name`.
+    """Return a reward, given a registered name or `./file.py:name`.
 
     Raises:
-        UnknownNameError: There is none.
-        PluginError: It is no reward, or needs a signal that there isn't.
+        UnknownNameError: There is no such reward.
+        PluginError: It is not a reward, or it needs an unknown signal.
     """
     found = load_reward(ref)
     if unknown := sorted(found.needs - set(OPTIONAL_SIGNALS)):
@@ -44,14 +44,14 @@ def load_entry(ref: str) -> Reward:
 
 
 def check_shape(reward: Reward) -> None:
-    """It is a floating-point tensor of shape (P, L) if each agent has its own, else (P, 1)."""
+    """It is a floating-point tensor: shape (P, L) if each agent has its own reward, otherwise (P, 1)."""
     for transition in transitions(synthetic_runs(60), reward):
         if fault := reward_fault(reward, reward.compute(transition), transition):
             raise ContractError(f"{_when(transition)}: {fault}")
 
 
 def check_finite(reward: Reward) -> None:
-    """It is finite and at most 1e6 in size at every decision, of runs that diverge or have learned everything, too."""
+    """It is finite and at most 1e6 in size at every decision, also if a run diverges or its losses are 0."""
     runs = synthetic_runs(60)
     solved = replace(
         runs,
@@ -66,7 +66,7 @@ def check_finite(reward: Reward) -> None:
 
 
 def check_needs(reward: Reward) -> None:
-    """The signals that it says it reads are enough: the others are None."""
+    """Its values are the same if the signals that `needs` does not name are None."""
     both = (transitions(synthetic_runs(60), reward), transitions(synthetic_runs(60), reward, reward.needs))
     for transition, less in zip(*both, strict=True):
         try:
@@ -74,19 +74,19 @@ def check_needs(reward: Reward) -> None:
         except Exception as error:
             raise ContractError(
                 f"{_when(transition)}, with needs = {sorted(reward.needs)} and the other signals None: "
-                f"raised {type(error).__name__}: {error}"
+                f"raised {first_line(error)}"
             ) from error
         unchanged(reward.compute(transition), got, f"{_when(transition)}: with needs = {sorted(reward.needs)}")
 
 
 def check_deterministic(reward: Reward) -> None:
-    """The same decision is rewarded the same twice."""
+    """The same decision gives the same reward again."""
     for transition in transitions(synthetic_runs(60), reward):
         unchanged(reward.compute(transition), reward.compute(transition), f"{_when(transition)}: the second time")
 
 
 def check_inputs_unchanged(reward: Reward) -> None:
-    """What it looks at is not changed in place."""
+    """It does not change the transition in place."""
     for transition in transitions(synthetic_runs(60), reward):
         before = copy.deepcopy(transition)
         reward.compute(transition)
@@ -94,7 +94,7 @@ def check_inputs_unchanged(reward: Reward) -> None:
 
 
 def check_independent_runs(reward: Reward) -> None:
-    """A run's reward does not depend on the others."""
+    """The reward of a run is the same at any place among the runs, and alone."""
     runs = synthetic_runs(60)
     for others in ([2, 0, 1], [1]):
         for all_of_them, some in zip(transitions(runs, reward), transitions(runs.select(others), reward), strict=True):
@@ -112,7 +112,7 @@ CHECKS: tuple[Check, ...] = (
     check_inputs_unchanged,
     check_independent_runs,
 )
-"""Every check takes a `Reward`."""
+"""Each check takes a `Reward`."""
 
 
 def check_reward(ref: str) -> list[CheckResult]:
@@ -125,7 +125,7 @@ def check_reward(ref: str) -> list[CheckResult]:
 
 
 class RewardContract(Contract):
-    """The contract as pytest tests. A subclass, called `Test...`, sets `ref`."""
+    """The contract as pytest tests. Derive a class `Test...` and set `ref`."""
 
     checks: ClassVar[Sequence[Check]] = CHECKS
     load = staticmethod(load_entry)
@@ -137,13 +137,13 @@ def transitions(
     needs: Collection[str] = OPTIONAL_SIGNALS,
     decisions: Sequence[int] = _DECISIONS,
 ) -> Iterator[Transition]:
-    """Yield decisions and what came of them; by default three: the first, one on the way, and the last.
+    """Yield transitions: by default three, the first, one in between, and the last.
 
     Args:
         runs: The runs.
-        reward: It gets what it asks for.
+        reward: The reward, which decides whether transitions have `val_without`.
         needs: Optional signals; the others are None.
-        decisions: Updates done at each decision, and at the end.
+        decisions: Number of updates done at each decision, then at the end.
     """
     run = runs.info()
     rates = run.base_lr[:, None] * torch.linspace(0.5, 2.0, run.n_layers, dtype=torch.float64)
@@ -174,7 +174,7 @@ def transitions(
 
 
 def _cut(loss: Tensor) -> Tensor:
-    """Return losses as the environment gives them to rewards."""
+    """Return losses, limited as the environment limits them for rewards."""
     return loss.nan_to_num(CEILING * _CHANCE, CEILING * _CHANCE).clamp(1e-6, CEILING * _CHANCE)
 
 

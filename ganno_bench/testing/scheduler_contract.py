@@ -1,13 +1,13 @@
-"""The contract of a scheduler, as tests that a third party runs on its own one.
+"""The contract of a scheduler, as tests that the author of a plugin can run.
 
-In pytest, a subclass names the scheduler and inherits the tests:
+In pytest, derive a class and name the scheduler:
 
     from ganno_bench.testing.scheduler_contract import SchedulerContract
 
     class TestMine(SchedulerContract):
         ref = "./mine.py:Mine"
 
-`check_scheduler` runs the same checks anywhere else.
+`check_scheduler` runs the same checks without pytest.
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ __all__ = ["CHECKS", "CheckResult", "ContractError", "SchedulerContract", "check
 
 
 def check_learning_rates(entry: SchedulerEntry) -> None:
-    """Learning rates are float64, of shape (P, L) or (n, P, L), finite and not negative."""
+    """Learning rates are float64, of shape (P, L) or (n, P, L), finite and at least 0."""
     play(entry, _ordinary(entry), any_block=True)
 
 
 def check_block_length(entry: SchedulerEntry) -> None:
-    """A block has as many updates as the decision covers."""
+    """A block of learning rates has one row for each update of the decision."""
     play(entry, _ordinary(entry))
 
 
 def check_deterministic(entry: SchedulerEntry) -> None:
-    """The same runs get the same learning rates twice, bit by bit."""
+    """The same runs get the same learning rates again, bit by bit."""
     runs = _ordinary(entry)
     _compare(play(entry, runs).controls, play(entry, runs).controls, "as the first time")
 
 
 def check_resumable(entry: SchedulerEntry) -> None:
-    """The state, saved and read back before every decision, is all that a fresh instance needs to go on."""
+    """A new instance decides the same from a state that was saved and read back before each decision."""
 
     def step(state: State, signals: Signals) -> tuple[Controls, State]:
         file = io.BytesIO()
@@ -63,7 +63,7 @@ def check_resumable(entry: SchedulerEntry) -> None:
         except Exception as error:
             raise ContractError(
                 f"expected a state of tensors and plain values that torch.load("
-                f"weights_only=True) reads back, got {type(error).__name__}: {first_line(error)}"
+                f"weights_only=True) reads back, got {first_line(error)}"
             ) from error
         return entry.build({}).step(state, signals)
 
@@ -78,14 +78,14 @@ def check_short_horizons(entry: SchedulerEntry) -> None:
 
 
 def check_divergence(entry: SchedulerEntry) -> None:
-    """A run that diverges, and shows NaN from then on, makes no difference to the others."""
+    """A run that diverges, and so shows NaN, does not change the decisions for the other runs."""
     runs = _ordinary(entry)
     expected, got = play(entry, runs), play(entry, runs.diverging(1, n_updates=1))
     _compare(expected.controls, got.controls, "as if run 1 had not diverged", ignored=1)
 
 
 def check_inputs_unchanged(entry: SchedulerEntry) -> None:
-    """Neither RunInfo nor the state nor the signals are changed in place."""
+    """`init` and `step` do not change RunInfo, state or signals in place."""
     scheduler = entry.build({})
 
     def init(run: RunInfo) -> State:
@@ -105,7 +105,7 @@ def check_inputs_unchanged(entry: SchedulerEntry) -> None:
 
 
 def check_needs(entry: SchedulerEntry) -> None:
-    """The signals that `needs` names are enough: the others are None."""
+    """The scheduler decides the same if the signals that `needs` does not name are None."""
     runs = _ordinary(entry)
     reduced = within(
         f"with needs = {sorted(entry.cls.needs)} and the other signals None",
@@ -115,7 +115,7 @@ def check_needs(entry: SchedulerEntry) -> None:
 
 
 def check_independent_runs(entry: SchedulerEntry) -> None:
-    """A run gets the same learning rates at another place among the runs, and alone."""
+    """A run gets the same learning rates at any place among the runs, and alone."""
     runs = _ordinary(entry)
     together = play(entry, runs).controls
     for others in ([2, 0, 1], [0], [1], [2]):
@@ -125,7 +125,7 @@ def check_independent_runs(entry: SchedulerEntry) -> None:
 
 
 def check_search_space(entry: SchedulerEntry) -> None:
-    """Configurations out of the search space work, at short horizons too, and all decide after the same updates."""
+    """Every configuration of the search space works, also at short horizons, and all decide after the same updates."""
     for runs in (_ordinary(entry), synthetic_runs(1), synthetic_runs(2)):
         decided_at = None
         for config in _sample(entry):
@@ -136,7 +136,7 @@ def check_search_space(entry: SchedulerEntry) -> None:
 
 
 def check_scale(entry: SchedulerEntry) -> None:
-    """A closed form's learning rates are proportional to the base learning rate; other schedulers are free."""
+    """Learning rates of a closed-form schedule are proportional to the base learning rate. Others pass."""
     if not issubclass(entry.cls, ClosedForm):
         return
     runs = _ordinary(entry)
@@ -147,12 +147,12 @@ def check_scale(entry: SchedulerEntry) -> None:
 
 
 def check_open_optimizer(entry: SchedulerEntry) -> None:
-    """An open optimizer trains, the same way again, alone, and evaluated in between; other schedulers are free."""
+    """An open optimizer trains, with the same result if repeated, alone, or evaluated in between. Others pass."""
     scheduler = entry.build({})
     if isinstance(scheduler, OptimizerEntry):
         for name in scheduler.replaces:
             spec = OptimizerSpec.model_validate({"name": name})
-            within(f"in the place of {name!r}", partial(check_training, scheduler, spec))
+            within(f"in place of {name!r}", partial(check_training, scheduler, spec))
 
 
 _GATES = (check_learning_rates, check_block_length, check_deterministic)
@@ -168,18 +168,18 @@ CHECKS: tuple[Callable[[SchedulerEntry], None], ...] = (
     check_scale,
     check_open_optimizer,
 )
-"""Every check takes an entry and raises `ContractError` if the scheduler fails it."""
+"""Each check takes an entry, and raises `ContractError` if the scheduler fails it."""
 
 
 def check_scheduler(ref: str) -> list[CheckResult]:
     """Check a scheduler against the whole contract.
 
-    The first check, `loads`, is `load_scheduler`: the class is a frozen dataclass, its defaults lie inside the search
-    space, and so on. Where it, the learning rates' form, the length of blocks or determinism fails, the others mean
-    nothing and are left out.
+    The first result, `loads`, comes from `load_scheduler`: the class is a frozen dataclass, its defaults lie inside the
+    search space, and so on. If `loads`, `learning_rates`, `block_length` or `deterministic` fails, the remaining checks
+    are skipped, because their results would mean nothing.
 
     Args:
-        ref: A reference as `load_scheduler` takes it.
+        ref: A reference; see `load_scheduler`.
 
     Raises:
         UnknownNameError: No such scheduler.
@@ -189,14 +189,14 @@ def check_scheduler(ref: str) -> list[CheckResult]:
 
 
 class SchedulerContract(Contract):
-    """The contract as pytest tests, one for each check. A subclass, called `Test...`, sets `ref`."""
+    """The contract as pytest tests, one for each check. Derive a class `Test...` and set `ref`."""
 
     checks: ClassVar[Sequence[Check]] = CHECKS
     load = staticmethod(load_scheduler)
 
 
 def _compare(expected: Tensor, got: Tensor, what: str, *, rtol: float = 0.0, ignored: int | None = None) -> None:
-    """Raise at the first difference between two `Played.controls`; `ignored` is a run that doesn't count."""
+    """Raise at the first difference between two `Played.controls`, except in the run `ignored`."""
     different = ~torch.isclose(got, expected, rtol=rtol, atol=0.0, equal_nan=True)
     if ignored is not None:
         different[:, ignored] = False
@@ -211,12 +211,12 @@ def _compare(expected: Tensor, got: Tensor, what: str, *, rtol: float = 0.0, ign
 
 
 def _ordinary(entry: SchedulerEntry) -> SyntheticRuns:
-    """Return runs that are long enough for several decisions, the last of which covers less than an interval."""
+    """Return runs with several decisions, the last of which covers less than a decision interval."""
     return synthetic_runs(max(61, 4 * (entry.cls.interval or 1) + 1))
 
 
 def _sample(entry: SchedulerEntry) -> list[dict[str, Any]]:
-    """Return 10 random configurations, the same at every call; none if nothing is tuned."""
+    """Return 10 random configurations, the same at each call; none if nothing is tuned."""
     if not entry.search_space:
         return []
     verbosity = optuna.logging.get_verbosity()

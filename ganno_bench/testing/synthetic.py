@@ -1,4 +1,4 @@
-"""Made-up training runs: what a scheduler sees, without any training, the same at every call."""
+"""Synthetic training runs: the signals that a scheduler sees, without training, the same at each call."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class SyntheticRuns:
         weight_decay: Base weight decays, shape (P,).
         train_loss: Training loss of each update, nats, shape (T, P).
         val_loss: Validation loss after 0 to T updates, nats, shape (T + 1, P).
-        layers: Per-layer signals after 0 to T updates, shape (T + 1, P, L) each, all but `update_norm`.
-        diverged_at: Updates after which each run counts as diverged, shape (P,).
+        layers: Signals of the layers after 0 to T updates, shape (T + 1, P, L) each, except `update_norm`.
+        diverged_at: Number of updates after which each run counts as diverged, shape (P,).
     """
 
     base_lr: Tensor
@@ -42,7 +42,7 @@ class SyntheticRuns:
         return len(self.train_loss)
 
     def select(self, runs: Sequence[int]) -> SyntheticRuns:
-        """Return some of the runs, in this order."""
+        """Return some of the runs, in the given order."""
         index = list(runs)
         return SyntheticRuns(
             self.base_lr[index],
@@ -54,13 +54,13 @@ class SyntheticRuns:
         )
 
     def diverging(self, run: int, n_updates: int) -> SyntheticRuns:
-        """Return the same runs, of which one diverges after `n_updates` updates."""
+        """Return the same runs, where one of them diverges after `n_updates` updates."""
         diverged_at = self.diverged_at.clone()
         diverged_at[run] = n_updates
         return replace(self, diverged_at=diverged_at)
 
     def info(self) -> RunInfo:
-        """Return what a scheduler is told before the first update."""
+        """Return what a scheduler knows before the first update."""
         return RunInfo(
             layer_names=tuple(f"layer{index}" for index in range(len(_LAYER_SIZES))),
             layer_sizes=_LAYER_SIZES,
@@ -74,8 +74,8 @@ class SyntheticRuns:
         """Return what a scheduler sees.
 
         Args:
-            n_updates: Updates so far.
-            since: Updates at the last decision: the interval's beginning.
+            n_updates: Number of updates done.
+            since: Number of updates done at the last decision.
             lr: Learning rates of the last update, shape (P, L).
             needs: Optional signals; the others are None.
         """
@@ -83,7 +83,7 @@ class SyntheticRuns:
         fields = {name: values[n_updates].clone() for name, values in self.layers.items()}
         fields["update_norm"] = lr * fields["direction_norm"]
         lr, train_loss = lr.clone(), self.train_loss[since:n_updates].mean(0)
-        if n_updates == 0:  # the parameters and the validation loss can be measured before the first update
+        if n_updates == 0:  # only parameters and validation loss can be measured before the first update
             for values in (lr, *(values for name, values in fields.items() if name != "param_norm")):
                 values.fill_(torch.nan)
         fields["val_loss"] = self.val_loss[n_updates].clone()
@@ -100,7 +100,7 @@ class SyntheticRuns:
 
 
 def synthetic_runs(total: int) -> SyntheticRuns:
-    """Make up 3 runs with 4 layers: falling, noisy losses, positive norms, cosines in [-1, 1], ratios in [0, 1].
+    """Return 3 runs with 4 layers: falling, noisy losses, positive norms, cosines in [-1, 1], ratios in [0, 1].
 
     Args:
         total: The horizon.

@@ -1,6 +1,6 @@
-"""How the gradients of P networks are computed: all at once (`vmap`), or one network after another (`loop`).
+"""Backends, which compute the gradients of P networks: all at once (`vmap`), or one after another (`loop`).
 
-Everything else about training is shared, so the two differ in speed and in rounding only.
+All other parts of training are shared, so the two differ only in speed and rounding.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ganno_bench.training.recording import Recorded, record
 __all__ = ["BACKENDS", "Backend", "Gradients", "make_backend", "missing_examples", "resolve_backend"]
 
 Gradients = Callable[[Tensor, Tensor], Tensor]
-"""(inputs (P, B, ...), targets (P, B, ...)) -> loss of each run, shape (P,). Writes gradients where it was bound to."""
+"""(inputs (P, B, ...), targets (P, B, ...)) -> loss of each run, shape (P,). It writes to the bound gradients."""
 
 
 class Backend(ABC):
@@ -39,15 +39,15 @@ class Backend(ABC):
         """Prepare.
 
         Args:
-            model: A network of the architecture, on the device and in the dtype of the runs; its parameters' values
-                do not matter.
-            layout: How a row of the matrix is read.
+            model: A network of the architecture, on the device and in the dtype of the runs. The values of its
+                parameters do not matter.
+            layout: Maps a row of the matrix to parameters.
         """
         self.model = model
         self.layout = layout
 
     def padded(self, n_runs: int) -> int:
-        """Return how many rows are computed for so many runs."""
+        """Return the number of rows that are computed for a number of runs."""
         return n_runs
 
     @abstractmethod
@@ -63,7 +63,7 @@ class Backend(ABC):
 
         Args:
             parameters: Shape (P, N).
-            buffers: The state buffers of the P networks; they stay as they are.
+            buffers: The state buffers of the P networks; they are not changed.
             inputs: Shape (B, ...).
 
         Returns:
@@ -74,8 +74,8 @@ class Backend(ABC):
 class VmapBackend(Backend):
     """All networks in one pass.
 
-    The vectorised forward and backward pass is recorded once for each shape and replayed after that, which spares the
-    cost of vectorising it anew at each update: for small networks about half of the time.
+    The vectorised forward and backward pass is recorded once for each shape, then replayed. This avoids the cost of
+    vectorising at each update, which is about half of the time for small networks.
     """
 
     name = "vmap"
@@ -85,8 +85,8 @@ class VmapBackend(Backend):
         self._recorded: dict[tuple[Any, ...], Recorded] = {}
 
     def padded(self, n_runs: int) -> int:
-        # A population of one would take other kernels than a larger one. The multiple of the threads is for grouped
-        # convolutions, which divide the runs among them.
+        # A population of one would use other kernels than a larger one. Grouped convolutions divide the runs among the
+        # threads, so the number of rows is a multiple of the number of threads.
         multiple = max(2, torch.get_num_threads())
         return -(-n_runs // multiple) * multiple
 
@@ -109,8 +109,8 @@ class VmapBackend(Backend):
         return compute
 
     def logits(self, parameters: Tensor, buffers: Buffers, inputs: Tensor) -> Tensor:
-        # Not `in_dims=None` for the inputs: the networks' first layers would be folded into one product, whose
-        # rounding depends on how many there are.
+        # Not `in_dims=None` for the inputs: it would merge the first layers of all networks into one product, whose
+        # rounding depends on the number of networks.
         stacked = inputs.expand(parameters.shape[0], *inputs.shape)
         tensors = [*self.layout.views(parameters), stacked]
         (logits,) = self._replay("logits", lambda *all_: [vmap(self._call)(all_[:-1], all_[-1])], tensors)
@@ -128,9 +128,9 @@ class VmapBackend(Backend):
             self.model.train(kind == "gradients")
             try:
                 self._recorded[key] = record(function, tensors)
-            except Exception as error:  # a model may do anything
+            except Exception as error:  # a model may raise any error
                 raise PluginError(
-                    f"model {type(self.model).__name__} cannot be vectorised, backend 'loop' may do: {one_line(error)}"
+                    f"model {type(self.model).__name__} cannot be vectorised, use backend 'loop': {one_line(error)}"
                 ) from error
         return self._recorded[key](*tensors)
 
@@ -152,7 +152,7 @@ class LoopBackend(Backend):
             networks.append(network)
 
         def compute(inputs: Tensor, targets: Tensor) -> Tensor:
-            gradients.zero_()  # the backward pass adds to it, in place
+            gradients.zero_()  # because the backward pass adds to it in place
             losses = []
             with torch.enable_grad():
                 for network, own, batch, target in zip(networks, remembered, inputs, targets, strict=True):
@@ -168,7 +168,7 @@ class LoopBackend(Backend):
         self.model.eval()
         logits = []
         for values, own in zip(self._rows(parameters), self._buffer_rows(buffers, parameters.shape[0]), strict=True):
-            # Copies, since a module may count its calls, whatever its mode.
+            # Copies, because a module may change its buffers in any mode, for example count its calls.
             state = dict(zip(self.layout.names, values, strict=True)) | {name: row.clone() for name, row in own.items()}
             logits.append(functional_call(self.model, state, (inputs,)))
         return torch.stack(logits)
@@ -185,17 +185,17 @@ class LoopBackend(Backend):
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """Return the mean cross-entropy, nats, of logits (B, ..., outputs) and targets (B, ...).
 
-    `torch.nn.functional.cross_entropy` is the same, but looks for targets to ignore: a dozen operations more.
+    `torch.nn.functional.cross_entropy` gives the same, but needs a dozen more operations to handle ignored targets.
     """
     return -F.log_softmax(logits, -1).gather(-1, targets.unsqueeze(-1)).mean()
 
 
 def _aligned(inputs: Tensor, targets: Tensor) -> Tensor:
-    """Pad the inputs (P, B, ...) so that the activations of every run begin at the same alignment in memory.
+    """Pad the inputs (P, B, ...), so that the activations of every run have the same alignment in memory.
 
-    A matrix library's kernels may depend on the alignment, and so a run's last bits on its place in the population,
-    unless the size of every matrix is a multiple of a cache line: 16 numbers in float32. The predictions for what is
-    added are thrown away. Batches of a multiple of 16 examples (tokens) stay as they are.
+    The kernels of a matrix library may depend on the alignment. Then the last bits of a run would depend on its place
+    in the population, unless the size of every matrix is a multiple of a cache line: 16 numbers in float32. Predictions
+    for added examples are discarded. Batches of a multiple of 16 examples (tokens) are not padded.
     """
     missing = missing_examples(targets[0].shape)
     if not missing:
@@ -204,7 +204,7 @@ def _aligned(inputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def missing_examples(shape: torch.Size) -> int:
-    """Return how many examples a batch lacks, whose targets have this shape, for a multiple of 16 predictions."""
+    """Return how many examples to add for a multiple of 16 predictions, given the shape of a batch's targets."""
     multiple = 16 // math.gcd(16, math.prod(shape[1:]))
     return -shape[0] % multiple
 
@@ -216,39 +216,40 @@ def make_backend(name: str, model: nn.Module, layout: Layout) -> Backend:
     """Return a backend by its name.
 
     Raises:
-        ConfigError: There is none of that name, or it cannot keep its promise for such a network.
+        ConfigError: There is no such backend, or it does not support the network.
     """
     if name not in BACKENDS:
         raise ConfigError(f"unknown backend {name!r}{did_you_mean(name, [*BACKENDS, 'auto'])}")
     if name == "vmap" and (odd := _misaligned(model)):
         raise ConfigError(
-            f"backend 'vmap' needs weight matrices of a multiple of 4 elements, {odd[0]!r} has another number; "
+            f"backend 'vmap' needs weight matrices with a multiple of 4 elements, but {odd[0]!r} has another number; "
             "use 'loop' or 'auto'"
         )
     if name == "vmap" and (dependent := batch_dependent(model)):
         raise ConfigError(
-            f"backend 'vmap' takes no network that keeps running statistics, or mixes examples, as {dependent[0]!r} "
-            f"of {type(model).__name__} does; use 'loop' or 'auto'"
+            f"backend 'vmap' does not support networks that keep running statistics or mix examples, as "
+            f"{dependent[0]!r} of {type(model).__name__} does; use 'loop' or 'auto'"
         )
     return BACKENDS[name](model, layout)
 
 
 def _misaligned(model: nn.Module) -> list[str]:
-    """Return the weights whose gradients, side by side, begin at different alignments in memory; see `_aligned`."""
+    """Return the weights whose gradients would have different alignments in different runs; see `_aligned`."""
     return [name for name, weight in model.named_parameters() if weight.dim() > 1 and weight.numel() % 4]
 
 
 def resolve_backend(name: str, model: nn.Module, device: torch.device) -> str:
-    """Return the backend that `auto` stands for, or `name` if it is another.
+    """Return the backend that `auto` chooses; any other name as it is.
 
-    The rule (measurements in `benchmarks/README.md`): on a CPU, networks with a library's convolutions go one after
-    another, because a grouped convolution is slower there than separate ones; and so do networks of odd sizes, for
-    which a vectorised run would depend on its place among the others, and those with BatchNorm or other buffers that
-    training changes, on any device. All else is vectorised.
+    `auto` chooses `loop` in three cases, otherwise `vmap` (measurements in `benchmarks/README.md`):
+
+    - convolutions of a library on a CPU, where a grouped convolution is slower than separate ones;
+    - odd sizes, with which a vectorised run would depend on its place among the others;
+    - BatchNorm or other buffers that training changes.
     """
     if name != "auto":
         return name
-    convolutions = {nn.Conv1d, nn.Conv2d, nn.Conv3d}  # these very classes, not what is derived from them
+    convolutions = {nn.Conv1d, nn.Conv2d, nn.Conv3d}  # exactly these classes: subclasses may compute differently
     grouped = any(type(module) in convolutions for module in model.modules())
     alone = (device.type == "cpu" and grouped) or _misaligned(model) or batch_dependent(model)
     return "loop" if alone else "vmap"

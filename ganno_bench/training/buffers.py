@@ -1,4 +1,4 @@
-"""What a network remembers besides its parameters, such as the running statistics of BatchNorm: a row for each run."""
+"""State buffers of P networks, such as the running statistics of BatchNorm: one row for each run."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from torch import Tensor, nn
 __all__ = ["Buffers", "attach", "batch_dependent", "stack_buffers", "state_buffers", "store"]
 
 Buffers = Mapping[str, Tensor]
-"""Name, as in `named_buffers()` -> the buffer of one network, or those of P networks, shape (P, *shape)."""
+"""Name, as in `named_buffers()` -> the buffer of one network, or of P networks with shape (P, *shape)."""
 
-_ALIGN_BYTES = 128  # of each run's values, for the same reason as in `layout.py`
+_ALIGN_BYTES = 128  # alignment of the values of each run, see `layout.py`
 
 
 def state_buffers(model: nn.Module) -> dict[str, Tensor]:
-    """Return the buffers that belong to a network's state: the persistent ones, those that `state_dict()` has.
+    """Return the buffers that belong to the state of a network: the persistent ones, which `state_dict()` contains.
 
-    A buffer that never changes is to be registered with `persistent=False`, or it counts as state.
+    Register a buffer that never changes with `persistent=False`; otherwise it counts as state.
     """
     state = model.state_dict(keep_vars=True)
     return {name: buffer for name, buffer in model.named_buffers() if name in state}
 
 
 def batch_dependent(model: nn.Module) -> list[str]:
-    """Return what makes a network's training more than a function of its parameters and an example.
+    """Return the names of state buffers, and of BatchNorm modules, which mix the examples of a batch.
 
-    These are buffers that belong to its state, and BatchNorm, which mixes the examples of a batch.
+    With these, the training of a network depends on more than its parameters and single examples.
     """
     norms = [name for name, module in model.named_modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     return [*state_buffers(model), *norms]
@@ -38,9 +38,9 @@ def stack_buffers(states: Sequence[Buffers], device: torch.device, dtype: torch.
     """Return a copy of the state buffers of P networks of one architecture, side by side.
 
     Args:
-        states: `state_buffers` of the network of each run; the same one may stand for several.
-        device: Where the copy lies.
-        dtype: Of floating-point buffers; others keep theirs.
+        states: `state_buffers` of the network of each run. Several runs may share one.
+        device: Device of the copy.
+        dtype: Type of floating-point buffers. Other buffers keep their type.
     """
     stacked = {}
     for name, first in states[0].items():
@@ -54,14 +54,14 @@ def stack_buffers(states: Sequence[Buffers], device: torch.device, dtype: torch.
 
 
 def attach(network: nn.Module, rows: Buffers) -> None:
-    """Make a network use these tensors, each of the shape of the buffer, as its buffers."""
+    """Replace the buffers of a network by these tensors, which have the same shapes."""
     for name, row in rows.items():
         owner, _, leaf = name.rpartition(".")
         network.get_submodule(owner)._buffers[leaf] = row
 
 
 def store(network: nn.Module, rows: Buffers) -> None:
-    """Take in what the network has put in the place of its buffers, where it did not change them in place."""
+    """Copy buffers that the network has replaced, instead of changing them in place, into `rows`."""
     for name, row in rows.items():
         buffer = network.get_buffer(name)
         if buffer is not row:

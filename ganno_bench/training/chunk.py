@@ -1,4 +1,4 @@
-"""A part of a population that is trained at a time: as many runs as fit the processor's cache."""
+"""A chunk: the part of a population that is trained together, as many runs as fit the processor's cache."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["Chunk"]
 
 
 class Chunk:
-    """Some of the runs, computed together. Rows beyond `n_runs` repeat the last run and are thrown away."""
+    """Some of the runs, computed together. Rows beyond `n_runs` repeat the last run; their results are discarded."""
 
     def __init__(self, engine: Engine, runs: slice, seeds: Sequence[int], needs: frozenset[str]) -> None:
         self.engine = engine
@@ -32,7 +32,7 @@ class Chunk:
         row_seeds = [*seeds, *[seeds[-1]] * (self.n_rows - self.n_runs)]
         distinct = list(dict.fromkeys(row_seeds))
         rows = torch.tensor([distinct.index(seed) for seed in row_seeds], device=engine.device)
-        # One gather serves all runs with the same seed; where each row has its own there is nothing to repeat.
+        # Runs with the same seed share one gather. None if each row has its own seed.
         self._rows = None if len(distinct) == len(row_seeds) else rows
         shape = (len(distinct), engine.layout.n_columns)
         initial = torch.zeros(shape, dtype=engine.dtype)
@@ -44,7 +44,7 @@ class Chunk:
         self.parameters = initial.to(engine.device)[rows].contiguous()
         self.buffers = stack_buffers([states[index] for index in rows.tolist()], engine.device, engine.dtype)
         self.optimizer = make_optimizer(engine.workload.spec.optimizer, self.parameters)
-        self.open: OpenOptimizers | None = None  # used instead, where there is one
+        self.open: OpenOptimizers | None = None  # if set, it replaces `optimizer`
         spec = engine.workload.spec
         orders = [
             engine.train.order(_generator(seed, "data-order"), spec.n_updates, spec.batch_size) for seed in distinct
@@ -66,9 +66,9 @@ class Chunk:
     def advance(
         self, first: int, lr: Tensor, weight_decay: Tensor, momentum: Tensor | None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Make lr.shape[0] updates; return losses, shape (n, P), and signals, each of shape (P, L).
+        """Make n updates; return losses, shape (n, P), and signals, shape (P, L) each.
 
-        Open optimizers overwrite `lr`, shape (n, P, L), with what was effective.
+        `lr` has shape (n, P, L). Open optimizers overwrite it with the effective learning rates.
         """
         n_updates = lr.shape[0]
         parameters, gradients, optimizer = self.parameters, self._gradient_rows, self.optimizer
@@ -102,16 +102,16 @@ class Chunk:
         return torch.stack(losses)[:, : self.n_runs], {name: value[: self.n_runs] for name, value in measured.items()}
 
     def replace_optimizer(self, makers: Sequence[MakeOptimizer], weight_decay: Tensor) -> None:
-        """Put a released optimizer for each run in the place of the workload's; `weight_decay` has shape (P,)."""
+        """Replace the workload's optimizer by an open one for each run; `weight_decay` has shape (P,)."""
         gradients = self._gradient_rows
         self.open = OpenOptimizers(makers, self.engine.layout, self.parameters, gradients, weight_decay)
 
     def evaluated(self) -> Tensor:
-        """Return the parameters at which losses are taken, a row for each of the chunk's rows."""
+        """Return the parameters that are evaluated, one row for each row of the chunk."""
         return self.parameters if self.open is None else self.open.evaluated()
 
     def conclude(self) -> None:
-        """Keep the parameters at which losses are taken, and nothing of an open optimizer."""
+        """Keep the parameters that are evaluated, and drop the open optimizer."""
         self.parameters, self.open = self.evaluated(), None
 
     def param_norm(self) -> Tensor:
@@ -125,7 +125,7 @@ class Chunk:
             tensor[rows] = 0.0
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the state of all rows: parameters, what the optimizer keeps, and the networks' buffers."""
+        """Return the state of all rows: parameters, state of the optimizer, and buffers of the networks."""
         buffers = {f"buffers.{name}": rows for name, rows in self.buffers.items()}
         return {"parameters": self.parameters} | self.optimizer.tensors() | buffers
 

@@ -14,8 +14,8 @@ from ganno_bench.workloads.data import Split
 
 __all__ = ["BATCH", "Evaluation", "evaluate"]
 
-# Predictions (examples, or tokens) of each run in one batch; more would leave the processor's cache. Fixed, since the
-# size of a batch can change how a matrix library rounds.
+# Predictions (examples or tokens) of each run in one batch; more would not fit the processor's cache. It is fixed,
+# because the size of a batch can change how a matrix library rounds.
 BATCH = 512
 
 
@@ -39,14 +39,14 @@ def evaluate(backend: Backend, parameters: Tensor, buffers: Buffers, split: Spli
     Args:
         backend: Computes the predictions.
         parameters: A row for each network, shape (P, N).
-        buffers: The state buffers of the networks; they stay as they are.
+        buffers: The state buffers of the networks; they are not changed.
         split: The examples, on the same device.
     """
     windows = split.windows()
     totals = torch.zeros(3, parameters.shape[0], dtype=torch.float64, device=parameters.device)
     batch = max(1, BATCH // split.n_predictions)
     for index in torch.split(windows, batch):
-        # Whatever is added to the last batch, for the sake of alignment, is cut off again.
+        # The last batch is padded for alignment; predictions for the padding are cut off.
         inputs, targets = split.gather(index)
         missing = missing_examples(targets.shape)
         inputs = torch.cat([inputs, inputs[:1].expand(missing, *inputs.shape[1:])])

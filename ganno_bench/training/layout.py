@@ -1,4 +1,4 @@
-"""Where the parameters of P networks lie in one matrix: a row for each run, the layers side by side."""
+"""The layout of the parameters of P networks in one matrix: one row for each run, the layers side by side."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ganno_bench.workloads.layers import Layer
 
 __all__ = ["BLOCK", "SAMPLE", "WHOLE", "Blocks", "Layout", "Sample"]
 
-# Every parameter starts at a multiple of this many scalars (128 bytes in float32), so that memory alignment, on which
-# the kernels of a matrix library may depend, is the same for each run, wherever in a population it stands.
+# Every parameter starts at a multiple of this many scalars (128 bytes in float32). So its alignment in memory, on which
+# the kernels of a matrix library may depend, is the same at every place in a population.
 _ALIGN = 32
 
-# Parameters of up to so many entries are in a sample whole, of larger ones at most so many entries are, in blocks of
-# neighbours, as long as a cache line: a shorter one costs as much. Neighbours in a gradient are much alike, so as many
-# entries in blocks of 4 tell a norm to 3 % where these tell it to 4 %; but to take them lasts longer by a quarter.
+# A sample contains all entries of a parameter with at most WHOLE entries, and at most SAMPLE entries of a larger one. A
+# block is as long as a cache line, because reading less costs the same. Neighbours in a gradient are similar: blocks of
+# 4 would estimate a norm to 3 % instead of 4 %, but take a quarter more time.
 WHOLE = 16_384
 SAMPLE = 2_048
 BLOCK = 16
@@ -29,13 +29,13 @@ BLOCK = 16
 
 @dataclass(frozen=True)
 class Blocks:
-    """Which entries of a parameter, flattened, are in its sample.
+    """The entries of a flattened parameter that belong to its sample.
 
     Attributes:
-        n_blocks: Blocks of entries side by side.
-        length: Entries of each.
-        distance: From the beginning of one to that of the next.
-        weight: What the sample's norm is multiplied by, so that it estimates the parameter's.
+        n_blocks: Number of blocks of neighbouring entries.
+        length: Number of entries of each block.
+        distance: Distance between the beginnings of two blocks.
+        weight: The norm of the sample times this weight estimates the norm of the parameter.
     """
 
     n_blocks: int
@@ -45,10 +45,10 @@ class Blocks:
 
     @classmethod
     def of(cls, size: int) -> Self:
-        """Return the sample of a parameter: all of it up to 16,384 entries, or blocks evenly spread over it.
+        """Return the sample of a parameter: all entries up to 16,384, otherwise evenly spread blocks.
 
-        In a matrix whose columns are a multiple of the distance all blocks would come from a few columns. So that
-        every column gets its turn, the distance in blocks has no factor in common with the size.
+        If the number of columns of a matrix were a multiple of the distance, all blocks would come from a few columns.
+        So the distance, in blocks, has no common factor with the size.
         """
         if size <= WHOLE:
             return cls(1, size, size, 1.0)
@@ -61,21 +61,21 @@ class Blocks:
 
     @property
     def size(self) -> int:
-        """Entries of the sample."""
+        """Number of entries of the sample."""
         return self.n_blocks * self.length
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing is left out."""
+        """Whether the sample contains all entries."""
         return self.length == self.distance
 
     @property
     def entries(self) -> list[int]:
-        """Their places in the parameter, in order."""
+        """Indices of the sample's entries in the parameter, in order."""
         return [block * self.distance + place for block in range(self.n_blocks) for place in range(self.length)]
 
     def take(self, tensor: Tensor) -> Tensor:
-        """Return the sample of a tensor, shape (n_blocks, length); a view of it, if it is contiguous."""
+        """Return the sample of a tensor, shape (n_blocks, length). It is a view if the tensor is contiguous."""
         if tensor.is_contiguous():
             return tensor.as_strided((self.n_blocks, self.length), (self.distance, 1))
         return tensor[_places(self, tensor.shape, tensor.device)].view(self.n_blocks, self.length)
@@ -83,14 +83,14 @@ class Blocks:
 
 @cache
 def _places(blocks: Blocks, shape: torch.Size, device: torch.device) -> tuple[Tensor, ...]:
-    """Return the indices of a sample's entries along each axis of a tensor: not all of it has to be copied."""
+    """Return the indices of a sample's entries along each axis, so that not the whole tensor is copied."""
     return torch.unravel_index(torch.tensor(blocks.entries, device=device), shape)
 
 
 class Layout:
     """Maps the parameters of a network to columns of a matrix with `n_columns` columns.
 
-    The gaps that alignment leaves hold zeros and stay so.
+    Gaps between parameters, which alignment needs, are always 0.
 
     Attributes:
         n_columns: N, the number of columns.
@@ -126,7 +126,7 @@ class Layout:
         return [columns for columns, _ in self._columns]
 
     def views(self, matrix: Tensor) -> list[Tensor]:
-        """Return each parameter of all runs as a view, shape (P, *shape), of a matrix, shape (P, N)."""
+        """Return a view of each parameter, shape (P, *shape), of a matrix, shape (P, N)."""
         return [matrix[:, columns].view(-1, *shape) for columns, shape in self._columns]
 
     def write(self, matrix: Tensor, run: int, model: nn.Module) -> None:
@@ -136,7 +136,7 @@ class Layout:
             matrix[run, columns] = parameters[name].detach().flatten().to(matrix)
 
     def take(self, matrix: Tensor) -> Tensor:
-        """Return a matrix as it is: where nothing is sampled, see `Sample`, all of it is looked at."""
+        """Return the matrix itself. `Sample` has the same method, which returns a part."""
         return matrix
 
     def norms(self, matrix: Tensor) -> Tensor:
@@ -149,10 +149,10 @@ class Layout:
 
 
 class Sample:
-    """Entries of each parameter, see `Blocks`, of all runs, from which norms and inner products are estimated.
+    """A sample of the entries of each parameter, see `Blocks`, to estimate norms and inner products of all runs.
 
-    The sample's columns are aligned as the layout's are, with zeros in the gaps. Entries are scaled by the weights of
-    their parameters. While nothing is left out, all is as the layout has it, to the bit.
+    The columns of a sample are aligned like those of the layout, with zeros in the gaps. Entries are scaled by the
+    weights of their parameters. If the sample contains all entries, its results equal the layout's, bit by bit.
     """
 
     def __init__(self, layout: Layout, device: torch.device) -> None:
@@ -174,7 +174,7 @@ class Sample:
         self._weights = torch.tensor(weights, device=device, dtype=torch.float64)
 
     def take(self, matrix: Tensor) -> Tensor:
-        """Return the sample, shape (P, M), of a matrix, shape (P, N): the matrix itself if nothing is left out."""
+        """Return the sample, shape (P, M), of a matrix, shape (P, N); the matrix itself if it contains all entries."""
         if self.is_whole:
             return matrix
         weights = self._weights.to(matrix.dtype)

@@ -1,4 +1,4 @@
-"""Measures the signals that are wanted, and only those, while a chunk of runs is trained."""
+"""Measures the signals that are needed, and only those, while a chunk of runs is trained."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _TINY = 1e-30
 
 
 class Measurement:
-    """Signals of one interval at a time, per run and layer, from matrices of shape (P, N).
+    """Measures the signals of one decision interval at a time, per run and layer, from matrices of shape (P, N).
 
-    What they mean stands with `Signals`.
+    See `Signals` for their meaning.
     """
 
     def __init__(self, layout: Layout, needs: frozenset[str], like: Tensor) -> None:
         self._needs = needs
-        # The noise of gradients needs every update's, and to read them all costs as much as a sixth of an update.
+        # `grad_snr` needs the gradient of every update; reading all entries would cost a sixth of an update.
         self._sample: Layout | Sample = Sample(layout, like.device) if needs & {"grad_snr", SAMPLED} else layout
         self._part = self._sample if SAMPLED in needs else layout
         if "grad_snr" in needs:
@@ -29,12 +29,12 @@ class Measurement:
         self.begin()
 
     def begin(self) -> None:
-        """Begin another interval."""
+        """Begin a new decision interval."""
         self._values: dict[str, Tensor] = {}
         self._norm_sum: Tensor | None = None
 
     def gradient(self, gradients: Tensor, momentum: Tensor, last: bool) -> None:
-        """Take in a gradient, before the optimizer does."""
+        """Read a gradient, before the optimizer does."""
         if "grad_snr" in self._needs:
             sample = self._sample.take(gradients)
             lengths = self._sample.norms(sample)
@@ -56,7 +56,7 @@ class Measurement:
             self._values["grad_cosine"] = (self._part.dots(part, before) / lengths).clamp(-1, 1)
 
     def direction(self, direction: Tensor, lr: Tensor) -> None:
-        """Take in the last update's direction and its learning rates, shape (P, L)."""
+        """Read the direction of the last update, and its learning rates, shape (P, L)."""
         if self._needs & {"direction_norm", "update_norm"}:
             norms = self._part.norms(self._part.take(direction))
             self._values |= {"direction_norm": norms, "update_norm": norms * lr}
@@ -66,7 +66,7 @@ class Measurement:
         return self._part.norms(self._part.take(parameters))
 
     def finish(self, parameters: Tensor) -> dict[str, Tensor]:
-        """Return what was measured, each of shape (P, L), after the last update."""
+        """Return the measured signals, shape (P, L) each, after the last update."""
         if "param_norm" in self._needs:
             self._values["param_norm"] = self.param_norm(parameters)
         if self._norm_sum is not None:

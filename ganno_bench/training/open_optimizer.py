@@ -1,7 +1,7 @@
-"""Optimizers of others, as they were released, in the place of a workload's own: one for each run of a population.
+"""Open optimizers: released optimizers that replace a workload's, one for each run of a population.
 
-The gradients come from the backend, whichever it is, and the parameters of a run are views of its row, so a released
-optimizer works on the matrix in place. What it does to a run depends on that run alone.
+Any backend computes the gradients. The parameters of a run are views of its row, so a released optimizer changes the
+matrix in place. Its updates of a run depend on this run alone.
 """
 
 from __future__ import annotations
@@ -19,33 +19,33 @@ __all__ = ["MakeOptimizer", "OpenOptimizer", "OpenOptimizers"]
 
 
 class OpenOptimizer:
-    """A released optimizer that trains one run. This class serves any; a subclass says what is special about its own.
+    """A released optimizer that trains one run. Derive a class if the optimizer needs more than `step`.
 
     Attributes:
-        optimizer: Has one group of parameters.
+        optimizer: The optimizer, with one parameter group.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         self.optimizer = optimizer
 
     def step(self, lr: float) -> float:
-        """Make an update from the gradients that lie at the parameters.
+        """Make an update from the gradients of the parameters.
 
         Args:
             lr: Learning rate of the update.
 
         Returns:
-            The learning rate that was effective, for the records.
+            The effective learning rate, for the records.
         """
         self.optimizer.param_groups[0]["lr"] = lr
         self.optimizer.step()
         return lr
 
     def eval(self) -> None:
-        """Move the parameters to the point that counts; that at which gradients are taken may be another."""
+        """Move the parameters to the point that is evaluated, if gradients are computed at another point."""
 
     def train(self) -> None:
-        """Move them back."""
+        """Move the parameters back to the point at which gradients are computed."""
 
 
 MakeOptimizer: TypeAlias = Callable[[Sequence[nn.Parameter], float], OpenOptimizer]
@@ -53,7 +53,7 @@ MakeOptimizer: TypeAlias = Callable[[Sequence[nn.Parameter], float], OpenOptimiz
 
 
 class OpenOptimizers:
-    """The optimizers of P runs. One whose run has diverged makes no more updates."""
+    """The open optimizers of P runs. A diverged run gets no more updates."""
 
     def __init__(
         self,
@@ -63,13 +63,13 @@ class OpenOptimizers:
         gradients: Tensor,
         weight_decay: Tensor,
     ) -> None:
-        """Make them.
+        """Make the optimizers.
 
         Args:
-            makers: One for each run.
-            layout: How a row of a matrix is read.
-            parameters: Shape (P or more, N); changed in place from now on.
-            gradients: Shape (P or more, N); overwritten, too.
+            makers: One function for each run.
+            layout: Maps a row of a matrix to parameters.
+            parameters: Shape (P or more, N); updates change it in place.
+            gradients: Shape (P or more, N); optimizers may overwrite it.
             weight_decay: Shape (P,).
         """
         self._parameters = parameters
@@ -82,11 +82,11 @@ class OpenOptimizers:
             self._optimizers.append(make(own, decay))
 
     def step(self, losses: Tensor, lr: Tensor) -> Tensor:
-        """Update every run whose loss is finite, now and before; return the effective learning rates, shape (P,).
+        """Update every run whose losses have all been finite; return the effective learning rates, shape (P,).
 
         Args:
-            losses: Of this update, shape (P,).
-            lr: Shape (P,).
+            losses: Losses of this update, shape (P,).
+            lr: Learning rates, shape (P,).
         """
         effective = lr.tolist()
         for run, loss in enumerate(losses.tolist()):
@@ -98,7 +98,7 @@ class OpenOptimizers:
         return lr.new_tensor(effective)
 
     def evaluated(self) -> Tensor:
-        """Return the parameters that count, shape (P or more, N); training goes on as if nobody had asked."""
+        """Return the parameters that are evaluated, shape (P or more, N). This does not change the training."""
         before = self._parameters.clone()
         alive = [optimizer for optimizer in self._optimizers if optimizer is not None]
         for optimizer in alive:
@@ -106,5 +106,5 @@ class OpenOptimizers:
         point = self._parameters.clone()
         for optimizer in alive:
             optimizer.train()
-        self._parameters.copy_(before)  # there and back again is not the same to the last bit
+        self._parameters.copy_(before)  # `eval` and `train` do not restore the last bits
         return point

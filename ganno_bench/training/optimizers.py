@@ -1,7 +1,7 @@
-"""Optimizers over a matrix of parameters, a row for each run, each run with its own weight decay and momentum.
+"""Optimizers over a matrix of parameters, one row for each run, with a weight decay and a momentum for each run.
 
-They follow `torch.optim.SGD`, `Adam` and `AdamW` update by update. What they return is the direction: the step before
-it is multiplied by the learning rate, so that the learning rate is applied in one place, per run and layer.
+They equal `torch.optim.SGD`, `Adam` and `AdamW` at each update. They return the direction: the step before it is
+multiplied by the learning rate. So the learning rate is applied in one place, per run and layer.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["OPTIMIZERS", "MatrixOptimizer", "OptimizerDefaults", "make_optimizer
 
 @dataclass(frozen=True)
 class OptimizerDefaults:
-    """Default and tuning range (log scale) of what belongs to every scheduler; fixed per optimizer."""
+    """Default and tuning range (log scale) of base learning rate and weight decay, fixed for each optimizer."""
 
     base_lr: float
     base_lr_range: tuple[float, float]
@@ -33,14 +33,14 @@ OPTIMIZERS = {
     "adam": OptimizerDefaults(1e-3, (1e-5, 1e-1), 1e-4, (1e-6, 1e-2)),
     "adamw": OptimizerDefaults(1e-3, (1e-5, 1e-1), 1e-2, (1e-4, 1.0)),
 }
-"""Optimizer -> what is tuned with it. Weight decay is an L2 penalty for `sgd` and `adam`, decoupled for `adamw`."""
+"""Optimizer -> defaults and ranges. Weight decay is an L2 penalty for `sgd` and `adam`, decoupled for `adamw`."""
 
 
 class MatrixOptimizer(ABC):
     """State of P optimizers.
 
     Attributes:
-        momentum: The moving average of gradients, shape (P, N).
+        momentum: Moving average of the gradients, shape (P, N).
         n_steps: Number of steps taken.
     """
 
@@ -53,13 +53,13 @@ class MatrixOptimizer(ABC):
     def direction(
         self, parameters: Tensor, gradients: Tensor, weight_decay: Tensor | None, momentum: Tensor | None
     ) -> Tensor:
-        """Take in a gradient and return the direction; `parameters -= lr * direction` is left to the caller.
+        """Update the state with a gradient and return the direction. The caller does `parameters -= lr * direction`.
 
         Args:
             parameters: Shape (P, N).
             gradients: Shape (P, N); overwritten.
-            weight_decay: Shape (P, 1), or None for none.
-            momentum: SGD's momentum, Adam's beta1, shape (P, 1), or None for what the specification says.
+            weight_decay: Shape (P, 1), or None for no weight decay.
+            momentum: SGD's momentum or Adam's beta1, shape (P, 1), or None for the value of the suite.
 
         Returns:
             Shape (P, N), valid until the next call.
@@ -115,7 +115,7 @@ class _AdamW(_Adam):
 
 
 def make_optimizer(spec: OptimizerSpec, parameters: Tensor) -> MatrixOptimizer:
-    """Return the optimizer that a suite describes, for parameters of shape (P, N)."""
+    """Return the optimizer that a suite specifies, for parameters of shape (P, N)."""
     makers: dict[str, type[MatrixOptimizer]] = {"sgd": _SGD, "adam": _Adam, "adamw": _AdamW}
     if spec.name not in makers:
         raise ConfigError(f"unknown optimizer {spec.name!r}")

@@ -1,7 +1,7 @@
 """The training loop: P runs of one workload, side by side.
 
-Within one backend, device and number of threads, what a run computes does not depend on how many others there are, on
-where it stands among them, or on what becomes of them.
+Within one backend, device and number of threads, the results of a run do not depend on the number of other runs, on its
+place among them, or on what happens in them.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from ganno_bench.workloads.workload import Workload
 
 __all__ = ["Engine", "Population"]
 
-# Runs are trained in chunks whose parameters, gradients and optimizer state stay in the processor's cache.
+# Runs are trained in chunks, so that parameters, gradients and optimizer state stay in the processor's cache.
 _CHUNK_BYTES = {"cpu": 16 * 2**20, "cuda": 2 * 2**30}
 _MAX_CHUNK = {"cpu": 64, "cuda": 1024}
 
 
 class Engine:
-    """What all populations of one workload share: data on the device, backend, recorded passes.
+    """The parts that all populations of a workload share: data on the device, backend, recorded passes.
 
     Attributes:
         backend: Computes gradients and predictions.
-        chunk: Most runs that are trained at a time.
+        chunk: Largest number of runs in one chunk.
     """
 
     def __init__(
@@ -52,18 +52,18 @@ class Engine:
         """Prepare a workload for training.
 
         Args:
-            workload: What is trained.
-            backend: `vmap`, `loop`, or `auto` for the faster one by rule.
+            workload: The workload.
+            backend: `vmap`, `loop`, or `auto`, see `resolve_backend`.
             device: A PyTorch device.
-            dtype: Of parameters and images.
-            max_population: Most runs that are held at a time in one chunk; None for as many as fit the cache (on a
-                GPU: its memory, roughly).
+            dtype: Type of parameters and images.
+            max_population: Largest number of runs in one chunk. None for as many as fit the cache (on a GPU, roughly
+                its memory).
 
         Raises:
-            ConfigError: Unknown backend, a device that is not there, or a `max_population` below 1.
+            ConfigError: The backend is unknown, the device is not available, or `max_population` is below 1.
         """
         if max_population is not None and max_population < 1:
-            raise ConfigError(f"max_population is less than 1 (value: {max_population})")
+            raise ConfigError(f"max_population must be at least 1 (value: {max_population})")
         self.workload = workload
         self.dtype = dtype
         self.device = _device(device)
@@ -79,7 +79,7 @@ class Engine:
         self.chunk = fitting if max_population is None else max_population
 
     def with_spec(self, spec: WorkloadSpec) -> Engine:
-        """Return an engine for another horizon or batch size; network, data, backend and recorded passes are shared."""
+        """Return an engine for another horizon or batch size. It shares network, data, backend and recorded passes."""
         if spec == self.workload.spec:
             return self
         engine = copy.copy(self)
@@ -93,11 +93,11 @@ class Engine:
         needs: Iterable[str] = (),
         optimizers: Sequence[MakeOptimizer] | None = None,
     ) -> Population:
-        """Return a fresh population; see `Population`."""
+        """Return a new population; see `Population`."""
         return Population(self, seeds, weight_decay, needs, optimizers)
 
     def run_info(self, base_lr: Tensor, weight_decay: Tensor) -> RunInfo:
-        """Return what a scheduler is told about runs with these base values, each of shape (P,)."""
+        """Return the RunInfo of runs with these base learning rates and weight decays, shape (P,) each."""
         return RunInfo(
             layer_names=tuple(layer.name for layer in self.layout.layers),
             layer_sizes=tuple(layer.size for layer in self.layout.layers),
@@ -111,16 +111,15 @@ class Engine:
 class Population:
     """P training runs of one workload, in lockstep.
 
-    A run's seed decides its initialisation, the order of its data and their augmentation, and nothing else does: runs
-    with the same seed are paired. A run whose loss stops being finite has diverged: from then on it is frozen, its
-    signals are NaN.
+    The seed of a run alone determines initialisation, order of the data and augmentation, so runs with equal seeds are
+    paired. A run whose loss is no longer finite has diverged: it is frozen, and its signals are NaN.
 
     Attributes:
-        seeds: One for each run.
-        n_updates: Updates so far.
+        seeds: Seed of each run.
+        n_updates: Number of updates done.
         diverged_at: Index of the first update whose loss was not finite, or -1, shape (P,).
         last_losses: Sum of the training losses over the updates of the last `advance`, nats, shape (P,).
-        applied_lr: Learning rates of these updates, shape (n, P, L): what an open optimizer made of what it was given.
+        applied_lr: Learning rates of these updates, shape (n, P, L); effective ones for an open optimizer.
     """
 
     def __init__(
@@ -134,25 +133,25 @@ class Population:
         """Initialise the networks.
 
         Args:
-            engine: The workload, ready to be trained.
-            seeds: One for each run.
-            weight_decay: Of all runs, or of each, shape (P,).
-            needs: Optional fields of `Signals` that are wanted, and `SAMPLED`.
-            optimizers: What makes the optimizer of each run that replaces the workload's, or None to keep that. Then
-                all layers have one learning rate, and only the validation loss can be wanted.
+            engine: The engine of the workload.
+            seeds: Seed of each run.
+            weight_decay: Weight decay of all runs, or of each run, shape (P,).
+            needs: Optional fields of `Signals` to measure, and possibly `SAMPLED`.
+            optimizers: A function for each run that makes its open optimizer, or None for the workload's optimizer.
+                With open optimizers all layers have one learning rate, and `val_loss` is the only optional signal.
 
         Raises:
-            ConfigError: No seeds, or a signal that there is none of.
+            ConfigError: No seed is given, or a signal is unknown or cannot be measured.
         """
         self.engine = engine
         self.seeds = tuple(seeds)
         self.needs = frozenset(needs)
         if not self.seeds:
-            raise ConfigError("a population has at least one run, no seed was given")
+            raise ConfigError("a population needs at least one run, but no seed was given")
         for name in sorted(self.needs - set(NEEDS)):
             raise ConfigError(f"unknown signal {name!r}{did_you_mean(name, NEEDS)}")
         if optimizers is not None and (layers := sorted(self.needs & set(LAYER_SIGNALS))):
-            raise ConfigError(f"signal {layers[0]!r} is not measured under an open optimizer")
+            raise ConfigError(f"signal {layers[0]!r} cannot be measured with an open optimizer; remove it from `needs`")
         self.n_updates = 0
         device = engine.device
         self.diverged_at = torch.full((len(seeds),), -1, dtype=torch.int64, device=device)
@@ -162,7 +161,7 @@ class Population:
         self.last_losses = torch.zeros(self.n_runs, dtype=torch.float64, device=device)
         self.applied_lr = self._last_lr[None][:0]
         self._interval_loss: tuple[Tensor | float, int] = (0.0, 0)
-        size = -(-self.n_runs // -(-self.n_runs // engine.chunk))  # chunks of even size, none larger than allowed
+        size = -(-self.n_runs // -(-self.n_runs // engine.chunk))  # chunks of nearly equal size, none above the limit
         self._chunks = [
             Chunk(engine, slice(first, min(first + size, self.n_runs)), self.seeds[first : first + size], self.needs)
             for first in range(0, self.n_runs, size)
@@ -184,7 +183,7 @@ class Population:
 
     @torch.no_grad()
     def observe(self) -> Signals:
-        """Return the signals before the first update; only parameter norms and the validation loss are known yet."""
+        """Return the signals before the first update. Only norms of parameters and validation loss are measured yet."""
         blank = torch.full_like(self._last_lr, torch.nan)
         layers = dict.fromkeys(self.needs & set(LAYER_SIGNALS), blank)
         if "param_norm" in self.needs:
@@ -196,25 +195,25 @@ class Population:
         """Make `n_updates` updates under these controls.
 
         Args:
-            controls: Learning rates of shape (P, L), for all of the updates, or (n_updates, P, L).
-            n_updates: At least 1.
-            same_interval: Whether the interval that the signals cover began with an earlier call, so that it can be
-                interrupted (to evaluate, say) without a trace.
+            controls: The controls. Learning rates have shape (P, L) or (n_updates, P, L).
+            n_updates: Number of updates, at least 1.
+            same_interval: Whether these updates continue the decision interval of the last call, so that the signals
+                cover both. This allows evaluations within a decision interval.
 
         Raises:
-            ConfigError: The controls have another shape, or go beyond the horizon.
+            ConfigError: The controls have another shape, or the updates exceed the horizon.
         """
         lr = controls.lr.to(self.engine.device, torch.float64)
         expected = (n_updates, *self._last_lr.shape)
         if lr.shape == expected[1:]:
             lr = lr.expand(expected)
         if n_updates < 1:
-            raise ConfigError(f"{n_updates} updates asked for where at least 1 is expected")
+            raise ConfigError(f"n_updates must be at least 1 (value: {n_updates})")
         if lr.shape != expected:
-            raise ConfigError(f"learning rates of shape {tuple(controls.lr.shape)} given where {expected} is expected")
+            raise ConfigError(f"learning rates must have shape {expected} (shape: {tuple(controls.lr.shape)})")
         if self.n_updates + n_updates > self.engine.workload.spec.n_updates:
-            raise ConfigError(f"{n_updates} updates after {self.n_updates} go beyond the horizon")
-        # A frozen run's parameters are 0 and stay so, whatever a scheduler makes of its NaN signals.
+            raise ConfigError(f"{n_updates} updates after {self.n_updates} exceed the horizon")
+        # The parameters of a frozen run stay 0, whatever a scheduler decides from its NaN signals.
         lr = torch.where(self.diverged[:, None], 0.0, lr)
         if controls.weight_decay is not None:
             self._weight_decay = self._per_run("weight decay", controls.weight_decay)
@@ -237,7 +236,7 @@ class Population:
         return self._signals(self._interval_loss[0] / self._interval_loss[1], layers)
 
     def evaluate(self, split: Split) -> Evaluation:
-        """Return loss and error on a split that lies on the population's device; NaN for diverged runs."""
+        """Return loss and error on a split, which must be on the population's device; NaN for diverged runs."""
         parts = [evaluate(self.engine.backend, chunk.evaluated(), chunk.buffers, split) for chunk in self._chunks]
         values = []
         for name in ("loss", "error"):
@@ -247,21 +246,23 @@ class Population:
 
     @torch.no_grad()
     def conclude(self) -> None:
-        """Leave the networks as they are evaluated, after the last update, and let go of open optimizers.
+        """Keep the networks as they are evaluated, after the last update, and drop open optimizers.
 
-        No code of theirs is run after that, and nothing of it is kept.
+        No code of open optimizers runs afterwards.
         """
         for chunk in self._chunks:
             chunk.conclude()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state between two intervals, as tensors, numbers and lists: enough to continue bit by bit.
+        """Return the state between two decision intervals, as tensors, numbers and lists.
+
+        A population that loads it continues bit by bit.
 
         Raises:
-            ConfigError: The optimizers are open ones, whose state is their own.
+            ConfigError: The population has open optimizers, whose state is not accessible.
         """
         if self._is_open:
-            raise ConfigError("a population under open optimizers has no state to continue from")
+            raise ConfigError("a population with open optimizers cannot be saved")
         return copy.deepcopy(
             {
                 "seeds": list(self.seeds),
@@ -275,15 +276,15 @@ class Population:
         )
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from what `state_dict` returned, for a population of the same engine and seeds.
+        """Restore the state that `state_dict` returned, for a population of the same engine and seeds.
 
         Raises:
-            ConfigError: The state belongs to other seeds, another optimizer, or was cut in other chunks.
+            ConfigError: The state has other seeds, another optimizer, or other chunks.
         """
         shapes = [{name: tensor.shape for name, tensor in tensors.items()} for tensors in state["chunks"]]
         own = [{name: tensor.shape for name, tensor in chunk.tensors().items()} for chunk in self._chunks]
         if tuple(state["seeds"]) != self.seeds or shapes != own:
-            raise ConfigError("the state belongs to a population of other seeds, size or optimizer")
+            raise ConfigError("the state belongs to a population with other seeds, size or optimizer")
         self.n_updates = state["n_updates"]
         self.diverged_at = state["diverged_at"].clone()
         self._weight_decay = state["weight_decay"].clone()
@@ -296,7 +297,7 @@ class Population:
 
     def _per_run(self, name: str, values: Tensor) -> Tensor:
         if values.shape != (self.n_runs,):
-            raise ConfigError(f"{name} of shape {tuple(values.shape)} given where {(self.n_runs,)} is expected")
+            raise ConfigError(f"{name} must have shape {(self.n_runs,)} (shape: {tuple(values.shape)})")
         return torch.where(self.diverged, 0.0, values.to(self.engine.device, torch.float64))
 
     def _freeze(self, losses: Tensor) -> None:

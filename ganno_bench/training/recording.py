@@ -1,4 +1,4 @@
-"""What a function does to tensors, recorded once as a graph of operations and replayed after that."""
+"""Records the operations of a function on tensors once, as a graph, and replays them."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from torch.utils.weak import WeakTensorKeyDictionary
 __all__ = ["Recorded", "record", "simplify"]
 
 Recorded = Callable[..., tuple[Tensor, ...]]
-"""Tensors of the recorded shapes and strides -> what the function returns for them."""
+"""Tensors of the recorded shapes and strides -> the results of the function."""
 
-_LAYOUT = "layout"  # of a node's tensor: shape, strides, dtype
+_LAYOUT = "layout"  # key of shape, strides and dtype of a node's tensor
 
 
 def record(function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor]) -> Recorded:
-    """Return the operations of a function, without those that change nothing.
+    """Record a function, without operations that change nothing.
 
-    The function is called once, with zeros. Whatever it uses beside its inputs becomes a constant of the graph.
+    The function is called once, with zeros. Tensors that it uses, other than its inputs, become constants of the graph.
 
     Args:
-        function: Takes tensors, returns tensors. It must not branch on their values.
-        inputs: Tensors of the shapes, strides, dtypes and device that it is recorded for; they stay as they are.
+        function: Takes tensors and returns tensors. It must not branch on their values.
+        inputs: Tensors with the shapes, strides, dtypes and device to record; they are not changed.
     """
     blank = [_blank(tensor) for tensor in inputs]
     recorder = _Recorder(blank)
@@ -39,16 +39,16 @@ def record(function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor]) 
 
 
 def _blank(tensor: Tensor) -> Tensor:
-    """Return zeros, valid as class and as token, too, laid out in memory like a tensor."""
+    """Return zeros, which are also valid classes and tokens, with the memory layout of a tensor."""
     extent = 1 + sum((size - 1) * step for size, step in zip(tensor.shape, tensor.stride(), strict=True))
     return tensor.new_zeros(extent).as_strided(tensor.shape, tensor.stride())
 
 
 class _Recorder(TorchDispatchMode):
-    """Writes down each operation that is dispatched: under `torch.func`, those that its transforms end in.
+    """Records each dispatched operation; under `torch.func`, the operations that result from its transforms.
 
-    `make_fx` records the same ones, but takes six to ten times as long: it also infers shapes, and tracks modules and
-    symbols.
+    `make_fx` records the same operations, but takes six to ten times as long, because it also infers shapes and tracks
+    modules and symbols.
     """
 
     def __init__(self, inputs: Sequence[Tensor]) -> None:
@@ -60,7 +60,7 @@ class _Recorder(TorchDispatchMode):
             self._keep(tensor, self.graph.placeholder(f"input_{number}"))
 
     def node(self, value: Any) -> Any:
-        """Return the node that a tensor came from, and anything else as it is."""
+        """Return the node of a tensor, and any other value as it is."""
         if not isinstance(value, Tensor):
             return value
         if value not in self._nodes:
@@ -74,7 +74,7 @@ class _Recorder(TorchDispatchMode):
     ) -> Any:
         own_args, own_kwargs = fx.node.map_aggregate((args, dict(kwargs or {})), self.node)
         output = func(*args, **(kwargs or {}))
-        if func is torch.ops.aten.lift_fresh.default:  # what `torch.tensor` returns, which may be changed in place
+        if func is torch.ops.aten.lift_fresh.default:  # the result of `torch.tensor`, which may be changed in place
             func = torch.ops.aten.lift_fresh_copy.default
         node = self.graph.call_function(func, own_args, own_kwargs)
         if isinstance(output, Tensor):
@@ -91,9 +91,9 @@ class _Recorder(TorchDispatchMode):
 
 
 def simplify(graph: fx.Graph) -> None:
-    """Remove operations that change nothing; most of what vectorising leaves is of that kind.
+    """Remove operations that change nothing. Vectorising leaves many of them.
 
-    What they cost is their dispatch, a few microseconds each: with small networks a fifth of an update.
+    Their dispatch costs a few microseconds each: a fifth of an update with small networks.
     """
     aten = torch.ops.aten
     reshaping = {aten.view, aten._unsafe_view, aten.expand, aten.slice, aten.slice_backward}

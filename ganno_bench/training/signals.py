@@ -1,7 +1,7 @@
-"""What passes between the engine and whoever controls it: `Controls` go in, `Signals` come out.
+"""The interface between the engine and a scheduler: the engine takes `Controls` and returns `Signals`.
 
-P is the number of runs in a population and L the number of layers of the network. All tensors lie on the population's
-device. Nothing here comes from test data.
+P is the number of runs in a population and L the number of layers of the network. All tensors are on the population's
+device. None of these values comes from test data.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["LAYER_SIGNALS", "NEEDS", "OPTIONAL_SIGNALS", "SAMPLED", "Controls", 
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What a scheduler is told before the first update, about runs that share one configuration.
+    """What a scheduler knows before the first update. The runs share one configuration.
 
     Attributes:
         layer_names: Names of the L layers, from input to output.
@@ -51,12 +51,10 @@ class Controls:
     """What a scheduler decides.
 
     Attributes:
-        lr: Learning rates, finite and not negative, float64: shape (P, L), in force until the next decision, or
-            (n, P, L) for the next n updates one by one.
-        weight_decay: Weight decay from now on, finite and not negative, float64, shape (P,), or None to leave it as it
-            is.
-        momentum: SGD's momentum (Adam: beta1) from now on, in [0, 1), float64, shape (P,), or None to leave it as it
-            is.
+        lr: Learning rates, float64, finite, at least 0. Shape (P, L): they hold until the next decision. Shape
+            (n, P, L): one row for each of the next n updates.
+        weight_decay: Weight decay from now on, float64, finite, at least 0, shape (P,). None leaves it unchanged.
+        momentum: SGD's momentum (Adam: beta1) from now on, float64, in [0, 1), shape (P,). None leaves it unchanged.
     """
 
     lr: Tensor
@@ -68,27 +66,26 @@ class Controls:
 class Signals:
     """What a scheduler sees: the state of P runs after `n_updates` updates.
 
-    "The interval" is what one call of `Population.advance` covered. Before the first update, whatever has not been
-    measured yet is NaN. A run that diverged shows NaN from then on. Optional fields are None unless needed.
+    A value that has not been measured yet is NaN, as most are before the first update. All values of a diverged run are
+    NaN. An optional field is None unless the scheduler's `needs` names it.
 
     Attributes:
-        n_updates: Updates so far.
+        n_updates: Number of updates done.
         total_updates: The horizon.
         diverged: Whether the run has diverged, bool, shape (P,).
         lr: Learning rate of the last update, shape (P, L).
-        train_loss: Mean over the interval of the loss on the training batch, before each update; nats per example
-            (per token), shape (P,).
-        val_loss: Loss on the validation split, after the last update; nats, shape (P,). Optional.
+        train_loss: Mean loss on the training batches since the last decision, each taken before its update; nats per
+            example (per token), shape (P,).
+        val_loss: Loss on the validation split after the last update, nats, shape (P,). Optional.
         grad_norm: Euclidean norm of the last update's gradient, without weight decay, shape (P, L). Optional.
-        param_norm: Norm of the parameters, after the last update, shape (P, L). Optional.
-        direction_norm: Norm of the optimizer's direction in the last update, that is of the step before it is
-            multiplied by the learning rate (decoupled weight decay included), shape (P, L). Optional.
-        update_norm: Norm of the change that the last update made to the parameters: `lr * direction_norm`, shape
-            (P, L). Optional.
+        param_norm: Norm of the parameters after the last update, shape (P, L). Optional.
+        direction_norm: Norm of the optimizer's direction in the last update: the step before it is multiplied by the
+            learning rate, decoupled weight decay included. Shape (P, L). Optional.
+        update_norm: Norm of the last change of the parameters, `lr * direction_norm`, shape (P, L). Optional.
         grad_cosine: Cosine between the last update's gradient and the momentum (Adam: first moment) before that
-            update, shape (P, L); 0 where there was no momentum yet. Optional.
-        grad_snr: Norm of the mean gradient over the mean norm of the gradient, over the interval; in [0, 1], 1 where
-            all gradients point the same way, shape (P, L). Estimated, see `SAMPLED`. Optional.
+            update, shape (P, L). It is 0 if there was no momentum yet. Optional.
+        grad_snr: Norm of the mean gradient divided by the mean norm of the gradients, both since the last decision,
+            shape (P, L). In [0, 1]; 1 means that all gradients point the same way. Estimated, see `SAMPLED`. Optional.
     """
 
     n_updates: int
@@ -105,7 +102,7 @@ class Signals:
     grad_snr: Tensor | None = None
 
     def runs(self, index: slice | Tensor) -> Self:
-        """Return a copy of the signals of some of the runs; writing into it changes these nowhere else."""
+        """Return a copy of the signals of some runs. Changing the copy changes nothing else."""
         chosen: dict[str, Any] = {
             field.name: value[index].clone()
             for field in fields(self)
@@ -120,14 +117,16 @@ class Signals:
 
 
 LAYER_SIGNALS = ("grad_norm", "param_norm", "direction_norm", "update_norm", "grad_cosine", "grad_snr")
-"""Those with a value for each layer, shape (P, L)."""
+"""Signals with a value for each layer, shape (P, L)."""
 OPTIONAL_SIGNALS = ("val_loss", *LAYER_SIGNALS)
 """Optional fields of `Signals`."""
 SAMPLED = "sampled"
-"""Among `needs`: estimates of the layers' signals will do. Of a parameter with more than 16,384 entries at most 2,048
-are looked at, in blocks of 16 spread over all of it, the same ones throughout a run; norms and products are scaled
-up. That takes the same time and memory however large a parameter is. Norms of a perceptron's layers are typically off
-by 4 %; where few entries make a norm, as in the gradients of an embedding or of an output for many words, by tens of
-percent. Otherwise all entries are looked at, but for `grad_snr`."""
+"""In `needs`: the scheduler accepts estimates of the layers' signals.
+
+The engine then reads at most 2,048 entries of a parameter with more than 16,384. It reads blocks of 16, spread over the
+parameter and fixed for a run, and scales norms and products up. So time and memory do not grow with the parameter.
+Norms of a perceptron's layers are typically off by 4 %. Norms that few entries dominate, as in the gradients of an
+embedding or of an output for many words, are off by tens of percent. Without `sampled`, the engine reads all entries;
+only `grad_snr` is sampled in any case."""
 NEEDS = (*OPTIONAL_SIGNALS, SAMPLED)
 """What a scheduler may name in `needs`."""

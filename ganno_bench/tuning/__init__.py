@@ -1,1 +1,1 @@
-"""Tuning: search spaces and the batched ask/tell loop over Optuna."""
+"""Tuning: search spaces, and Optuna studies with batched ask and tell."""

@@ -1,9 +1,9 @@
-"""Optuna studies that are asked for trials in batches and survive being killed.
+"""Optuna studies that propose trials in batches and can resume after a kill.
 
-The records on disk are the truth, and a study follows them. Trials are asked, trained, recorded and then told, so a
-process that dies leaves trials in state RUNNING. When the study is opened again, those that were recorded are told from
-their records; the others are told as failed, and their batch is asked anew. The sampler is seeded by study and batch,
-and a failed trial doesn't count for it, so the same trials are asked.
+The records on disk are authoritative, and a study follows them. The harness asks Optuna for trials, trains and records
+them, and then tells Optuna the results. So a killed process leaves trials in state RUNNING. When the study is opened
+again, recorded trials are told from their records. The others are told as failed, and their batch is asked for again.
+The sampler is seeded by study and batch, and ignores failed trials, so it proposes the same trials.
 """
 
 from __future__ import annotations
@@ -39,11 +39,12 @@ _MAX_INTERMEDIATE = 4
 
 @dataclass(frozen=True)
 class Pending:
-    """A trial that was asked for and not told.
+    """A trial that Optuna has proposed, and whose result it does not have yet.
 
     Attributes:
-        index: Its place among the trials that count, from 0.
-        config: What to train.
+        index: Index among the trials that have not failed, from 0.
+        config: The configuration to train.
+        trial: Optuna's trial.
     """
 
     index: int
@@ -53,11 +54,12 @@ class Pending:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a trial gave.
+    """The result of a trial.
 
     Attributes:
-        values: Objective for each tuning seed: final validation loss, nats, at worst chance.
-        curve: (updates, mean validation loss over the seeds) along the way.
+        config: The configuration.
+        values: Final validation loss of each tuning seed, nats, at most chance.
+        curve: (number of updates, mean validation loss over the seeds) during the runs.
     """
 
     config: Config
@@ -66,16 +68,16 @@ class Outcome:
 
     @property
     def value(self) -> float:
-        """What Optuna minimises: the mean over the tuning seeds."""
+        """The objective, which Optuna minimises: the mean over the tuning seeds."""
         return sum(self.values) / len(self.values)
 
 
 def open_storage(place: str | Path) -> BaseStorage:
-    """Open Optuna's storage.
+    """Open a storage of Optuna.
 
     Args:
-        place: An SQLAlchemy URL such as `sqlite:///studies.db`, or the path of a journal file, which one process at a
-            time uses.
+        place: An SQLAlchemy URL such as `sqlite:///studies.db`, or the path of a journal file, which only one process
+            at a time may use.
 
     Raises:
         ConfigError: The storage cannot be opened.
@@ -87,8 +89,8 @@ def open_storage(place: str | Path) -> BaseStorage:
             return JournalStorage(Journal(place))
         except Exception as error:
             raise StorageError(
-                f"{place}: cannot be read: {one_line(error)[:200]}; remove it, and the same command makes it anew of "
-                "what is on record"
+                f"{place}: cannot be read: {one_line(error)[:200]}; remove it and repeat the command, which rebuilds "
+                "it from the records"
             ) from error
     try:
         return RDBStorage(place)
@@ -97,17 +99,17 @@ def open_storage(place: str | Path) -> BaseStorage:
 
 
 class Journal(JournalFileBackend):
-    """Optuna's journal file without its lock, since the run directory has one, and without its wait for the disk.
+    """Optuna's journal file without its lock and without waiting for the disk.
 
-    Both cost half a millisecond for each parameter and value. What a crash of the machine may take is rebuilt from the
-    records, which are waited for.
+    The run directory has a lock already. Lock and wait would cost half a millisecond for each parameter and value. If
+    the machine crashes, lost entries are rebuilt from the records, whose writes are waited for.
 
     Attributes:
-        file: Where it lies.
+        file: Path of the journal.
     """
 
     def __init__(self, file: Path) -> None:
-        """Open the file, or make it."""
+        """Open the file, or create it."""
         super().__init__(str(file))
         self.file = file
 
@@ -118,7 +120,7 @@ class Journal(JournalFileBackend):
 
 
 def describe_sampler(batch: int, startup_trials: int) -> str:
-    """Return in words how `BatchedStudy` comes by its trials."""
+    """Return a description of how `BatchedStudy` chooses trials."""
     return (
         f"Optuna TPE, univariate, constant liar; first the default configuration, random up to trial {startup_trials}; "
         f"asked in batches of {batch}, seeded by suite, workload, scheduler, study and batch"
@@ -141,12 +143,12 @@ class BatchedStudy:
         """Open a study, or create it.
 
         Args:
-            storage: Where it lies.
-            name: Unique in the storage.
-            space: What is tuned.
-            default: The configuration that is tried first.
-            startup_trials: Trials before TPE replaces random search.
-            seed: Root of the sampler's seeds.
+            storage: Storage of the study.
+            name: Name of the study, unique in the storage.
+            space: The search space.
+            default: The configuration of the first trial.
+            startup_trials: Number of trials before TPE replaces random search.
+            seed: Seed from which the sampler's seeds are derived.
         """
         self._space = dict(space)
         self._default = default
@@ -157,7 +159,7 @@ class BatchedStudy:
             self._study = optuna.create_study(storage=storage, study_name=name, load_if_exists=True)
 
     def restore(self, outcomes: Mapping[int, Outcome]) -> None:
-        """Bring the study in line with the outcomes that are on record, by trial index.
+        """Make the study agree with the recorded outcomes, given by trial index.
 
         Raises:
             StorageError: The storage fails.
@@ -184,12 +186,12 @@ class BatchedStudy:
                     self._study.add_trial(self._frozen(index, outcome))
 
     def ask(self, batch: int, first: int, n_trials: int) -> list[Pending]:
-        """Ask for a batch of trials; the very first is the default configuration.
+        """Ask Optuna for a batch of trials. The first trial of a study is the default configuration.
 
         Args:
             batch: Index of the batch, which seeds the sampler.
-            first: Index of its first trial.
-            n_trials: Its size.
+            first: Index of the first trial of the batch.
+            n_trials: Number of trials in the batch.
 
         Raises:
             StorageError: The storage fails.
@@ -199,7 +201,7 @@ class BatchedStudy:
                 seed=stream_seed(self._seed, "batch", batch) % 2**32,
                 n_startup_trials=self._startup_trials,
                 multivariate=False,
-                constant_liar=True,  # trials of one batch keep a distance from one another
+                constant_liar=True,  # so that trials of one batch differ
             )
             waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
             if first == 0 and not waiting:
@@ -212,10 +214,10 @@ class BatchedStudy:
         return pending
 
     def tell(self, pending: Sequence[Pending], outcomes: Sequence[Outcome]) -> None:
-        """Tell a batch's outcomes.
+        """Tell Optuna the outcomes of a batch.
 
         Raises:
-            StorageError: The storage fails; what is on record is told when the study is opened again.
+            StorageError: The storage fails. Recorded outcomes are told when the study is opened again.
         """
         with self._talking():
             for trial, outcome in zip(pending, outcomes, strict=True):
@@ -225,7 +227,7 @@ class BatchedStudy:
                 self._study.tell(trial.trial, outcome.value)
 
     def _contradicts(self, trial: FrozenTrial, outcomes: Mapping[int, Outcome]) -> bool:
-        """Whether a trial says what is not on record, or waits for a study that is past it."""
+        """Return whether a trial contradicts the records, or waits although the study has outcomes already."""
         if trial.state == TrialState.WAITING:
             return bool(outcomes)
         outcome = None if (index := _told(trial, outcomes)) is None else outcomes.get(index)
@@ -248,24 +250,24 @@ class BatchedStudy:
 
     @contextmanager
     def _talking(self) -> Iterator[None]:
-        """Keep Optuna quiet, and say in one line what is wrong with the storage.
+        """Silence Optuna, and turn errors of the storage into one line.
 
-        What a distribution of a plugin's finds wrong, an error of a value or a type, is no fault of the storage's.
+        ValueError and TypeError pass: distributions of plugins raise them, not the storage.
         """
         try:
             with _quiet():
                 yield
         except (ValueError, TypeError):
             raise
-        except Exception as error:  # Optuna, SQLAlchemy, a driver and the disk have errors of their own each
+        except Exception as error:  # Optuna, SQLAlchemy, drivers and the disk raise different errors
             raise StorageError(
-                f"{_name(self._storage)}: {one_line(_first(error))[:200]}; what was recorded is safe, and the same "
-                "command again goes on"
+                f"{_name(self._storage)}: {one_line(_first(error))[:200]}; the records are safe, and the same "
+                "command resumes"
             ) from error
 
 
 def _told(trial: FrozenTrial, outcomes: Mapping[int, Outcome]) -> int | None:
-    """Return the index of a trial that was told or can be, -1 where it does not say; None for one that cannot."""
+    """Return the index of a trial that was told or can be told, -1 if it has none; None for any other trial."""
     index: int = trial.user_attrs.get(_INDEX, -1)
     can_be = trial.state == TrialState.RUNNING and index in outcomes
     return index if can_be or trial.state == TrialState.COMPLETE else None
@@ -279,12 +281,12 @@ def _name(storage: BaseStorage) -> str:
 
 
 def _shown(url: str) -> str:
-    """Return a database's URL without its password."""
+    """Return the URL of a database without its password."""
     return re.sub(r"(//[^/@:]*):[^/]*@", r"\1:***@", url)
 
 
 def _first(error: BaseException) -> BaseException:
-    """Return the error that led to others: what a driver said, and not what was made of it."""
+    """Return the first error of a chain, such as the error of a database driver."""
     return error if error.__cause__ is None else _first(error.__cause__)
 
 
@@ -295,7 +297,7 @@ def _thinned(curve: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence Optuna's log of every trial and its warnings about features that it calls experimental."""
+    """Silence Optuna's log of every trial and its warnings about experimental features."""
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
@@ -307,7 +309,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _repair_journal(journal: Path) -> None:
-    """Remove what a killed process may have left: a torn line, with all after it."""
+    """Remove an incomplete line, which a killed process may leave, and everything after it."""
     if journal.exists():
         lines = journal.read_bytes().splitlines(keepends=True)
         os.truncate(journal, sum(len(line) for line in takewhile(_is_whole, lines)))

@@ -80,7 +80,7 @@ BROKEN = {  # class -> what is changed in the plugin, and what is said of it
             raise ConfigError("share is odd")
 """,
         ),
-        "cannot be run: share is odd",
+        "RefusesConfigs': share is odd",
     ),
     "GivesDecayAsNumber": ((RETURN, "return Controls(lr, 0.1), state"), ""),
 }
@@ -215,4 +215,7 @@ def test_the_tables_name_who_is_missing(suite: Path, tmp_path: Path, monkeypatch
     monkeypatch.setattr(api, "write_plots", fail)
     again = api.run(str(suite), out=tmp_path / "out", **settings)
     assert again.standings == report.standings
-    assert again.note == "no plots: ZeroDivisionError: float division by zero; please report it"
+    assert (
+        again.note
+        == "no plots: ZeroDivisionError: float division by zero (test_failing_plugins.py:213); please report it"
+    )

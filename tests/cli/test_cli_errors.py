@@ -102,7 +102,7 @@ def test_a_broken_plugin_that_is_alone(call: Call, tmp_path: Path) -> None:
     ref = write_plugin(tmp_path, ("import torch\n", "import torhc\n"))
     said = call("run", str(write_suite(tmp_path)), "--scheduler", ref, "--out", str(tmp_path / "out"), "--threads", "1")
     assert said.code == 2
-    assert said.err.endswith("mine.py' cannot be imported: ModuleNotFoundError: No module named 'torhc'\n")
+    assert said.err.endswith("mine.py' cannot be imported: ModuleNotFoundError: No module named 'torhc' (mine.py:3)\n")
     assert said.err.count("\n") == 1
 
 

@@ -138,10 +138,10 @@ def test_a_file_may_hold_a_dataclass_with_postponed_annotations(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
+        ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module' (mine.py:1)"),
         ("class Thing(:\n", "SyntaxError: invalid syntax (mine.py, line 1)"),
-        ("raise ValueError('several\\nlines')", "ValueError: several lines"),
-        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("raise ValueError('several\\nlines')", "ValueError: several lines (mine.py:1)"),
+        ("1 / 0", "ZeroDivisionError: division by zero (mine.py:1)"),
     ],
 )
 def test_a_file_that_cannot_be_imported(tmp_path: Path, text: str, reason: str) -> None:

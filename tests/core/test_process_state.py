@@ -185,7 +185,10 @@ def test_an_error_is_passed_on_and_everything_put_back(error: BaseException) -> 
 
 
 def test_a_plugin_cannot_end_the_process() -> None:
-    with pytest.raises(PluginError, match=r"^it raised SystemExit: 0$"), undisturbed("it"):
+    with (
+        pytest.raises(PluginError, match=r"^it raised SystemExit: 0 \(test_process_state\.py:\d+\)$"),
+        undisturbed("it"),
+    ):
         raise SystemExit(0)
 
 

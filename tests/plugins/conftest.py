@@ -1,4 +1,4 @@
-"""A package of somebody else that is installed, and the small suite of the harness's tests."""
+"""An installed package with plugins, and the small suite of the harness's tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an installed package brings: listed, run, recorded; and what happens where it is broken, changed or missing."""
+"""Plugins of an installed package: listed, run, recorded; and errors if it is broken, changed or missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ganno-bench new scheduler`, and `examples/plugin`, which is what it makes."""
+"""`ganno-bench new scheduler`, and its output `examples/plugin`."""
 
 from __future__ import annotations
 
@@ -62,9 +62,9 @@ def test_the_next_command_installs_the_folder(
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(ConfigError, match=r"there is something already; give a folder that is new or empty as --out$"):
+    with pytest.raises(ConfigError, match=r"is not empty; give a new or empty folder as --out$"):
         new_scheduler("slow-end", tmp_path)
-    with pytest.raises(ConfigError, match="there is something already"):
+    with pytest.raises(ConfigError, match="is not empty"):
         new_scheduler("slow-end", tmp_path / "mine.txt")
     with pytest.raises(ConfigError, match="cannot be written: Not a directory"):
         new_scheduler("slow-end", tmp_path / "mine.txt" / "below")
@@ -79,10 +79,10 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
         ("slow-", "joined by hyphens; did you mean 'slow'?"),
         ("slow-2", "joined by hyphens; did you mean 'slow'?"),
         ("../slow end", "joined by hyphens; did you mean 'slow-end'?"),
-        ("3", "name '3' is not made of lower-case words (letters, then digits) joined by hyphens"),
-        (LONGEST + "s", f"name '{LONGEST}s' has 41 characters, which is more than 40"),
-        ("none", "name 'none' makes a class 'None', which is something else; did you mean 'my-none'?"),
-        ("closed-form", "name 'closed-form' makes a class 'ClosedForm', which is something else"),
+        ("3", "name '3' must be lower-case words (letters, then digits) joined by hyphens"),
+        (LONGEST + "s", f"name '{LONGEST}s' must have at most 40 characters (value: 41)"),
+        ("none", "name 'none' makes a class 'None', which has another meaning in the files; did you mean 'my-none'?"),
+        ("closed-form", "name 'closed-form' makes a class 'ClosedForm', which has another meaning in the files"),
         ("test-me", "name 'test-me' makes a class 'TestMe', which pytest takes for a test"),
     ],
 )
@@ -93,12 +93,12 @@ def test_a_name_that_cannot_be_one(name: str, message: str) -> None:
 
 def test_a_name_that_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
-        PluginError, match=r"^scheduler 'rex' is registered already \(built-in\); did you mean 'my-rex'\?$"
+        PluginError, match=r"^scheduler 'rex' is already registered \(built-in\); did you mean 'my-rex'\?$"
     ):
         scheduler_files("rex")
     point = EntryPoint("slow-end", "elsewhere:SlowEnd", "ganno_bench.schedulers")
     monkeypatch.setattr(registry, "entry_points", lambda group: [point])
-    with pytest.raises(PluginError, match=r"^scheduler 'slow-end' is registered already \(entry point\)"):
+    with pytest.raises(PluginError, match=r"^scheduler 'slow-end' is already registered \(entry point\)"):
         scheduler_files("slow-end")
 
 
@@ -119,7 +119,7 @@ def test_ruff_has_nothing_to_say(name: str, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the example, installed without network."""
+    """A folder with the example, installed without network access."""
     target = tmp_path_factory.mktemp("site")
     options = ["--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--disable-pip-version-check"]
     command = [sys.executable, "-m", "pip", "install", *options, "--target", str(target), str(EXAMPLE)]
@@ -150,7 +150,7 @@ def test_its_commands_find_it_by_its_entry_point(site: Path, tmp_path: Path) -> 
     said = run(site, tmp_path, "-c", COMMANDS.replace("NAME", repr(NAME)), str(write_suite(tmp_path)))
     _, listed, checked, ran = said.split("$ ")
     (row,) = [line.split("\t") for line in listed.splitlines() if line.startswith(NAME)]
-    summary = "A linear warmup, then a decay to 0 along a power of what is left of the run."
+    summary = "A linear warmup, then a decay to 0 along a power of the remaining share of the run."
     assert row[1:] == ["ganno-bench-warmup-power 0.1.0", "warmup, power", "-", summary]
     assert f"{NAME}: 14 of 14 checks passed" in checked
     records = read_records([tmp_path / "runs" / "tiny"])

@@ -239,7 +239,7 @@ def test_errors_of_references(folder: Path, ref: str, error: type[UserError], me
 @pytest.mark.parametrize("kind", REPLAYS)
 def test_a_card_without_behaviour_cannot_be_replayed(tmp_path: Path, kind: str) -> None:
     make_policy().save(tmp_path)
-    message = f"{tmp_path}/card.toml: key 'behaviour' is missing, from which '{kind}:mine' would be replayed"
+    message = f"{tmp_path}/card.toml: key 'behaviour' is missing, which '{kind}:mine' replays"
     with pytest.raises(ConfigError, match=re.escape(message)):
         load_scheduler(f"{kind}:{tmp_path}")
 

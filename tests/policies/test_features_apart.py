@@ -63,7 +63,7 @@ def test_what_it_writes_reaches_nobody(file: Path) -> None:
     [
         ("shifts", "changed PyTorch's default dtype from torch.float32 to torch.float64, shared by the whole process$"),
         ("draws", "drew from or seeded, instead of a generator of its own, PyTorch's random numbers"),
-        ("ends", "raised SystemExit: 0$"),
+        ("ends", r"raised SystemExit: 0 \(features\.py:\d+\)$"),
     ],
 )
 def test_what_it_does_to_the_process_is_named(file: Path, name: str, message: str) -> None:

@@ -131,7 +131,7 @@ def assert_equal_to_torch(ref: str, make: Make, total: int) -> None:
     for run, base in enumerate(synthetic_runs(1).base_lr.tolist()):
         theirs = torch.tensor(torch_curve(partial(make, base=base, total=total), base, total), dtype=torch.float64)
         for layer in range(ours.shape[2]):
-            # The absolute tolerance is for 1 + cos(x) near x = pi, of which few digits are left.
+            # The absolute tolerance is for 1 + cos(x) near x = pi, which loses most digits.
             torch.testing.assert_close(ours[:, run, layer], theirs, rtol=1e-12, atol=1e-15 * base)
 
 

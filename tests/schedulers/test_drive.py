@@ -1,4 +1,4 @@
-"""What happens between schedulers and a population: decisions are checked, applied as they are, and leave a trace."""
+"""Between schedulers and a population: decisions are checked, applied unchanged, and recorded in a trace."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -16,6 +17,7 @@ from torch import Tensor
 from ganno_bench.core.errors import PluginError
 from ganno_bench.schedulers.base import Scheduler, State
 from ganno_bench.schedulers.drive import Contestant, Trajectory, drive
+from ganno_bench.schedulers.registry import load_scheduler
 from ganno_bench.training.population import Engine, Population
 from ganno_bench.training.signals import OPTIONAL_SIGNALS, Controls, RunInfo, Signals
 from ganno_bench.workloads.data import Dataset, Examples, TaskShape
@@ -53,7 +55,7 @@ def make_engine(
 
 @dataclass(frozen=True)
 class Reacting(Scheduler):
-    """A rate for each layer that depends on all that is seen; it remembers what it saw."""
+    """Its learning rates depend on all signals, and its state contains them."""
 
     needs: ClassVar[frozenset[str]] = frozenset(OPTIONAL_SIGNALS)
 
@@ -78,7 +80,7 @@ class EveryTen(Reacting):
 
 @dataclass(frozen=True)
 class Ramp(Scheduler):
-    """Block after block, update t and layer l get `base_lr * (1 + t) * (1 + l)`."""
+    """Returns blocks: update t and layer l get `base_lr * (1 + t) * (1 + l)`."""
 
     interval: ClassVar[int | None] = None
     block: int = 7
@@ -93,7 +95,7 @@ class Ramp(Scheduler):
 
 @dataclass(frozen=True)
 class Deciding(Scheduler):
-    """Decides by a function of its learning rates, shape (P, L), and the number of updates."""
+    """Its decisions are a function of its learning rates, shape (P, L), and the number of updates."""
 
     interval: ClassVar[int | None] = 5
     decide: Callable[[Tensor, int], Any] = lambda lr, n_updates: (Controls(lr), None)
@@ -125,7 +127,7 @@ def assert_same(a: Trajectory, b: Trajectory) -> None:
     assert equal(a.population.diverged_at, b.population.diverged_at)
 
 
-# What a scheduler may not do.
+# Invalid decisions.
 
 
 def failing(error: Exception) -> Callable[[Any, int], Any]:
@@ -136,7 +138,7 @@ def failing(error: Exception) -> Callable[[Any, int], Any]:
 
 
 def later(change: Callable[[Tensor], Tensor]) -> Callable[[Tensor, int], Any]:
-    """Return a decision that is fine at first and changed in one number after five updates."""
+    """Return a function whose decisions are valid for five updates, and then differ in one number."""
 
     def decide(lr: Tensor, n_updates: int) -> Any:
         changed = lr.clone()
@@ -151,8 +153,8 @@ DECAY = "update 0: expected weight_decay float64 of shape (2,), got "
 WRONG = {
     "raises": (failing(ValueError("no idea")), "step raised ValueError: no idea"),
     "ends-the-process": (failing(SystemExit(0)), "step raised SystemExit: 0"),  # type: ignore[arg-type]
-    "nothing": (lambda lr, n: None, "step must return (Controls, state), and returned NoneType"),
-    "no-state": (lambda lr, n: Controls(lr), "step must return (Controls, state), and returned Controls"),
+    "nothing": (lambda lr, n: None, "step must return (Controls, state), but returned NoneType"),
+    "no-state": (lambda lr, n: Controls(lr), "step must return (Controls, state), but returned Controls"),
     "no-controls": (lambda lr, n: (lr, lr), "update 0: expected Controls with a tensor `lr`, got Tensor"),
     "number": (lambda lr, n: (Controls(0.1), lr), "update 0: expected Controls with a tensor `lr`, got a float"),  # type: ignore[arg-type]
     "one-per-run": (lambda lr, n: (Controls(lr[:, 0]), lr), LR + "float64 of shape (2,)"),
@@ -211,7 +213,7 @@ def test_configurations_that_decide_for_different_numbers_of_updates_are_refused
 def test_configurations_of_which_some_control_the_momentum_are_refused() -> None:
     controlling = Deciding(decide=lambda lr, n: (Controls(lr, momentum=torch.full((2,), 0.5, dtype=torch.float64)), lr))
     plain = Deciding(decide=lambda lr, n: (Controls(lr), lr))
-    with pytest.raises(PluginError, match="some configurations of one scheduler control the momentum and some do not"):
+    with pytest.raises(PluginError, match="some configurations of the scheduler control the momentum and some do not"):
         drive(make_engine(), [one(plain), one(controlling)], SEEDS)
 
 
@@ -226,7 +228,7 @@ def test_a_diverged_runs_rates_may_be_anything() -> None:
     assert trajectory.population.diverged.tolist() == [True, False]
 
 
-# What is applied, and what of it is kept.
+# Applied learning rates, and the trace.
 
 
 @pytest.fixture
@@ -295,7 +297,7 @@ def test_weight_decay_and_momentum_are_each_runs_own(monkeypatch: pytest.MonkeyP
     assert controls.momentum.tolist() == [0.125, 0.125, 0.25, 0.25]
 
 
-# What comes out.
+# Results.
 
 
 @pytest.mark.parametrize("n_evaluations", [1, 2, 5, 16])
@@ -377,7 +379,7 @@ def test_a_contestants_result_is_the_same_alone_and_among_seven_others(backend: 
         for name in ("train_loss", "val_loss", "lr_trace"):
             assert torch.equal(getattr(alone, name), getattr(together, name)[:, own])
         assert torch.equal(alone.val_error, together.val_error[own])
-        assert not torch.equal(alone.lr_trace[0], alone.lr_trace[-1])  # it did react
+        assert not torch.equal(alone.lr_trace[0], alone.lr_trace[-1])  # it reacted
 
 
 def test_runs_with_the_same_seed_are_paired_and_lie_side_by_side_for_each_contestant() -> None:
@@ -387,7 +389,7 @@ def test_runs_with_the_same_seed_are_paired_and_lie_side_by_side_for_each_contes
     assert not torch.equal(trajectory.val_loss[:, 0], trajectory.val_loss[:, 1])
 
 
-# What a scheduler sees.
+# Signals.
 
 
 def same_signals(a: Signals, b: Signals) -> bool:
@@ -442,3 +444,18 @@ def test_test_data_reach_neither_schedulers_nor_trajectories(test: Any) -> None:
     expected = run_alone(make_engine(), clean)
     assert_same(run_alone(make_engine(data=replace(dataset(), test=test)), poisoned), expected)
     assert all(same_signals(a, b) for a, b in zip(poisoned.seen, clean.seen, strict=True))
+
+
+def test_an_error_of_a_file_says_in_which_line_it_was_raised(tmp_path: Path) -> None:
+    source = """from dataclasses import dataclass
+from ganno_bench.schedulers import ClosedForm
+
+@dataclass(frozen=True)
+class Mine(ClosedForm):
+    def factor(self, update, total):
+        return 1 / update
+"""
+    (tmp_path / "mine.py").write_text(source)
+    broken = load_scheduler(f"{tmp_path / 'mine.py'}:Mine").build({})
+    with pytest.raises(PluginError, match=r"step raised ZeroDivisionError: division by zero \(mine\.py:7\)$"):
+        drive(make_engine(), [Contestant(broken, 0.1, 0.0)], [1])

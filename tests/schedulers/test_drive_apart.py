@@ -1,4 +1,4 @@
-"""A scheduler has no hold on a run but its decisions: what it is given and what it returned are its own to spoil."""
+"""A scheduler can change a run only by its decisions: changing its arguments or results later has no effect."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.schedulers.test_drive import SEEDS, assert_same, make_engine, one, ru
 
 @dataclass(frozen=True)
 class Steady(Scheduler):
-    """Keeps the base learning rate, and does something else besides."""
+    """Keeps the base learning rate, and calls a function."""
 
     needs: ClassVar[frozenset[str]] = frozenset(OPTIONAL_SIGNALS)
     interval: ClassVar[int | None] = 5
@@ -44,7 +44,7 @@ class Steady(Scheduler):
 
 
 def overwrite(given: RunInfo | Signals) -> None:
-    """Fill all that was given, and all of the memory that it lies in."""
+    """Overwrite all arguments, and all of their memory."""
     for value in vars(given).values():
         if isinstance(value, Tensor):
             value.fill_(1)
@@ -113,7 +113,7 @@ def test_a_decision_with_a_gradient_is_a_decision() -> None:
     assert not trajectory.lr_trace.requires_grad
 
 
-# What belongs to the whole process.
+# State that the whole process shares.
 
 DISTURBING: dict[str, tuple[Callable[[], object], str]] = {
     "dtype": (
@@ -155,11 +155,11 @@ def test_what_is_left_behind_by_one_that_raises_is_put_back() -> None:
     assert shared() == before
 
 
-# Optimizers of others.
+# Open optimizers.
 
 
 class Run(OpenOptimizer):
-    """SGD that does something else at each update, and when it is evaluated."""
+    """SGD that calls a function at each update and evaluation."""
 
     doing: ClassVar[Callable[[str], object]] = lambda place: None
     alive: ClassVar[weakref.WeakSet[Any]] = weakref.WeakSet()
@@ -200,7 +200,7 @@ def test_so_is_an_optimizer(
 
 def test_an_optimizer_cannot_end_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Run, "doing", lambda where: exit(0))
-    with pytest.raises(PluginError, match=r"^scheduler 'Replacing' raised SystemExit: 0$"):
+    with pytest.raises(PluginError, match=r"^scheduler 'Replacing' raised SystemExit: 0 \(test_drive_apart\.py:\d+\)$"):
         run_alone(make_engine(), Replacing())
 
 

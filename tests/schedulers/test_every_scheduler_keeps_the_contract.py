@@ -1,4 +1,4 @@
-"""Every registered scheduler, without a list to edit; and a torch class of each kind."""
+"""All registered schedulers, and a torch class of each kind, pass the contract."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a scheduler of this project decides is committed: a decision that changes asks for another revision."""
+"""Decisions of built-in schedulers are committed: a changed decision needs a new revision."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Schedules of transformers and timm: the learning rates are those of the library's own loop at every update."""
+"""Schedules of transformers and timm: each learning rate equals the one of the library's own loop."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.helpers.scheduler_cases import learning_rates, torch_curve
 
 TOTAL = 700  # more than a block
 
-# Reference -> name, warmup, and what else `get_scheduler` takes, for a base learning rate.
+# Reference -> name, warmup, and further arguments of `get_scheduler` for a base learning rate.
 TRANSFORMERS: dict[str, tuple[str, int, Callable[[float], dict[str, Any]]]] = {
     "transformers:linear(num_warmup_steps=70)": ("linear", 70, lambda b: {}),
     "transformers:cosine": ("cosine", 0, lambda b: {}),
@@ -130,7 +130,7 @@ def test_equals_the_scheduler_of_timm(ref: str) -> None:
     assert len(set(theirs(1.0))) > 2
 
 
-# `sched` of timm's factory, what it takes, and a reference that says the same.
+# `sched` of timm's factory, its arguments, and an equal reference.
 FACTORY: list[tuple[str, dict[str, Any], str]] = [
     ("cosine", {}, "CosineLRScheduler"),
     ("cosine", {"cycle_limit": 3, "cycle_decay": 0.5}, "CosineLRScheduler(cycle_limit=3, cycle_decay=0.5)"),
@@ -176,7 +176,7 @@ def test_a_schedule_ends_with_the_run_as_timms_own_factory_has_it(
         min_lr=0.001 * base,
         **arguments,
     )
-    assert TOTAL - cyclic < length <= TOTAL  # the factory's own word on how long it takes
+    assert TOTAL - cyclic < length <= TOTAL  # the length that the factory reports
     theirs = [optimizer.param_groups[0]["lr"]]
     for update in range(1, TOTAL):
         schedule.step(update)
@@ -184,7 +184,7 @@ def test_a_schedule_ends_with_the_run_as_timms_own_factory_has_it(
     more = [f"warmup_t={warmup}", "warmup_lr_init=0.01"]
     if sched not in ("step", "multistep"):
         more.append("lr_min=0.001")
-    if sched not in ("wsd", "rsqrt"):  # whose warmup always comes before
+    if sched not in ("wsd", "rsqrt"):  # their warmup always comes before
         more.append(f"warmup_prefix={prefix}")
     name, _, own = ref.removesuffix(")").partition("(")
     run = synthetic_runs(TOTAL)
@@ -356,7 +356,7 @@ def test_a_missing_package_is_one_line_that_names_the_extra(
     ],
 )
 def test_a_length_that_cannot_be_is_refused(ref: str, key: str) -> None:
-    """Each of them gave learning rates, and not those that anyone would expect."""
+    """Without the check, each of them would give unexpected learning rates."""
     library(ref.partition(":")[0])
     with pytest.raises(ConfigError, match=key):
         load_scheduler(ref)

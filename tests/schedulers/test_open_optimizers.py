@@ -1,4 +1,4 @@
-"""Released optimizers in the place of a workload's own: as in a plain loop, and by the engine's rules."""
+"""Open optimizers equal a plain loop, and obey the rules of the engine."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def train(
 
 @dataclass(frozen=True)
 class Plain:
-    """What a plain loop gives: a loss for each update; validation loss and test results at the evaluation point."""
+    """Results of a plain loop: the loss of each update; validation loss and test results at the evaluation point."""
 
     losses: list[float]
     val_losses: list[float]
@@ -87,7 +87,7 @@ class Plain:
 
 
 def plain_loop(workload: Workload, make: Make, seed: int, *, annealed: bool) -> Plain:
-    """Train as the optimizers' documentation says: train() and eval() around evaluations, and a torch scheduler."""
+    """Train as the optimizers document: train() and eval() around evaluations, and a torch scheduler."""
     total, data = workload.spec.n_updates, workload.dataset
     model = workload.build(seed).double()
     optimizer: Any = make(model.parameters())
@@ -116,7 +116,7 @@ def plain_loop(workload: Workload, make: Make, seed: int, *, annealed: bool) -> 
     return Plain(losses, val_losses, end, at_training_point)
 
 
-# What is trained
+# Training
 
 
 @BACKENDS
@@ -146,7 +146,7 @@ def test_networks_of_other_families_too() -> None:
         assert result.val_loss[:, 1].tolist() == pytest.approx(expected.val_losses, rel=1e-9)
 
 
-# Where it is evaluated
+# Evaluation
 
 
 @pytest.mark.parametrize(("spec", "make"), [(SGD, SGD_FREE), (ADAMW, ADAMW_FREE)], ids=["sgd", "adamw"])
@@ -154,7 +154,7 @@ def test_schedule_free_is_evaluated_at_the_average(spec: OptimizerSpec, make: Ma
     population = train(ScheduleFree(), spec, dtype=torch.float64).population
     test = population.engine.workload.dataset.test.to("cpu", torch.float64)
     plain = plain_loop(population.engine.workload, make, SEEDS[0], annealed=False)
-    assert abs(plain.test[0] / plain.test_loss_at_the_training_point - 1) > 1e-3  # the points are two
+    assert abs(plain.test[0] / plain.test_loss_at_the_training_point - 1) > 1e-3  # the two points differ
     assert population.evaluate(test).loss[0].item() == pytest.approx(plain.test[0], rel=1e-9)
 
 
@@ -167,7 +167,7 @@ def test_evaluating_leaves_no_trace(backend: str) -> None:
     assert torch.equal(once.population.evaluate(test).loss, once.population.evaluate(test).loss)
 
 
-# What is recorded of the learning rate
+# Recorded learning rates
 
 
 def test_the_trace_of_schedule_free_has_its_warmup() -> None:
@@ -180,7 +180,7 @@ def test_the_trace_of_schedule_free_has_its_warmup() -> None:
 
 @pytest.mark.parametrize("entry", [Prodigy(), Prodigy(anneal=True), Prodigy(bias_correction=False)], ids=str)
 def test_the_trace_of_prodigy_is_the_step_that_it_makes(entry: Prodigy) -> None:
-    """An update of Adam without memory is the rate times the gradient's sign, so the step tells the rate."""
+    """Without memory, an update of Adam is the learning rate times the sign of the gradient, so it shows the rate."""
     spec = OptimizerSpec(name="adam", betas=(1e-12, 0.0))
     engine = make_engine(make_workload("mlp", spec, UPDATES), "loop", torch.float64)
     population = engine.population(
@@ -257,7 +257,7 @@ def test_divergence_is_an_outcome_and_nobody_elses(spec: OptimizerSpec, backend:
     assert not parameters(together.population)[:2].any()
 
 
-# What belongs to the entry
+# Properties of the entry
 
 
 @pytest.mark.parametrize("name", ["schedule-free", "prodigy"])
@@ -287,7 +287,9 @@ def test_an_optimizer_that_it_does_not_replace_is_named() -> None:
 
 
 def test_a_warmup_that_is_no_share_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"^warmup is outside of \[0, 1\) \(value: 5.0\)$"):
+    with pytest.raises(
+        ConfigError, match=r"^scheduler 'schedule-free\(warmup=5\)': warmup must be in \[0, 1\) \(value: 5.0\)$"
+    ):
         load_scheduler("schedule-free(warmup=5)")
 
 
@@ -296,13 +298,13 @@ def test_prodigys_first_estimate_can_be_pinned_and_is_the_packages_otherwise() -
     assert (entry.name, entry.code) == ("prodigy(d0=0.001)", load_scheduler("prodigy").code)
     assert train(Prodigy(), SGD, n_updates=4).lr_trace[0, 0, 0] == pytest.approx(1e-6)
     assert train(Prodigy(d0=1e-3), SGD, n_updates=4).lr_trace[0, 0, 0] == pytest.approx(1e-3)
-    with pytest.raises(ConfigError, match=r"^d0 is not above 0 \(value: 0.0\)$"):
+    with pytest.raises(ConfigError, match=r"^scheduler 'prodigy\(d0=0\)': d0 must be above 0 \(value: 0.0\)$"):
         load_scheduler("prodigy(d0=0)")
 
 
 @pytest.mark.parametrize("entry", [Prodigy(), Prodigy(d0=1e-3)], ids=str)
 def test_prodigy_rests_where_its_rate_becomes_0(entry: Prodigy) -> None:
-    """A group beside another one goes on along its momentum; a run has one group."""
+    """With several groups, a group would continue along its momentum; a run has one group."""
     spec = make_workload("mlp", ADAMW, UPDATES).spec
     weight = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
     optimizer = entry.optimizer([weight], 0.0, spec)
@@ -318,7 +320,7 @@ def test_prodigy_rests_where_its_rate_becomes_0(entry: Prodigy) -> None:
 def test_signals_of_layers_are_refused() -> None:
     engine = make_engine(make_workload("mlp", SGD, UPDATES), "loop")
     maker = [lambda own, decay: Prodigy().optimizer(own, decay, engine.workload.spec)]
-    with pytest.raises(ConfigError, match="signal 'grad_norm' is not measured under an open optimizer"):
+    with pytest.raises(ConfigError, match="signal 'grad_norm' cannot be measured with an open optimizer"):
         engine.population([1], 0.0, ["val_loss", "grad_norm"], maker)
-    with pytest.raises(ConfigError, match="a population under open optimizers has no state to continue from"):
+    with pytest.raises(ConfigError, match="a population with open optimizers cannot be saved"):
         engine.population([1], 0.0, ["val_loss"], maker).state_dict()

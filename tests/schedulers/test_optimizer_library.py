@@ -1,4 +1,4 @@
-"""Optimizers of the package pytorch-optimizer: as in a plain loop of its own classes, and by the engine's rules."""
+"""Optimizers of pytorch-optimizer equal a plain loop with its classes, and obey the rules of the engine."""
 
 from __future__ import annotations
 
@@ -100,14 +100,22 @@ def test_it_competes_zero_shot_at_the_packages_default(monkeypatch: pytest.Monke
         (
             "Lion(betas=(2.0, 0.9))",
             ConfigError,
-            "makes no update from gradients and its arguments: ValueError",
+            "makes no update from its arguments and gradients alone: ValueError",
         ),
         ("Lion(weight_decay=0.1)", UnknownNameError, "no hyperparameter 'weight_decay'"),
-        ("REXScheduler", UnknownNameError, "not its schedules; 'rex', 'polynomial', 'wsd' and others are built in"),
-        ("get_wsd_schedule", UnknownNameError, "not its schedules; 'rex', 'polynomial', 'wsd' and others are built in"),
-        ("LOMO", PluginError, "is not made from parameters alone, it needs 'model'"),
-        ("AliG", PluginError, "has no default learning rate to compete with"),
-        ("AdaHessian", ConfigError, "makes no update from gradients and its arguments: RuntimeError"),
+        (
+            "REXScheduler",
+            UnknownNameError,
+            "not its schedules; use a built-in one, such as 'rex', 'polynomial' or 'wsd'",
+        ),
+        (
+            "get_wsd_schedule",
+            UnknownNameError,
+            "not its schedules; use a built-in one, such as 'rex', 'polynomial' or 'wsd'",
+        ),
+        ("LOMO", PluginError, "needs more than parameters: it has no default for 'model'"),
+        ("AliG", PluginError, "has no default learning rate, with which it would compete"),
+        ("AdaHessian", ConfigError, "makes no update from its arguments and gradients alone: RuntimeError"),
     ],
 )
 def test_errors_say_what_is_wrong(ref: str, error: type[UserError], message: str) -> None:

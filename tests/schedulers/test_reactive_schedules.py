@@ -42,14 +42,14 @@ def test_plateau_equals_torch_for_each_run(factor: float, patience: float) -> No
     total = 100
     noise = torch.rand(total, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     losses = torch.exp(-torch.arange(total) / torch.tensor([[10.0], [40.0]])).T + 0.2 * noise
-    losses[70, 0] = torch.nan  # what a diverged run shows
-    losses[70:, 1] *= 1e-3  # and one that improves again
+    losses[70, 0] = torch.nan  # a diverged run
+    losses[70:, 1] *= 1e-3  # a run that improves again
     rates = plateau_rates(Plateau(factor, patience), losses)
     for run in range(2):
         optimizer = SGD([torch.nn.Parameter(torch.zeros(1))], lr=float(BASE[run]))
         theirs = ReduceLROnPlateau(optimizer, factor=factor, patience=round(patience * total))
         for update in range(total):
-            if update > 0:  # torch is told after an epoch, not before the first
+            if update > 0:  # torch gets a loss after each epoch, not before the first
                 theirs.step(float(losses[update, run]))
             assert float(rates[update, run]) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-12)
     assert (rates[-1] < BASE).any()
@@ -59,7 +59,7 @@ def test_plateau_reduces_only_after_patience() -> None:
     losses = torch.ones(20, 2, dtype=torch.float64)
     losses[:, 1] = torch.linspace(1.0, 0.1, 20)
     rates = plateau_rates(Plateau(0.5, 0.2), losses)
-    # The check after update 1 sets the mark; the 4 after it are borne, the 5th is one too many.
+    # The check after update 1 sets the lowest loss. 4 bad checks are allowed, the 5th is a plateau.
     assert rates[:, 0].tolist() == [0.1] * 6 + [0.05] * 5 + [0.025] * 5 + [0.0125] * 4
     assert rates[:, 1].tolist() == [3.0] * 20
 
@@ -77,7 +77,7 @@ def test_plateau_looks_at_most_as_often_as_it_says() -> None:
 
 
 def step_once(scheduler: Scheduler, *measured: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Return the learning rates after these measurements, the first of which is taken before the first update."""
+    """Return the learning rates after these measurements. The first is taken before the first update."""
     state = scheduler.init(run_info(10))
     for update, values in enumerate(measured):
         controls, state = scheduler.step(state, signals(update, 10, **values))

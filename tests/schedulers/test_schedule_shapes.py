@@ -1,4 +1,4 @@
-"""What each closed form means, by the names it is registered under."""
+"""The shape of each closed-form schedule, by its registered name."""
 
 from __future__ import annotations
 

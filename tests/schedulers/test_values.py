@@ -1,4 +1,4 @@
-"""A hyperparameter takes what its field is declared to be, whatever its default looks like."""
+"""A hyperparameter takes values of the declared type of its field, whatever the type of its default."""
 
 from __future__ import annotations
 
@@ -179,17 +179,17 @@ def test_a_choice_that_cannot_be_recorded_is_refused_when_it_is_loaded(
 @pytest.mark.parametrize(
     ("annotation", "default", "distribution", "message"),
     [
-        ("int", "1", "FloatDistribution(0.5, 2)", "'x' must be a whole number, and .* proposes 0.5 for it"),
-        ("bool", "True", "CategoricalDistribution((True, 2))", "'x' must be of type bool, and .* proposes 2 for it"),
-        ("str", "'a'", "CategoricalDistribution(('a', 1))", "'x' must be of type str, and .* proposes 1 for it"),
-        ("float", "1.0", "CategoricalDistribution((1.0, float('inf')))", "'x' must be a finite number, and .* inf for"),
+        ("int", "1", "FloatDistribution(0.5, 2)", "'x' must be a whole number, but .* proposes 0.5 for it"),
+        ("bool", "True", "CategoricalDistribution((True, 2))", "'x' must be of type bool, but .* proposes 2 for it"),
+        ("str", "'a'", "CategoricalDistribution(('a', 1))", "'x' must be of type str, but .* proposes 1 for it"),
+        ("float", "1.0", "CategoricalDistribution((1.0, float('inf')))", "'x' must be a finite number, but .* inf for"),
     ],
 )
 def test_a_search_space_that_proposes_what_the_field_is_not_is_refused(
     tmp_path: Path, annotation: str, default: str, distribution: str, message: str
 ) -> None:
     assert re.search(message, taken(plugin(tmp_path, annotation, default, distribution)))
-    with pytest.raises(PluginError):  # which takes down no other entry of a run
+    with pytest.raises(PluginError):  # a PluginError affects only this entry of a run
         load_scheduler(plugin(tmp_path, annotation, default, distribution))
 
 

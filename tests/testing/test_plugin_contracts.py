@@ -1,4 +1,4 @@
-"""The contracts of models, datasets, observations and rewards: each check is failed by what breaks exactly it."""
+"""The contracts of models, datasets, observations and rewards: for each check, a plugin that fails only it."""
 
 from __future__ import annotations
 
@@ -72,12 +72,12 @@ COUNTING = "import torch\nfrom itertools import count\nCOUNT = count(1)\n"
 
 Case = tuple[str, str, dict[str, str], str]
 CASES: list[Case] = [
-    # The contract, the check that fails, how the good one is broken, and what is said.
+    # The contract, the check that fails, the edit of the good plugin, and the message.
     (
         "model",
         "loads",
         {IF: "1 / 0"},
-        "takes no data: gray images of 8 x 8: model .* cannot be built: ZeroDivisionError",
+        "accepts no kind of data: gray images of 8 x 8: model .* cannot be built: ZeroDivisionError",
     ),
     (
         "model",
@@ -97,7 +97,7 @@ CASES: list[Case] = [
         "model",
         "initialisation",
         {"self.head = nn": "import time; self.scale = nn.Parameter(torch.tensor(time.time() % 1)); self.head = nn"},
-        "expected 'scale' to be the same if built again with the same seed",
+        "expected 'scale' to be the same when built again with the same seed",
     ),
     (
         "model",
@@ -118,7 +118,7 @@ CASES: list[Case] = [
         "model",
         "examples_apart",
         {HEAD: "return self.head(hidden - hidden.mean(0))"},
-        "expected the same logits for an example alone as in a batch",
+        "expected the same logits for an example alone and in a batch",
     ),
     (
         "model",
@@ -133,7 +133,7 @@ CASES: list[Case] = [
             HEAD: "Mine.calls += 1; return self.head(hidden) * (1 + Mine.calls / 1e3)",
             "    def __init__": "    calls = 0\n    def __init__",
         },
-        "expected the same losses for a run alone as beside others",
+        "expected the same losses, bit by bit, for a run alone and next to others",
     ),
     (
         "model",
@@ -253,7 +253,7 @@ CASES: list[Case] = [
         "observation",
         "numbers",
         {'@feature("grad_norm")': "@run_feature()", GRAD: 'return view.log_loss("last").tanh()'},
-        "after 0 updates, of numbers: raised AttributeError: 'float' object has no attribute 'tanh'",
+        "after 0 updates, from plain numbers: raised AttributeError: 'float' object has no attribute 'tanh'",
     ),
     (
         "observation",
@@ -262,19 +262,19 @@ CASES: list[Case] = [
             '@feature("grad_norm")': "@run_feature()",
             GRAD: 'return view.log_loss("train") + view.everywhere(float(isinstance(view.lr, float)))',
         },
-        r"after 10 updates, of numbers: expected 0\.\d+, got 1\.\d+",
+        r"after 10 updates, from plain numbers: expected 0\.\d+, got 1\.\d+",
     ),
     (
         "observation",
         "numbers",
         {'@feature("grad_norm")': "@run_feature()", GRAD: 'return view.log_loss("train") / view.log_loss("first")'},
-        "after 60 updates, of numbers: raised ZeroDivisionError",
+        "after 60 updates, from plain numbers: raised ZeroDivisionError",
     ),
     (
         "observation",
         "numbers",
         {'@feature("grad_norm")': '@run_feature("grad_norm")', GRAD: 'return view.layer("grad_norm").tanh()'},
-        "after 0 updates, of numbers: raised AttributeError: 'numpy.ndarray' object has no attribute 'tanh'",
+        "after 0 updates, from plain numbers: raised AttributeError: 'numpy.ndarray' object has no attribute 'tanh'",
     ),
     (
         "observation",
@@ -283,7 +283,7 @@ CASES: list[Case] = [
             '@feature("grad_norm")': '@run_feature("grad_norm")',
             GRAD: 'return view.log10(view.layer("grad_norm")[..., :1])',
         },
-        r"after 0 updates, of numbers: expected shape \(4,\) or a number, got \(1,\)",
+        r"after 0 updates, from plain numbers: expected shape \(4,\) or a number, got \(1,\)",
     ),
     (
         "observation",

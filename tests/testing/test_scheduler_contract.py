@@ -1,4 +1,4 @@
-"""A check that cannot fail is worthless: each one is failed by a scheduler that breaks exactly it."""
+"""The contract of schedulers: for each check, a scheduler that fails only it."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def computing(lr: str) -> dict[str, str]:
     return {"lr = lr * FACTOR": f"lr = {lr}"}
 
 
-# The check that fails, how the good scheduler is broken, and what the message says.
+# The check that fails, the edit of the good scheduler, and the message.
 OPEN = {
     "import ClosedForm,": "import OpenOptimizer, OptimizerEntry, Released, ClosedForm,",
     "class Mine(Scheduler)": "class Mine(OptimizerEntry)",
@@ -85,7 +85,7 @@ class Run(OpenOptimizer):
     pass
 class Other:""",
 }
-"""Makes an open optimizer of the good one."""
+"""Edits that turn the good scheduler into an open optimizer."""
 
 
 def open_run(methods: str) -> dict[str, str]:
@@ -127,7 +127,7 @@ BROKEN: list[tuple[str, dict[str, str], str]] = [
     (
         "learning_rates",
         {", {'lr': lr, 'n': state['n'] + 1}": ""},
-        r"step must return \(Controls, state\), and returned Controls",
+        r"step must return \(Controls, state\), but returned Controls",
     ),
     ("block_length", returning("Controls(lr.repeat(6, 1, 1))"), "update 0: expected a block of 7 updates .*, got 6"),
     ("block_length", returning("Controls(lr.repeat(7, 1, 1))"), "update 56: expected a block of 5 updates .*, got 7"),
@@ -215,7 +215,7 @@ class Other:
     (
         "open_optimizer",
         open_run("    def step(self, lr): return super().step(lr * random.random())\n"),
-        r"^in the place of 'sgd': expected the same parameters if trained again, they differ by \d",
+        r"^in place of 'sgd': expected the same parameters if trained again, they differ by \d",
     ),
     (
         "open_optimizer",

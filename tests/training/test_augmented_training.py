@@ -1,4 +1,4 @@
-"""Augmented training: each run's images hang on its seed and on nothing else, and evaluation sees none of them."""
+"""Augmented training: the images of a run depend on its seed alone, and evaluation is not augmented."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ Batches = list[tuple[Tensor, Tensor]]
 
 @pytest.fixture
 def spied(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Engine, Batches]]:
-    """Makes an engine, and keeps every batch that its backend trains on."""
+    """Makes an engine, and records every batch that its backend trains on."""
 
     def make(work: Workload, backend: str = "loop", dtype: torch.dtype = torch.float32) -> tuple[Engine, Batches]:
         engine = make_engine(work, backend, dtype)
@@ -71,7 +71,7 @@ def spied(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Engine, Batche
 def seen_by(
     spied: Callable[..., tuple[Engine, Batches]], seeds: Sequence[int], run: int, backend: str, chunk: int = 64
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return what a run sees, shapes (n_updates, B, ...), and what becomes of its parameters."""
+    """Return the batches of a run, shapes (n_updates, B, ...), and its final parameters."""
     engine, seen = spied(workload(), backend)
     engine.chunk = chunk
     population = engine.population(seeds)
@@ -83,7 +83,7 @@ def seen_by(
 
 
 class TorchvisionSplit:
-    """A split whose batches are augmented by torchvision, image by image, with what the run's stream says."""
+    """A split whose batches torchvision augments, image by image, with the random numbers of the run."""
 
     def __init__(self, run: TorchRun, seed: int) -> None:
         generator = torch.Generator().manual_seed(stream_seed(seed, "augmentation"))

@@ -1,4 +1,4 @@
-"""Networks with buffers, such as BatchNorm's running statistics: a run has its own, part of its state."""
+"""Networks with buffers, such as BatchNorm's running statistics: each run has its own, which belong to its state."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Remembering(nn.Module):
 
 
 class Moded(nn.Module):
-    """Says something else in evaluation; no buffers."""
+    """Predicts differently in evaluation mode; no buffers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -183,7 +183,7 @@ def test_such_a_network_is_left_to_the_loop_on_any_device() -> None:
 def test_vmap_refuses_it_by_name(network: nn.Module, named: str) -> None:
     workload = own(lambda: network)  # type: ignore[arg-type]
     message = (
-        "backend 'vmap' takes no network that keeps running statistics, or mixes examples, as "
+        "backend 'vmap' does not support networks that keep running statistics or mix examples, as "
         f"'{named}' of Sequential does; use 'loop' or 'auto'"
     )
     with pytest.raises(ConfigError, match=re.escape(message)):

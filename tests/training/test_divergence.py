@@ -1,4 +1,4 @@
-"""A run whose loss stops being finite is a result: it is recorded and frozen, and nobody else notices."""
+"""Divergence is a result: the run is recorded and frozen, and other runs do not change."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def engine(backend: str, optimizer: OptimizerSpec) -> Engine:
 
 
 def rates(prepared: Engine) -> Tensor:
-    """Return learning rates, shape (n_updates, P, L): from the fourth update on one run has 1e6."""
+    """Return learning rates, shape (n_updates, P, L). One run has 1e6 from the fourth update."""
     lr = torch.full((N_UPDATES, len(SEEDS), prepared.layout.n_layers), 3e-3, dtype=torch.float64)
     lr[3:, VICTIM] = 1e6
     return lr
@@ -58,7 +58,7 @@ def test_divergence_is_dated_to_the_first_loss_that_is_not_finite(backend: str, 
     losses = [float(run.update(row[VICTIM])) for row in lr]
     first = [bool(torch.tensor(loss).isfinite()) for loss in losses].index(False)
     population, signals, _ = train(prepared, torch.arange(5))
-    assert 3 < first < sum(PIECES[:-1])  # so that it is seen before the end
+    assert 3 < first < sum(PIECES[:-1])  # before the last piece
     assert population.diverged_at.tolist() == [-1, -1, first, -1, -1]
     expected = [[False, False, s.n_updates > first, False, False] for s in signals]
     assert [s.diverged.tolist() for s in signals] == expected

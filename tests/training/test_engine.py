@@ -1,4 +1,4 @@
-"""What an engine accepts, how it chooses a backend, and what it says when something is wrong."""
+"""Inputs that an engine accepts, its choice of a backend, and its error messages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def with_model(**changes: object) -> Workload:
 @pytest.mark.parametrize("shape", [(2,), (2, 3), (3, 4), (5, 2, 4), (4, 2, 3), (1, 2, 4), (4, 1, 2, 4)])
 def test_learning_rates_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
     population = make_engine(make_workload("mlp"), "loop").population([1, 2])
-    message = f"learning rates of shape {shape} given where (4, 2, 4) is expected"
+    message = f"learning rates must have shape (4, 2, 4) (shape: {shape})"
     with pytest.raises(ConfigError, match=re.escape(message)):
         population.advance(Controls(torch.zeros(shape)), 4)
     assert population.n_updates == 0
@@ -35,7 +35,7 @@ def test_learning_rates_of_another_shape_are_refused(shape: tuple[int, ...]) -> 
 
 def test_no_updates_are_no_call() -> None:
     population = make_engine(make_workload("mlp"), "loop").population([1, 2])
-    with pytest.raises(ConfigError, match="0 updates asked for where at least 1 is expected"):
+    with pytest.raises(ConfigError, match=r"^n_updates must be at least 1 \(value: 0\)$"):
         population.advance(Controls(torch.zeros(2, 4)), 0)
 
 
@@ -53,12 +53,12 @@ def test_an_unknown_signal_is_refused_with_the_nearest_name() -> None:
 def test_controls_that_are_not_one_for_each_run_are_refused(name: str) -> None:
     population = make_engine(make_workload("mlp"), "loop").population([1, 2])
     controls = Controls(torch.zeros(2, 4), **{name: torch.zeros(3)})
-    with pytest.raises(ConfigError, match=re.escape(f"{name.replace('_', ' ')} of shape (3,) given where (2,) is")):
+    with pytest.raises(ConfigError, match=re.escape(f"{name.replace('_', ' ')} must have shape (2,) (shape: (3,))")):
         population.advance(controls, 1)
 
 
 def test_chunks_hold_at_least_one_run() -> None:
-    with pytest.raises(ConfigError, match=r"max_population is less than 1 \(value: 0\)"):
+    with pytest.raises(ConfigError, match=r"max_population must be at least 1 \(value: 0\)"):
         Engine(make_workload("mlp"), max_population=0)
 
 
@@ -66,7 +66,7 @@ def test_a_run_ends_at_the_horizon() -> None:
     population = make_engine(make_workload("mlp", SGD, n_updates=5), "loop").population([1, 2])
     lr = Controls(torch.full((2, 4), 0.01))
     population.advance(lr, 3)
-    with pytest.raises(ConfigError, match="3 updates after 3 go beyond the horizon"):
+    with pytest.raises(ConfigError, match="3 updates after 3 exceed the horizon"):
         population.advance(lr, 3)
     assert population.advance(lr, 2).progress == 1.0
 
@@ -87,7 +87,9 @@ def test_a_device_that_is_not_there_is_refused(device: str) -> None:
 
 def test_weights_that_cannot_lie_side_by_side_are_left_to_the_loop() -> None:
     workload = with_model(width=9)  # 9 x 5 weights in the output layer
-    message = "backend 'vmap' needs weight matrices of a multiple of 4 elements, 'output.weight' has another number"
+    message = (
+        "backend 'vmap' needs weight matrices with a multiple of 4 elements, but 'output.weight' has another number"
+    )
     with pytest.raises(ConfigError, match=re.escape(message) + "; use 'loop' or 'auto'"):
         Engine(workload, backend="vmap")
     assert Engine(workload).backend.name == "loop"
@@ -132,7 +134,7 @@ def test_the_first_interval_begins_with_the_first_update() -> None:
 
 
 class Unvectorisable(nn.Module):
-    """Decides by its data what it computes."""
+    """Its operations depend on its data."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -149,7 +151,7 @@ def test_a_model_that_cannot_be_vectorised_is_named() -> None:
     backend = VmapBackend(network, Layout(network, partition(network)))
     parameters = torch.zeros(2, backend.layout.n_columns)
     inputs, targets = workload.dataset.train.to("cpu", torch.float32).gather(torch.arange(32).view(2, 16))
-    message = "model Unvectorisable cannot be vectorised, backend 'loop' may do: "
+    message = "model Unvectorisable cannot be vectorised, use backend 'loop': "
     with pytest.raises(PluginError, match=message) as caught:
         backend.bind(parameters, torch.zeros_like(parameters), {})(inputs, targets)
     assert "\n" not in str(caught.value)
@@ -159,7 +161,7 @@ def test_a_model_that_cannot_be_vectorised_is_named() -> None:
 def test_another_horizon_or_batch_size_is_as_if_it_had_been_the_workloads_own(backend: str) -> None:
     workload = make_workload("mlp")
     engine = make_engine(workload, backend)
-    engine.population([1, 2]).advance(Controls(torch.full((2, 4), 0.1)), 1)  # it has been used before
+    engine.population([1, 2]).advance(Controls(torch.full((2, 4), 0.1)), 1)  # the engine has been used before
     assert engine.with_spec(workload.spec) is engine
     for changes in ({"n_updates": 2 * workload.spec.n_updates}, {"batch_size": 4 * workload.spec.batch_size}):
         spec = workload.spec.model_copy(update=changes)

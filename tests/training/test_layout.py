@@ -1,4 +1,4 @@
-"""How the parameters of a population lie in its matrix."""
+"""The layout of the parameters of a population in its matrix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The engine trains like a plain loop over `torch.optim`: in float64 to rounding, in float32 while that is possible."""
+"""The engine equals a plain loop with `torch.optim`: up to rounding in float64, and for some updates in float32."""
 
 from __future__ import annotations
 
@@ -101,14 +101,14 @@ def test_in_float32_twenty_updates_at_a_stable_rate_equal_torch(model: str, opti
     assert_equals_torch(workload, uniform / 4, torch.float32, 1e-5)
 
 
-# Not plain SGD: for lack of momentum torch keeps no buffer, and so starts from nothing where momentum sets in.
+# Not plain SGD: without momentum torch keeps no buffer, so it starts from 0 when a momentum is set.
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("optimizer", [SGD, NESTEROV, ADAM, ADAMW], ids=["momentum", "nesterov", "adam", "adamw"])
 def test_weight_decay_and_momentum_that_change_on_the_way_equal_torch(optimizer: OptimizerSpec, backend: str) -> None:
     workload = make_workload("mlp", optimizer, n_updates=30)
     lr, runs = changing_lr(workload), torch_runs(workload, torch.float64)
     population = make_engine(workload, backend, torch.float64).population(SEEDS, DECAY)
-    # What was set stays in force.
+    # Controls hold until they are set again.
     for part, decay, momentum in (
         (lr[:5], None, None),
         (lr[5:13], (2e-2, 0.0), (0.5, 0.95)),

@@ -1,4 +1,4 @@
-"""Within a backend and a number of threads, a run's bits do not depend on who else is trained, how many, or where."""
+"""Within a backend and a number of threads, the bits of a run do not depend on the other runs or on its place."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ganno_bench.training.signals import OPTIONAL_SIGNALS, Controls, Signals
 from tests.helpers.torch_loop import parameters
 from tests.helpers.workload_cases import ADAMW, BATCH_NORM, LARGE_IMAGES, RESNET, SGD, make_engine, make_workload
 
-# Recording a shape is most of what this test costs, so each size is left to two models or more.
+# Recording a shape takes most of the time of this test, so only some models test each size.
 SIZES = {
     "mlp": (1, 2, 3, 5, 8, 16, 17, 33, 64),
     "cnn": (1, 3, 8, 17, 64),
@@ -27,27 +27,29 @@ SIZES = {
     "encoder": (1, 5, 17, 33),
     "lstm": (1, 3, 33),
     "lstm-stream": (2, 5, 17),
-    LARGE_IMAGES: (1, 3, 8),  # alone, it would be convolved by another kernel
+    LARGE_IMAGES: (1, 3, 8),  # alone, it would use another convolution kernel
 }
 CASES = {
     f"{model}-{backend}-{threads}": (model, backend, threads, sizes)
     for model, all_sizes in SIZES.items()
     for backend, threads, sizes in (
         ("vmap", 1, all_sizes),
-        ("vmap", 2, all_sizes[2:3]),  # threads that wait for each other are slow where tests share the cores
+        ("vmap", 2, all_sizes[2:3]),  # threads wait for each other, which is slow if tests share the cores
         ("loop", 1, all_sizes[:-1]),
     )
 }
-CASES |= {f"{model}-loop": (model, "loop", 1, (1, 3)) for model in (RESNET, BATCH_NORM)}  # what `auto` takes on a CPU
+CASES |= {
+    f"{model}-loop": (model, "loop", 1, (1, 3)) for model in (RESNET, BATCH_NORM)
+}  # the choice of `auto` on a CPU
 UPDATES = 5
-BATCH_SIZE = 7  # so odd that the decoder's bits depend on its place unless the batch is padded
+BATCH_SIZE = 7  # odd, so the decoder's bits depend on its place unless the batch is padded
 
 
 @dataclass(frozen=True)
 class Run:
     seed: int
     weight_decay: float
-    lr: tuple[float, ...]  # of each layer, times the update's number
+    lr: tuple[float, ...]  # of each layer, multiplied by the index of the update
 
 
 def engine(model: str, backend: str) -> Engine:
@@ -109,7 +111,7 @@ def differing(got: dict[str, Tensor], expected: dict[str, Tensor]) -> list[str]:
 
 
 def what_others_change(prepared: Engine, expected: Sequence[dict[str, Tensor]], size: int) -> list[str]:
-    """Return which results of the probes differ in a population of this size, full of others."""
+    """Return the results of the probes that differ in a population of this size, filled with other runs."""
     n_layers = prepared.layout.n_layers
     generator = torch.Generator().manual_seed(size)
     runs = neighbours(size, n_layers, generator)
@@ -158,7 +160,7 @@ def test_a_run_is_the_same_in_a_population_of_any_size(
 
 
 def check_sizes(model: str, backend: str, sizes: Sequence[int]) -> None:
-    """Train runs in populations of several sizes, and compare what becomes of each."""
+    """Train runs in populations of several sizes, and compare their results."""
     prepared = engine(model, backend)
     expected = among_copies(prepared)
     changed = {size: what_others_change(prepared, expected, size) for size in sizes}

@@ -1,4 +1,4 @@
-"""A saved population continues bit by bit as if it had never stopped."""
+"""A saved population resumes bit by bit, as if it had never stopped."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def chunked_engine(backend: str, optimizer: OptimizerSpec) -> Engine:
 
 
 def controls(engine: Engine) -> list[Controls]:
-    """Return what the runs are told before and after they are saved; one of them diverges before."""
+    """Return the signals of the runs before and after saving. One run diverges before."""
     generator = torch.Generator().manual_seed(0)
     shape = (N_UPDATES, len(SEEDS), engine.layout.n_layers)
     lr = 0.01 * torch.rand(shape, generator=generator, dtype=torch.float64)
@@ -62,7 +62,7 @@ def test_a_population_continues_from_a_file_bit_by_bit(backend: str, optimizer: 
     first.advance(controls(engine)[0], FIRST)
     state = through_a_file(first.state_dict())
     expected_signals, expected = finish(first)
-    for _ in range(2):  # the second time shows that the state was not used up
+    for _ in range(2):  # twice: loading does not change the state
         second = engine.population(SEEDS, needs=OPTIONAL_SIGNALS)
         second.load_state_dict(state)
         assert second.n_updates == FIRST
@@ -92,18 +92,18 @@ def test_a_state_is_a_copy_that_later_updates_leave_alone(backend: str, optimize
 def test_a_state_of_other_seeds_is_refused(seeds: list[int]) -> None:
     engine = chunked_engine("loop", NESTEROV)
     state = engine.population(SEEDS).state_dict()
-    with pytest.raises(ConfigError, match="the state belongs to a population of other seeds, size or optimizer"):
+    with pytest.raises(ConfigError, match="the state belongs to a population with other seeds, size or optimizer"):
         engine.population(seeds).load_state_dict(state)
 
 
 def test_a_state_in_other_chunks_is_refused() -> None:
     engine, other = chunked_engine("loop", NESTEROV), chunked_engine("loop", NESTEROV)
     other.chunk = 5
-    with pytest.raises(ConfigError, match="the state belongs to a population of other seeds, size or optimizer"):
+    with pytest.raises(ConfigError, match="the state belongs to a population with other seeds, size or optimizer"):
         other.population(SEEDS).load_state_dict(engine.population(SEEDS).state_dict())
 
 
 def test_a_state_of_another_optimizer_is_refused() -> None:
     engine, other = chunked_engine("loop", NESTEROV), chunked_engine("loop", ADAMW)
-    with pytest.raises(ConfigError, match="the state belongs to a population of other seeds, size or optimizer"):
+    with pytest.raises(ConfigError, match="the state belongs to a population with other seeds, size or optimizer"):
         other.population(SEEDS).load_state_dict(engine.population(SEEDS).state_dict())

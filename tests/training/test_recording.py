@@ -1,4 +1,4 @@
-"""A recorded function computes what the function does, bit by bit, with the operations that `make_fx` finds, too."""
+"""A recorded function equals the function, bit by bit, and has the same operations as `make_fx` records."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ N_RUNS = 3
 
 
 def gradients(model: str, n_examples: int = 16) -> tuple[Sequence[Tensor], object]:
-    """Return parameters, inputs and targets of some networks, and what computes their gradients and losses."""
+    """Return parameters, inputs and targets of some networks, and a function for gradients and losses."""
     workload = make_workload(model)
     networks = [dict(workload.build(seed).named_parameters()) for seed in range(N_RUNS)]
     values = [torch.stack([network[name].detach() for network in networks]) for name in networks[0]]
@@ -66,7 +66,7 @@ def test_what_is_recorded_stays_as_it_is() -> None:
     recorded = record(lambda x, y: [x.add_(1) + y], tensors)
     assert [tensor.unique().tolist() for tensor in tensors] == [[1.0], [1.0]]
     assert recorded(*tensors)[0].unique().tolist() == [3.0]
-    assert tensors[0].unique().tolist() == [2.0]  # which the function itself does
+    assert tensors[0].unique().tolist() == [2.0]  # the function itself changes its input
 
 
 def test_a_number_that_is_changed_in_place_begins_anew_each_time() -> None:

@@ -1,4 +1,4 @@
-"""Every signal is what its docstring says, costs training nothing, and owes nothing to test data."""
+"""Every signal agrees with its docstring, does not change the training, and does not depend on test data."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def same(first: Signals, second: Signals) -> bool:
 
 
 def definitions(interval: list[Update], lr: Tensor, layer: int) -> dict[str, float]:
-    """Return each layer signal by its definition, from what a plain loop saw in an interval."""
+    """Return each layer signal by its definition, from the values of a plain loop in a decision interval."""
     last = interval[-1]
     gradient, moment = last.gradient[layer], last.moment[layer]
     change = last.after[layer] - last.before[layer]
@@ -110,14 +110,14 @@ def test_estimates_are_made_of_blocks_of_entries_of_each_parameter(
 
 
 def sampled(size: int, most: int) -> Tensor:
-    """Return the weight of each entry of a parameter in an estimate, in blocks of 4; 0 for what is not looked at."""
+    """Return the weight of each entry of a parameter in an estimate, in blocks of 4; 0 for unread entries."""
     if size <= most:
         return torch.ones(size, dtype=torch.float64)
     distance = next(n for n in range(math.ceil(size / most), size) if math.gcd(n, size) == 1)
     blocks = [range(4 * distance * n, 4 * distance * n + 4) for n in range(size)]
     kept = torch.tensor([any(entry in block for block in blocks) for entry in range(size)])
     last = max(block.start for block in blocks if block.stop <= size)
-    kept[last + 4 :] = False  # a block that would end beyond the parameter
+    kept[last + 4 :] = False  # the block would exceed the parameter
     return kept.double() * math.sqrt(size / int(kept.sum()))
 
 
@@ -184,7 +184,7 @@ def test_an_interval_in_pieces_has_the_signals_of_one_in_one_call(backend: str) 
     engine = make_engine(workload, backend)
     population, whole = (engine.population(SEEDS, DECAY, OPTIONAL_SIGNALS) for _ in range(2))
     assert_split_like_one_call(population, whole, layerwise_lr(workload, 6), (2, 1, 3))
-    # And the next interval begins anew.
+    # The next decision interval starts again.
     assert_split_like_one_call(population, whole, layerwise_lr(workload, 4), (1, 3))
 
 

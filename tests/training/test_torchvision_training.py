@@ -1,4 +1,4 @@
-"""torchvision's classifiers are trained by the engine as by a plain loop."""
+"""The engine trains torchvision's classifiers like a plain loop."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def make_workload(name: str, arguments: dict[str, Any], channels: int = 3) -> Wo
 
 def check(workload: Workload, seeds: list[int], dtype: torch.dtype = torch.float64) -> None:
     """Compare every parameter, buffer and loss with a plain loop."""
-    # Looser than elsewhere: forty BatchNorms, each over four examples, blow rounding up.
+    # A larger tolerance: forty BatchNorms, each over four examples, amplify rounding.
     close = {"rtol": 1e-6, "atol": 1e-7} if dtype == torch.float64 else {"rtol": 1e-3, "atol": 1e-4}
     engine = Engine(workload, dtype=dtype)
     assert engine.backend.name == "loop"

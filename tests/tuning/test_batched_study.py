@@ -1,4 +1,4 @@
-"""Studies that are asked in batches, against what they must survive; no network is trained here."""
+"""Studies with batches of trials, and the failures that they must survive. No network is trained here."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def opened(
 
 
 def outcome(config: Config) -> Outcome:
-    """Best at a learning rate of 0.3; equal to chance far from it, as where runs diverge."""
+    """An objective with its best value at the learning rate 0.3, and chance far from it, like diverged runs."""
     loss = min(2.0, abs(math.log10(float(config["base_lr"]) / 0.3)) + 0.01 * int(config["n_drops"]))
     return Outcome(config, (loss, loss + 0.25), tuple((10 * i, loss + 1 / i) for i in range(1, 17)))
 
@@ -49,7 +49,7 @@ def outcomes_of(pending: Sequence[Pending]) -> list[Outcome]:
 
 
 def go_on(storage: BaseStorage, recorded: dict[int, Outcome], until: int = 4, seed: int = 7) -> dict[int, Outcome]:
-    """Run the batches that are not on record, up to one, and return everything that then is."""
+    """Run the batches that are not recorded, up to the given one, and return all outcomes."""
     study = opened(storage, seed=seed)
     study.restore(recorded)
     recorded = dict(recorded)
@@ -75,7 +75,7 @@ Storages = Callable[[], BaseStorage]
 
 @pytest.fixture(params=["journal", pytest.param("sqlite", marks=pytest.mark.slow(group="storage"))])
 def storages(request: pytest.FixtureRequest, tmp_path: Path) -> Storages:
-    """Opens the same storage anew each time, as another process would."""
+    """Opens the same storage again each time, like another process."""
     place = tmp_path / "studies.journal" if request.param == "journal" else f"sqlite:///{tmp_path}/studies.db"
     return lambda: open_storage(place)
 
@@ -96,7 +96,7 @@ def test_the_first_trial_is_the_default_and_the_others_are_not(unbroken: dict[in
 
 
 def test_tpe_learns_from_what_it_is_told(unbroken: dict[int, Outcome]) -> None:
-    # 4 trials at random, 10 with knowledge; at random, the first 4 would be as good.
+    # 4 random trials, then 10 of TPE. If all were random, the first 4 would be as good.
     def told_otherwise(pending: Sequence[Pending]) -> list[Outcome]:
         return [Outcome(trial.config, (float(trial.config["base_lr"]),), ((1, 0.5),)) for trial in pending]
 
@@ -108,7 +108,7 @@ def test_tpe_learns_from_what_it_is_told(unbroken: dict[int, Outcome]) -> None:
         study.tell(pending, told_otherwise(pending))
         low |= {trial.index: float(trial.config["base_lr"]) for trial in pending}
     high = {index: float(done.config["base_lr"]) for index, done in unbroken.items()}
-    assert [low[i] for i in range(4)] == [high[i] for i in range(4)]  # nothing was known yet
+    assert [low[i] for i in range(4)] == [high[i] for i in range(4)]  # random trials
     assert [low[i] for i in range(4, 14)] != [high[i] for i in range(4, 14)]
     logs = [sum(math.log10(found[i]) for i in range(8, 14)) / 6 for found in (low, high)]
     assert logs[0] < logs[1]  # small learning rates are best for the one, 0.3 for the other
@@ -208,7 +208,7 @@ def test_killed_between_the_default_and_its_asking(tmp_path: Path, unbroken: dic
 @pytest.mark.parametrize("n_batches", [1, 2, 3])
 def test_a_lost_study_is_rebuilt(tmp_path: Path, unbroken: dict[int, Outcome], n_batches: int) -> None:
     recorded = go_on(open_storage(tmp_path / "lost.journal"), {}, until=n_batches)
-    # Records are read from JSON, and know more than the space.
+    # Records are read from JSON, and contain more than the space.
     recorded = {
         index: Outcome(json.loads(json.dumps(done.config)), done.values, done.curve) for index, done in recorded.items()
     }
@@ -241,7 +241,7 @@ def test_a_torn_journal_is_cut_and_a_foreign_lock_ignored(tmp_path: Path, unbrok
     recorded = go_on(open_storage(journal), {}, until=2)
     whole = journal.read_bytes()
     (tmp_path / "studies.journal.lock").symlink_to(journal)
-    unterminated = whole.splitlines()[-1]  # Optuna would open it, and append to that line
+    unterminated = whole.splitlines()[-1]  # Optuna would open the file and append to this line
     for rubbish in (b'{"op_code":4,"wor', b"\0\0\0\0\n", b"}\n" + whole[:100], unterminated):
         journal.write_bytes(whole + rubbish)
         open_storage(journal)
@@ -250,7 +250,7 @@ def test_a_torn_journal_is_cut_and_a_foreign_lock_ignored(tmp_path: Path, unbrok
 
 
 def test_a_journal_without_its_last_newline_is_mended(tmp_path: Path, unbroken: dict[int, Outcome]) -> None:
-    # Optuna opens one, and its next line makes the file unreadable for good.
+    # Optuna opens such a file, and its next line makes it unreadable for ever.
     journal = tmp_path / "studies.journal"
     recorded = go_on(open_storage(journal), {}, until=2)
     whole = journal.read_bytes()
@@ -260,7 +260,7 @@ def test_a_journal_without_its_last_newline_is_mended(tmp_path: Path, unbroken: 
 
 
 def changed(line: str) -> str:
-    """Return an entry of a journal with another number in it."""
+    """Return an entry of a journal with another number."""
     entry = json.loads(line)
     for key in ("param_value_internal", "values", "intermediate_value", "user_attr", "state", "trial_id"):
         if isinstance(value := entry.get(key), list):
@@ -293,12 +293,12 @@ def test_a_journal_that_cannot_be_read(tmp_path: Path, entry: str) -> None:
     with pytest.raises(StorageError) as caught:
         open_storage(journal)
     assert re.fullmatch(
-        rf"{journal}: cannot be read: [^\n]+; remove it, and the same command makes it anew of what is on record",
+        rf"{journal}: cannot be read: [^\n]+; remove it and repeat the command, which rebuilds it from the records",
         str(caught.value),
     )
 
 
-AGAIN = "what was recorded is safe, and the same command again goes on"
+AGAIN = "the records are safe, and the same command resumes"
 
 
 def test_a_study_that_was_deleted_meanwhile_is_said(unbroken: dict[int, Outcome]) -> None:
@@ -333,7 +333,8 @@ def test_a_disk_that_is_full_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyP
     journal = tmp_path / "studies.journal"
     study = opened(open_storage(journal))
     monkeypatch.setattr(Journal, "append_logs", full)
-    with pytest.raises(StorageError, match=rf"^{journal}: OSError: \[Errno 28\] No space left on device; {AGAIN}$"):
+    error = r"OSError: \[Errno 28\] No space left on device \(test_batched_study\.py:\d+\)"
+    with pytest.raises(StorageError, match=rf"^{journal}: {error}; {AGAIN}$"):
         study.ask(*BATCHES[0])
 
 

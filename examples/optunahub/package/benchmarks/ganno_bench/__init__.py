@@ -1,4 +1,4 @@
-"""Tuning learning-rate schedules of real training runs, as a benchmark problem for samplers."""
+"""Tuning learning-rate schedules on real training runs, as a benchmark problem for samplers."""
 
 from ganno_bench.integrations.optunahub import SchedulerProblem as Problem
 
