@@ -1,0 +1,61 @@
+"""`make messages` finds the texts that a user can see."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+from tests.helpers.messages import messages
+
+SOURCE = '''
+    """A docstring, which nobody is shown by the program."""
+
+    @app.command()
+    def show(name: Annotated[str, typer.Option(help="Name of the suite.")]) -> None:
+        """Show a suite."""
+        if name in taken:
+            raise ConfigError(f"option --name: {name!r} is " + ("a baseline" if old else "taken"))
+        text = "no such suite"
+        if late:
+            text = f"suite {self.name} has no workload"
+        raise UnknownNameError(text)
+
+
+    def _refusal(where: str) -> ConfigError:
+        return ConfigError(f"{where}: refused: {_reason(where)}")
+
+
+    def _reason(where: str) -> str:
+        return "the file is too large"
+
+
+    def check(where: str) -> None:
+        notes.append("Too few seeds." if few else f"{len(seeds)} seeds.")
+        warn("a loss is negative", stacklevel=2)
+        typer.echo("done")
+        raise _refusal(where)
+'''
+
+
+def test_each_kind_is_found_at_its_line(tmp_path: Path) -> None:
+    (tmp_path / "module.py").write_text(textwrap.dedent(SOURCE).lstrip("\n"), encoding="utf-8")
+    found = [(message.line, message.kind, message.text) for message in messages(tmp_path)]
+    assert found == [
+        (4, "help", "Name of the suite."),
+        (4, "help", "Show a suite."),
+        (7, "ConfigError", "option --name: {name} is [a baseline|taken]"),
+        (11, "UnknownNameError", "no such suite"),
+        (11, "UnknownNameError", "suite {name} has no workload"),
+        (19, "text", "the file is too large"),
+        (23, "note", "Too few seeds."),
+        (23, "note", "{} seeds."),
+        (24, "warning", "a loss is negative"),
+        (25, "echo", "done"),
+        (26, "ConfigError", "{where}: refused: {}"),
+    ]
+
+
+def test_the_package_has_messages_of_each_kind() -> None:
+    found = messages()
+    assert {"help", "echo", "note", "warning", "ConfigError", "DatasetError", "text"} <= {each.kind for each in found}
+    assert all((each.path.startswith("ganno_bench/"), each.text) == (True, each.text.strip()) for each in found)
