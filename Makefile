@@ -6,7 +6,7 @@ READY := .venv/.ready
 # each process with its own part of the files, so that they share fixtures, and lets an idle process take tests from another.
 JOBS ?= 2
 PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
-FAST = tests/core tests/scoring tests/policies tests/schedulers tests/testing --ignore tests/schedulers/test_open_optimizers.py
+FAST = tests/core tests/project tests/scoring tests/policies tests/schedulers tests/testing --ignore tests/schedulers/test_open_optimizers.py
 
 .DEFAULT_GOAL := help
 .PHONY: help install hooks quickstart test test-only test-fast test-slow lint lint-workflows format golden messages docs \
