@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from pathlib import Path
 
@@ -59,3 +60,17 @@ def test_the_package_has_messages_of_each_kind() -> None:
     found = messages()
     assert {"help", "echo", "note", "warning", "ConfigError", "DatasetError", "text"} <= {each.kind for each in found}
     assert all((each.path.startswith("ganno_bench/"), each.text) == (True, each.text.strip()) for each in found)
+
+
+def test_errors_start_in_lower_case_and_have_no_final_dot() -> None:
+    found = [
+        str(message)
+        for message in messages()
+        if message.is_error and (re.match(r"[A-Z][a-z]+\b(?!\.)", message.text) or re.search(r"[^.]\.$", message.text))
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_help_texts_are_sentences() -> None:
+    found = [str(message) for message in messages() if message.kind == "help" and not message.text.endswith(".")]
+    assert not found, "\n".join(found)
