@@ -74,3 +74,38 @@ def test_errors_start_in_lower_case_and_have_no_final_dot() -> None:
 def test_help_texts_are_sentences() -> None:
     found = [str(message) for message in messages() if message.kind == "help" and not message.text.endswith(".")]
     assert not found, "\n".join(found)
+
+
+DIALECT = {
+    r"but for": "except",
+    r"goes? (on|by)|going on|gone on|went on": "resumes, continues; is named",
+    r"(is|are) through": "has finished",
+    r"will do": "is enough",
+    r"those of whom|such as has|whatever of": "repeat the noun",
+    r"mend(s|ed)?": "fix",
+    r"beside": "next to, in addition to",
+    r"others than": "differ from",
+    r"be it|as it were|nobody's|hopeless": "plain words",
+    r"tell them apart|told apart|be told from": "distinguish",
+    r"take home|at home": "in your own training loop",
+    r"gets? (the file |it )?back": "restore",
+    r"says (what|which|who|itself)|is said": "shows, names",
+    r"looks? at": "reads, measures",
+    r"lies? otherwise|laid aside": "differ; write to",
+    r"is there( already)?$|is there (already|with)": "exists",
+    r"too, |, too\b": "also",
+    r"the very": "leave it out",
+    r"anew": "again",
+    r"as for everyone|of everyone": "for every entry",
+}
+"""Words that a reader has to guess at, as patterns, and what to write; CONTRIBUTING.md has the rules under "Words"."""
+
+
+def test_messages_are_free_of_dialect() -> None:
+    found = [
+        f"{message}\n    {match[0]!r}: {better}"
+        for message in messages()
+        for pattern, better in DIALECT.items()
+        if (match := re.search(rf"(?<![\w-])({pattern})(?![\w-])", message.text, re.IGNORECASE))
+    ]
+    assert not found, f"{len(found)} messages\n" + "\n".join(found)
