@@ -2,10 +2,10 @@
 # datasets 5.2.0 (with fsspec 2026.9.0 and pillow 13.0.0), seen on Python 3.11.
 #
 # `load_dataset` reads a folder of images by class: train/blank/0.png is a training image of the class `blank`. One would
-# expect the same of train/test/0.png, whose class is `test`. But a folder whose name says a split is one at any depth, so
-# these images are in both splits: the test split has every training image of the class, and a model is tested on what it
-# was trained on. There is no warning, and accuracy rises. The same goes for `testing`, `eval` and `evaluation`, for
-# `train` and `training` below test/, and for a file called train_test_merged.csv beside train.csv and test.csv.
+# expect the same for train/test/0.png, a training image of the class `test`. But `datasets` takes a folder with the name of
+# a split for that split at any depth. So the images of this class are in both splits, and a model is tested on images that
+# it was trained on. There is no warning, and the accuracy rises. The same happens with `testing`, `eval` and `evaluation`,
+# with `train` and `training` below test/, and with a file train_test_merged.csv next to train.csv and test.csv.
 #
 # Seen:
 #   blank: train 8, test 4, in both 0

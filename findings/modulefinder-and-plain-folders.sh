@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # modulefinder of Python 3.11 (the standard library; nothing is installed), seen on 3.11.7.
 #
-# `modulefinder` says what a script imports. A folder without `__init__.py` has been a package since Python 3.3 (PEP 420),
-# and a script that imports one runs. One would expect to find it among the modules, or else among those that are
-# missing, as every other name that cannot be found is. Instead the whole search ends in an AttributeError, whatever else
-# the script imports: a folder `data` beside a script that says `import data` is enough.
+# `modulefinder` lists the modules that a script imports. A folder without `__init__.py` has been a package since Python 3.3
+# (PEP 420), so a script can import it. One would expect to find it among the modules, or among the missing ones, as any
+# other name that cannot be found. Instead the whole search ends in an AttributeError, whatever else the script imports. A
+# folder `data` next to a script with `import data` is enough.
 #
 # Seen:
 #   run: fine

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # pydantic 2.14.4 (pydantic-core of the same release), seen on Python 3.11.
 #
-# A model in strict mode refuses `true` for an `int`, since strict means no conversion. One would expect the same of
-# `Literal[1]`, which allows one int and nothing else: `{"version": true}` is no version 1. It is taken, and so is 1.0,
-# from JSON and from Python alike; the attribute is then the int 1, and is written as 1. `"1"` is refused. So a file's
-# version that is checked by a strict Literal is not checked for its type.
+# A strict model refuses `true` for an `int`, because strict mode converts nothing. One would expect the same for
+# `Literal[1]`, which allows a single int: `{"version": true}` should be refused. But it is accepted, and so is 1.0, from
+# JSON and from Python. The attribute is then the int 1, and is written as 1. `"1"` is refused. So a strict Literal that
+# checks the version of a file does not check its type.
 #
 # Seen:
 #   int:     true refused, 1.0 refused, "1" refused
