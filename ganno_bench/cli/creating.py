@@ -9,7 +9,7 @@ import typer
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Create a package.", no_args_is_help=True)
+app = typer.Typer(help="Create a plugin.", no_args_is_help=True)
 
 
 @app.callback()
@@ -21,12 +21,21 @@ def _options() -> None:
 def scheduler(
     name: Annotated[str, typer.Argument(help="Its name in tables, such as warmup-power.", metavar="NAME")],
     out: Annotated[
-        Path | None, typer.Option(help="Folder, new or empty. Default: ganno-bench-NAME.", metavar="DIR")
+        Path | None, typer.Option(help="New or empty folder. Default: ganno-bench-NAME.", metavar="DIR")
     ] = None,
+    file: Annotated[
+        bool, typer.Option("--file", help="Write a single file NAME.py instead, into the current folder or --out.")
+    ] = False,
 ) -> None:
-    """Write the project of a scheduler: package, entry point, contract test. It passes as it is; edit from there."""
-    from ganno_bench.plugins.scaffold import new_scheduler
+    """Write a working scheduler to start from: a package with entry point and contract test, or a single file."""
+    from ganno_bench.plugins.scaffold import new_scheduler, new_scheduler_file
 
+    if file:
+        path, class_name = new_scheduler_file(name, out)
+        where = path if path.is_absolute() else f"./{path}"
+        typer.echo(path)
+        typer.echo(f"Next: ganno-bench check {where}:{class_name}")
+        return
     folder = new_scheduler(name, out)
     for path in sorted(folder.rglob("*")):
         if path.is_file():

@@ -15,7 +15,7 @@ from jinja2 import Environment, StrictUndefined
 from ganno_bench.core.errors import ConfigError, PluginError
 from ganno_bench.schedulers.registry import SCHEDULERS
 
-__all__ = ["new_scheduler", "scheduler_files"]
+__all__ = ["new_scheduler", "new_scheduler_file", "scheduler_files"]
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z][a-z0-9]*)*")
 _LONGEST = 40
@@ -42,7 +42,7 @@ def scheduler_files(name: str) -> dict[str, str]:
         raise ConfigError(f"name {name!r} must be lower-case words (letters, then digits) joined by hyphens{nearest}")
     if len(name) > _LONGEST:
         raise ConfigError(f"name {name!r} must have at most {_LONGEST} characters (value: {len(name)})")
-    class_name = "".join(word.capitalize() for word in name.split("-"))
+    class_name = _class_name(name)
     if class_name in _TAKEN or class_name.startswith("Test"):
         why = "pytest takes for a test" if class_name.startswith("Test") else "has another meaning in the files"
         raise ConfigError(f"name {name!r} makes a class {class_name!r}, which {why}; did you mean 'my-{name}'?")
@@ -86,6 +86,35 @@ def new_scheduler(name: str, out: Path | None = None) -> Path:
     except OSError as error:
         raise ConfigError(f"{folder}: cannot be written: {error.strerror}") from error
     return folder
+
+
+def new_scheduler_file(name: str, out: Path | None = None) -> tuple[Path, str]:
+    """Write a scheduler as a single file that needs no installation, and return its path and its class's name.
+
+    Args:
+        name: See `scheduler_files`; the file is the name with underscores, such as `my_decay.py`.
+        out: Its folder, which is created if necessary; by default the current folder.
+
+    Raises:
+        ConfigError: The name is malformed, or the file exists or cannot be written.
+        PluginError: A scheduler of this name is registered.
+    """
+    (text,) = [text for path, text in scheduler_files(name).items() if path.endswith("/scheduler.py")]
+    file = (out or Path()) / f"{name.replace('-', '_')}.py"
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("x", encoding="utf-8") as stream:
+            stream.write(text)
+    except FileExistsError:
+        raise ConfigError(f"{file}: exists already; give another name, or another folder as --out") from None
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be written: {error.strerror}") from error
+    return file, _class_name(name)
+
+
+def _class_name(name: str) -> str:
+    """Return the name of a scheduler's class: the words of its name in CamelCase."""
+    return "".join(word.capitalize() for word in name.split("-"))
 
 
 def _templates(folder: Traversable, prefix: str = "") -> list[tuple[str, str]]:

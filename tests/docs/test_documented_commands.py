@@ -28,6 +28,8 @@ PAGES = (
     "README.md",
     "CONTRIBUTING.md",
     "docs/README.md",
+    "docs/running.md",
+    "docs/suites.md",
     "docs/architecture.md",
     "docs/protocol.md",
     "docs/ganno.md",
@@ -73,6 +75,14 @@ LONG = (  # as documented, but among the slow tests
     "ganno-bench run quickstart --scheduler cosine --scheduler rex",
     "ganno-bench run runs/quickstart/suite.toml",
 )
+TRAINING = """
+import torch
+model = torch.nn.Sequential(torch.nn.Linear(64, 32), torch.nn.ReLU(), torch.nn.Linear(32, 10))
+loss_function = torch.nn.functional.cross_entropy
+loader = [(torch.randn(16, 64), torch.randint(10, (16,))) for _ in range(30)]
+loss = loss_function(model(loader[0][0]), loader[0][1])
+"""
+"""What a snippet about an existing training loop takes for granted."""
 TINY = ["--trials", "2", "--tuning-seeds", "1", "--report-seeds", "2", "--threads", "1"]
 
 
@@ -271,6 +281,8 @@ def test_documented_benchmarks_work(command: str, checkout: Path) -> None:
     ],
 )
 def test_documented_python_runs(page: str, block: str, checkout: Path) -> None:
+    if "GannoScheduler" in block and "model = " not in block:
+        block = f"{TRAINING}{block}\nprint(loss.item())"
     done = run(["python", "-c", block], checkout)
     assert done.returncode == 0, f"{page}: {done.stderr}"
     assert done.stdout.strip()

@@ -17,7 +17,8 @@ from ganno_bench.cli.main import app
 from ganno_bench.core import registry
 from ganno_bench.core.errors import ConfigError, PluginError
 from ganno_bench.core.records import read_records
-from ganno_bench.plugins.scaffold import new_scheduler, scheduler_files
+from ganno_bench.plugins.scaffold import new_scheduler, new_scheduler_file, scheduler_files
+from ganno_bench.testing.scheduler_contract import check_scheduler
 from tests.helpers.tiny_suite import write_suite
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,6 +47,27 @@ def test_a_project_is_written_into_a_folder_of_its_name(tmp_path: Path, monkeypa
     assert folder == Path("ganno-bench-slow-end")
     assert '"ganno_bench_slow_end.scheduler:SlowEnd"' in (folder / "pyproject.toml").read_text(encoding="utf-8")
     assert (folder / "src" / "ganno_bench_slow_end" / "scheduler.py").is_file()
+
+
+@pytest.mark.parametrize("out", [None, "mine", "absolute"])
+def test_a_single_file_passes_the_contract_by_the_command_that_is_shown(
+    out: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    where = str(tmp_path / "absolute") if out == "absolute" else out
+    app(["new", "scheduler", "slow-end", "--file", *(["--out", where] if where else [])], standalone_mode=False)
+    path, following = capsys.readouterr().out.splitlines()
+    assert Path(path) == Path(where or "") / "slow_end.py"
+    reference = following.removeprefix("Next: ganno-bench check ")
+    assert reference == (f"{path}:SlowEnd" if out == "absolute" else f"./{path}:SlowEnd")
+    assert all(result.ok for result in check_scheduler(reference))
+
+
+def test_a_file_that_exists_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "slow_end.py").write_text("mine", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"slow_end\.py: exists already; give another name, or another folder"):
+        new_scheduler_file("slow-end", tmp_path)
+    assert (tmp_path / "slow_end.py").read_text(encoding="utf-8") == "mine"
 
 
 @pytest.mark.parametrize("out", [None, "mine", "absolute"])
