@@ -35,6 +35,6 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def linked(page: Path) -> Iterator[Path]:
     """Yield the files that a page links to or shows, except other pages; they need not exist."""
-    for target in re.findall(r"\]\(([^)#:\s]+)", page.read_text(encoding="utf-8")):
+    for target in re.findall(r"(?:\]\(|src(?:set)?=\")([^)#:\s\"]+)", page.read_text(encoding="utf-8")):
         if not target.endswith(".md"):
             yield Path(os.path.normpath(page.parent / target))
