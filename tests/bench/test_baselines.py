@@ -267,7 +267,7 @@ def test_what_is_committed_is_not_run_again(copy: Path) -> None:
     before = snapshot(copy / "baselines")
     report = api.tune(suite, schedulers=ENTRIES, out=copy / "elsewhere", **common)
     assert report.records == []
-    assert report.note == "nothing to run: all of it is committed; --replace runs it again"
+    assert report.note == "nothing to run: all results are committed; use --replace to rerun"
     assert snapshot(copy / "baselines") == before
     # One workload of one entry is missing, and another entry is new.
     folder = BaselineFolder(copy / "baselines")

@@ -136,7 +136,7 @@ def test_what_to_do_is_said_and_does_it(run: Path, unbroken: Path, suite: Path) 
         run_tiny(suite, run)
     assert str(caught.value).startswith(f"{run}/records.jsonl:9: was not written after what stands before it: ")
     assert str(caught.value).endswith(
-        "; get the file back, or keep its first 8 lines and remove records.end: the same command then trains the rest "
+        "; restore the file, or keep its first 8 lines and remove records.end: the same command then trains the rest "
         "again"
     )
     assert snapshot(run) == before
@@ -151,7 +151,7 @@ def test_what_is_lost_at_the_end_is_known_by_the_file_beside(run: Path, suite: P
     lines = (run / "records.jsonl").read_bytes().splitlines(keepends=True)
     (run / "records.jsonl").write_bytes(b"".join(lines[:12]))
     with pytest.raises(
-        RecordError, match=r"records.jsonl:13: this line and all after it are lost: .* there were 15; get"
+        RecordError, match=r"records.jsonl:13: this line and all after it are lost: .* there were 15; restore"
     ):
         run_tiny(suite, run)
     (run / "records.jsonl").unlink()
@@ -209,16 +209,20 @@ def test_a_run_of_version_2_goes_on(old: Path, suite: Path, unbroken: Path) -> N
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda lines: lines[1:], "1: is {} (tuning 0, seed 1), but {} (tuning 0, seed 0) comes here: a"),
-        (lambda lines: lines[:7] + lines[8:], "8: is {} (tuning 4, seed 0), but {} (tuning 3, seed 1) comes here"),
-        (lambda lines: lines[:5] + lines[6:], "6: is {} (tuning 3, seed 0), but {} (tuning 2, seed 1) comes here"),
-        (lambda lines: lines[6:], "1: is {} (tuning 3, seed 0), but {} (tuning 0, seed 0) comes here"),
-        (lambda lines: lines[:12] + lines[11:], "13: is {} (tuning 5, seed 1), but {} (report, seed 0) comes here"),
-        (lambda lines: lines + lines[-1:], "16: is {} (report, seed 2), but nothing more of it comes here"),
-        (lambda lines: [lines[1], lines[0], *lines[2:]], "1: is {} (tuning 0, seed 1), but {} (tuning 0, seed 0)"),
-        (lambda lines: [lines[0].replace(b'"study":0', b'"study":1')], "1: key 'study': 1 is not 0, as in config.toml"),
-        (lambda lines: [lines[0].replace(b"sgd-m", b"sdg-m")], "1: key 'workload': 'sdg-mlp' is not 'adam-mlp' or"),
-        (lambda lines: [lines[0].replace(b"revision 1", b"revision 2")], "1: key 'code': 'revision 2' is not 're"),
+        (lambda lines: lines[1:], "1: found {} (tuning 0, seed 1), expected {} (tuning 0, seed 0): a"),
+        (lambda lines: lines[:7] + lines[8:], "8: found {} (tuning 4, seed 0), expected {} (tuning 3, seed 1)"),
+        (lambda lines: lines[:5] + lines[6:], "6: found {} (tuning 3, seed 0), expected {} (tuning 2, seed 1)"),
+        (lambda lines: lines[6:], "1: found {} (tuning 3, seed 0), expected {} (tuning 0, seed 0)"),
+        (lambda lines: lines[:12] + lines[11:], "13: found {} (tuning 5, seed 1), expected {} (report, seed 0)"),
+        (lambda lines: lines + lines[-1:], "16: found {} (report, seed 2), expected no further run"),
+        (lambda lines: [lines[1], lines[0], *lines[2:]],
+         "1: found {} (tuning 0, seed 1), expected {} (tuning 0, seed 0)"),
+        (lambda lines: [lines[0].replace(b'"study":0', b'"study":1')],
+         "1: key 'study': must be 0, as in config.toml (value: 1)"),
+        (lambda lines: [lines[0].replace(b"sgd-m", b"sdg-m")],
+         "1: key 'workload': must be 'adam-mlp' or 'sgd-mlp', as in config.toml (value: 'sdg-mlp')"),
+        (lambda lines: [lines[0].replace(b"revision 1", b"revision 2")],
+         "1: key 'code': must be 'revision 1', as in config.toml (value: 'revision 2')"),
     ],
 )  # fmt: skip
 def test_what_an_old_run_lost_is_named(old: Path, suite: Path, change: Callable[[Lines], Lines], message: str) -> None:
@@ -240,7 +244,7 @@ def test_a_run_that_is_said_to_be_no_custom_one_is_refused(run: Path, suite: Pat
     run_tiny(suite, out, trials=1, schedulers=["cosine"])
     config = out / "config.toml"
     config.write_text(config.read_text().replace("custom = true", "custom = false"))
-    with pytest.raises(ResumeError, match=r"config\.toml: this run has custom = False, not True; give the former"):
+    with pytest.raises(ResumeError, match=r"config\.toml: this run has custom = False, not True; use the same value"):
         run_tiny(suite, out, trials=1, schedulers=["cosine"])
 
 
@@ -250,7 +254,7 @@ def test_an_entry_that_was_removed_from_the_settings_is_missed(run: Path, suite:
     settings["entries"] = [entry for entry in settings["entries"] if entry["name"] != "cosine"]
     config.write_text(tomli_w.dumps(settings))
     with pytest.raises(
-        RecordError, match=r"records.jsonl:1: key 'scheduler': 'cosine' is not 'wsd', as in config.toml"
+        RecordError, match=r"records.jsonl:1: key 'scheduler': must be 'wsd', as in config.toml \(value: 'cosine'\)"
     ):
         run_tiny(suite, run, schedulers=["wsd"])
 
@@ -258,9 +262,7 @@ def test_an_entry_that_was_removed_from_the_settings_is_missed(run: Path, suite:
 def test_a_suite_that_was_edited_is_refused(run: Path, suite: Path) -> None:
     kept = run / "suite.toml"
     kept.write_text(kept.read_text().replace("n_updates = 6", "n_updates = 60"))
-    with pytest.raises(
-        ResumeError, match=r"suite\.toml: is not the suite that this run began with \(hash \w{16}, not "
-    ):
+    with pytest.raises(ResumeError, match=r"suite\.toml: was edited after this run began \(hash \w{16}, not "):
         run_tiny(suite, run)
     kept.write_text("name = ")
     with pytest.raises(ConfigError, match=r"suite\.toml: is not valid TOML"):
@@ -286,7 +288,7 @@ def test_what_has_no_checksum_is_not_said_to_be_whole(old: Path, suite: Path) ->
     run_tiny(suite, old)
     file = old / "records.jsonl"
     file.write_bytes(file.read_bytes().replace(b'"seed":0', b'"seed":1', 1))
-    with pytest.raises(RecordError, match=r"moved or changed .*; get the file back, or give another --out$"):
+    with pytest.raises(RecordError, match=r"moved or changed .*; restore the file, or give another --out$"):
         run_tiny(suite, old)
 
 

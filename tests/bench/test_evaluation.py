@@ -234,8 +234,8 @@ def test_workloads_without_data_are_left_out(copied: Path) -> None:
     told = Lines()
     evaluation = evaluate(copied, told)
     line = (
-        "left out: 1 workload on dataset 'letters' (some-one/letters), which was not found; put a copy in hub layout, "
-        "a folder 'letters', under --data-dir or GANNO_BENCH_DATA"
+        "left out: 1 workload on dataset 'letters' (some-one/letters), which was not found; put a copy in hub layout "
+        "into a folder 'letters' below --data-dir or GANNO_BENCH_DATA"
     )
     assert told.lines == [line]
     assert [missing.workloads for missing in evaluation.left_out] == [("letters-mlp-1",)]
@@ -248,7 +248,7 @@ def test_workloads_without_data_are_left_out(copied: Path) -> None:
 def test_no_data_at_all(tmp_path: Path) -> None:
     write_policy(tmp_path / "policy")
     write_suite(tmp_path, with_data=False)
-    with pytest.raises(DatasetError, match="none of the datasets of suite 'tiny' can be found; 'letters': "):
+    with pytest.raises(DatasetError, match="no dataset of suite 'tiny' was found; 'letters': "):
         evaluate(tmp_path)
 
 
@@ -436,7 +436,7 @@ def test_one_line_says_it(folder: Path, settings: Any, error: type[Exception], m
 
 
 def test_a_policy_is_no_rival_of_its_own(folder: Path) -> None:
-    with pytest.raises(ConfigError, match="goes by the name of the policy, 'policy:mine'"):
+    with pytest.raises(ConfigError, match="has the policy's name, 'policy:mine'; leave it out"):
         evaluate(folder, against=[f"policy:{folder / 'policy'}"])
 
 

@@ -77,7 +77,7 @@ def test_the_data_decide_whether_a_run_can_be_resumed(suite: Path, tmp_path: Pat
     file = next(suite.parent.rglob("test-*.parquet"))
     pd.read_parquet(file).iloc[1:].to_parquet(file)
     forget_datasets()
-    with pytest.raises(ResumeError, match=r"fingerprints.moods-transformer = '\w+', not '\w+'; give the former"):
+    with pytest.raises(ResumeError, match=r"fingerprints.moods-transformer = '\w+', not '\w+'; use the same value"):
         run_tiny(suite, tmp_path / "out")
 
 

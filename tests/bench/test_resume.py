@@ -262,7 +262,7 @@ def test_other_settings_are_refused(broken: Path, suite: Path, settings: dict[st
             run_tiny(suite, broken, **settings)
     finally:
         torch.set_num_threads(1)
-    expected = f"{broken}/config.toml: this run has {message}; give the former, or another --out"
+    expected = f"{broken}/config.toml: this run has {message}; use the same value, or give another --out"
     assert str(caught.value) == expected
     assert snapshot(broken) == before
 
@@ -271,7 +271,7 @@ def test_another_suite_is_refused(broken: Path, tmp_path: Path) -> None:
     longer = write_suite(tmp_path, ("n_updates = 6", "n_updates = 7"))
     before = snapshot(broken)
     with pytest.raises(
-        ResumeError, match=r"this run has suite_hash = '\w{16}', not '\w{16}'; the suite was edited since: re"
+        ResumeError, match=r"this run has suite_hash = '\w{16}', not '\w{16}'; the suite was edited: re"
     ):
         run_tiny(longer, broken)
     assert snapshot(broken) == before
@@ -335,7 +335,7 @@ def test_a_directory_is_held_by_one_process(suite: Path, tmp_path: Path, monkeyp
         holder.stdout.readline()
         with monkeypatch.context() as patch:
             patch.setattr(time, "sleep", lambda seconds: pytest.fail("it waits"))
-            with pytest.raises(ResumeError, match="out: another process is at work in this run directory"):
+            with pytest.raises(ResumeError, match="out: another process uses this run directory; wait until"):
                 run_tiny(suite, out, schedulers=["cosine"], **SMALL)
         holder.kill()
     run_tiny(suite, out, schedulers=["cosine"], **SMALL)  # a killed process holds nothing
