@@ -195,7 +195,7 @@ def _group_faults(submitted: Submitted, known: KnownSuite) -> Iterator[_Fault]:
     for key in [(workload, study) for workload in known.workloads for study in info.studies]:
         name, own = f"{key[0]}, study {key[1]}", studies[key]
         if not runs[key]:
-            yield RECORDS, f"{name}: there are no records of the seeds 0 to {budget.report_seeds - 1}"
+            yield RECORDS, f"{name}: has no records of seeds 0 to {budget.report_seeds - 1}"
             continue
         expected = _expected(info, known, known.workloads[key[0]], runs[key], own)
         for what in check_runs(expected, runs[key], known.suite.variation):

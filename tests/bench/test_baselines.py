@@ -202,7 +202,7 @@ def test_another_result_is_refused_or_replaced(copy: Path) -> None:
         with pytest.raises(BaselineError) as caught:
             again(copy)
         assert "wsd.toml: wsd on 'adam-mlp' of tiny@" in str(caught.value)
-        assert str(caught.value).endswith(", study 0, is there with another result; --replace takes the new one")
+        assert str(caught.value).endswith(", study 0: the committed result differs; use --replace to overwrite it")
         assert snapshot(copy / "baselines") == edited
         assert again(copy, replace=True).n_written == 1
         assert snapshot(copy / "baselines") == before
@@ -224,9 +224,9 @@ def test_a_name_with_dots_leads_back_to_its_file(copy: Path) -> None:
         folder = copy / "baselines" / kind / "tiny"
         stray = folder / f"{slug('torch:StepLR(gamma=0.5)')}.{ending}"
         replace_file(stray, read_file(folder / f"wsd.{ending}").decode())
-    found = [fault for fault in faults(copy) if "there is no " in fault]
+    found = [fault for fault in faults(copy) if ", which is missing" in fault]
     assert len(found) == 2
-    assert all("there is no torch+StepLR%28gamma%3D0.5%29.toml that it belongs to" in fault for fault in found)
+    assert all("belongs to torch+StepLR%28gamma%3D0.5%29.toml, which is missing" in fault for fault in found)
 
 
 def test_a_second_study_is_added(copy: Path) -> None:
@@ -246,12 +246,12 @@ def test_a_second_study_is_added(copy: Path) -> None:
 def test_other_data_than_the_references_are_refused(copy: Path) -> None:
     reference = copy / "baselines" / "reference.json"
     reference.write_text(reference.read_text().replace('"fingerprint": "', '"fingerprint": "0'))
-    with pytest.raises(BaselineError, match="the data of 'sgd-mlp' of tiny are others than the committed reference's"):
+    with pytest.raises(BaselineError, match="the data of 'sgd-mlp' of tiny differ from the committed reference's"):
         again(copy, replace=True, schedulers=["wsd"])
 
 
 def test_custom_runs_make_no_baselines(copy: Path) -> None:
-    message = "a custom run makes no baselines: leave out --trials, --tuning-seeds and --report-seeds"
+    message = "a custom run cannot be written as baselines; leave out --trials, --tuning-seeds and --report-seeds"
     with pytest.raises(BaselineError, match=message):
         api.tune(str(copy / "tiny.toml"), trials=2, out=copy / "new", baselines=copy / "b", write_baselines=True)
     assert not (copy / "new").exists()
@@ -356,7 +356,7 @@ TAMPERED: dict[str, tuple[Tamper, str]] = {
     ),
     "a seed": (
         _drop_line("records/tiny/wsd.jsonl.gz"),
-        "records/tiny/wsd.jsonl.gz: adam-mlp of HASH, study 0: there are records of the seeds [1, 2], not of 0 to 2",
+        "records/tiny/wsd.jsonl.gz: adam-mlp of HASH, study 0: has records of seeds [1, 2], expected [0, 1, 2]",
     ),
     "a trial": (
         _in("studies/tiny/wsd.jsonl", ('"values":[2', '"values":[1')),
@@ -364,21 +364,21 @@ TAMPERED: dict[str, tuple[Tamper, str]] = {
     ),
     "a study": (
         _drop_line("studies/tiny/wsd.jsonl"),
-        "studies/tiny/wsd.jsonl: adam-mlp of HASH, study 0: there are 0 studies",
+        "studies/tiny/wsd.jsonl: adam-mlp of HASH, study 0: has 0 studies, expected 1",
     ),
-    "the reference": (_scale_reference, "reference.json: HASH.adam-mlp: is ReferenceValues(loss="),
+    "the reference": (_scale_reference, "reference.json: key 'HASH.adam-mlp': must be ReferenceValues(loss="),
     "a test loss of cosine": (
         _in("records/tiny/cosine.jsonl.gz", *[('"test_loss":2', '"test_loss":1')] * 2),
-        "reference.json: HASH.adam-mlp: is ReferenceValues(loss=",
+        "reference.json: key 'HASH.adam-mlp': must be ReferenceValues(loss=",
     ),
     "the search space": (
         _in("wsd.toml", ("high = 0.1", "high = 0.2")),
-        "wsd.toml: key 'search_space.adam': differs from the code's in 'base_lr'",
+        "wsd.toml: key 'search_space.adam': differs from the code in 'base_lr'",
     ),
     "the code": (_in("wsd.toml", ('code = "', 'code = "0')), "wsd.toml: key 'code': the code has chan"),
     "a missing TOML file": (
         lambda baselines: (baselines / "wsd.toml").unlink(),
-        "records/tiny/wsd.jsonl.gz: there is no wsd.toml that it belongs to",
+        "records/tiny/wsd.jsonl.gz: belongs to wsd.toml, which is missing",
     ),
     "a corrupt file": (_in("records/tiny/wsd.jsonl.gz", ("{", "")), "records/tiny/wsd.jsonl.gz:1: is not valid JSON: "),
 }
@@ -394,7 +394,9 @@ def test_files_that_contradict_one_another_are_found(copy: Path, tamper: Tamper,
 
 def test_another_suite_file_is_found(copy: Path) -> None:
     (copy / "tiny.toml").write_text(SUITE.replace("n_updates = 6", "n_updates = 7"))
-    assert any(fault.endswith("suite 'tiny' has hash HASH") for fault in faults(copy))
+    before = records_of(copy, "wsd")[0].suite_hash
+    expected = f"key 'suite_hash': must be 'HASH', the hash of suite 'tiny' (value: {before!r})"
+    assert any(fault.endswith(expected) for fault in faults(copy))
 
 
 def test_a_sample_is_trained_again_bit_by_bit(copy: Path) -> None:
@@ -408,7 +410,7 @@ def test_a_sample_is_trained_again_bit_by_bit(copy: Path) -> None:
     edit(file, (f'"test_loss":{loss!r}', f'"test_loss":{math.nextafter(loss, 9)!r}'))  # the last bit
     (tampered,) = retrain(folder, suites, 1, 0)
     assert tampered.ok is False
-    assert tampered.text.endswith("bit-equal expected")
+    assert tampered.text.endswith("; expected bit-equal")
 
 
 def test_on_another_machine_a_run_agrees_within_the_range_of_its_seeds(copy: Path) -> None:
@@ -417,8 +419,8 @@ def test_on_another_machine_a_run_agrees_within_the_range_of_its_seeds(copy: Pat
         replace_file(file, resealed(read_file(file).decode().replace('"torch":"', '"torch":"0.')))
     (outcome,) = retrain(folder, suites, 1, 0)
     assert outcome.ok
-    assert "within the range of its seeds" in outcome.text
-    assert outcome.text.endswith("(another torch here)")
+    assert "; within the range of its seeds, " in outcome.text
+    assert outcome.text.endswith("(different here: torch)")
     file = folder.records("tiny", outcome.record.scheduler)
     loss = outcome.record.metrics.test_loss
     replace_file(file, resealed(read_file(file).decode().replace(f'"test_loss":{loss!r}', '"test_loss":0.001')))
@@ -436,7 +438,7 @@ def test_data_that_are_others_here_are_passed_over(copy: Path) -> None:
         replace_file(file, resealed(text))
     outcomes = list(retrain(folder, suites, 2, 0))
     assert len(outcomes) == 18
-    assert {(outcome.ok, outcome.text) for outcome in outcomes} == {(None, "its data are others here")}
+    assert {(outcome.ok, outcome.text) for outcome in outcomes} == {(None, "its data differ on this machine")}
 
 
 def test_a_draw_goes_round_the_workloads_and_entries(made: Path) -> None:

@@ -251,8 +251,8 @@ def test_varied_runs_are_committed_and_verified_too(
     replace_file(file, "".join(line.replace('"multiple":0.5', '"multiple":0.7') for line in lines[:-1]))
     reseal(file)
     faults = " ".join(check_files(committed, suites))
-    assert "horizon x 0.7: there are records of the seeds [0, 1], not any" in faults
-    assert "weight_decay x 0: there are records of the seeds [0], not of 0 to 1" in faults
+    assert "horizon x 0.7: has records of seeds [0, 1], expected []" in faults
+    assert "weight_decay x 0: has records of seeds [0], expected [0, 1]" in faults
 
 
 def test_own_varied_runs_are_compared_with_committed_ones(

@@ -77,26 +77,26 @@ CASES: dict[str, tuple[Callable[[World], Any], list[str]]] = {
     # Seeds and budget.
     "a seed is missing": (
         in_lines("records.jsonl", lambda lines: lines[1:]),
-        ["records.jsonl: adam-mlp, study 0: there are records of the seeds [1, 2], not of 0 to 2",
+        ["records.jsonl: adam-mlp, study 0: has records of seeds [1, 2], expected [0, 1, 2]",
          "submission.toml: key 'cost.updates': is 66 by the records (value: 72)"],
     ),
     "a seed is there twice": (
         in_lines("records.jsonl", lambda lines: [lines[0], *lines]),
-        ["records.jsonl: adam-mlp, study 0: there are records of the seeds [0, 0, 1, 2], not of 0 to 2",
+        ["records.jsonl: adam-mlp, study 0: has records of seeds [0, 0, 1, 2], expected [0, 1, 2]",
          "submission.toml: key 'cost.updates': is 78 by the records (value: 72)"],
     ),
     "a seed was chosen": (
         in_record("seed", 17, index=1),
-        ["records.jsonl: adam-mlp, study 0: there are records of the seeds [0, 2, 17], not of 0 to 2"],
+        ["records.jsonl: adam-mlp, study 0: has records of seeds [0, 2, 17], expected [0, 1, 2]"],
     ),
     "a workload is missing": (
         in_lines("records.jsonl", lambda lines: lines[7:]),
-        ["records.jsonl: adam-mlp, study 0: there are no records of the seeds 0 to 2",
+        ["records.jsonl: adam-mlp, study 0: has no records of seeds 0 to 2",
          "submission.toml: key 'cost.updates': is 36 by the records (value: 72)"],
     ),
     "a varied run is missing": (
         in_lines("records.jsonl", lambda lines: lines[:3] + lines[4:]),
-        ["records.jsonl: adam-mlp, study 0: base_lr x 0.5: there are records of the seeds [1], not of 0 to 1",
+        ["records.jsonl: adam-mlp, study 0: base_lr x 0.5: has records of seeds [1], expected [0, 1]",
          "submission.toml: key 'cost.updates': is 66 by the records (value: 72)"],
     ),
     "something else is varied": (
@@ -123,11 +123,11 @@ CASES: dict[str, tuple[Callable[[World], Any], list[str]]] = {
     ),
     "fewer trials": (
         in_study(cheaper_tuning),
-        ["studies.jsonl: adam-mlp, study 0: there are 2 trials, not 3", ...],
+        ["studies.jsonl: adam-mlp, study 0: has 2 trials, expected 3", ...],
     ),
     "fewer tuning seeds": (
         in_study(lambda s: s["trials"][1]["values"].pop()),
-        ["studies.jsonl: adam-mlp, study 0: a trial has 1 tuning seeds, not 2", ...],
+        ["studies.jsonl: adam-mlp, study 0: a trial has 1 tuning seeds, expected 2", ...],
     ),
     "less tuning is claimed": (
         in_record("cost.tuning_updates", 18),
@@ -135,13 +135,14 @@ CASES: dict[str, tuple[Callable[[World], Any], list[str]]] = {
     ),
     "the winner did not win": (
         in_study(better_loser),
-        ["records.jsonl: adam-mlp, study 0: seed 0: key 'trial': N is not N, as in submission.toml and studies.jsonl",
+        ["records.jsonl: adam-mlp, study 0: seed 0: key 'trial': must be N, as in submission.toml and studies.jsonl "
+         "(value: N)",
          ...],
     ),
     "no study": (
         file("studies.jsonl", b""),
-        ["studies.jsonl: sgd-mlp, study 0: there are 0 studies",
-         "studies.jsonl: adam-mlp, study 0: there are 0 studies",
+        ["studies.jsonl: sgd-mlp, study 0: has 0 studies, expected 1",
+         "studies.jsonl: adam-mlp, study 0: has 0 studies, expected 1",
          "submission.toml: key 'cost.tuning_updates': is 0 by the records (value: 72)"],
     ),
     # The search space.
@@ -171,8 +172,8 @@ CASES: dict[str, tuple[Callable[[World], Any], list[str]]] = {
     # Another suite, other data, other code.
     "a custom run": (
         in_record("custom", True),
-        ["records.jsonl: adam-mlp, study 0: seed 0: key 'custom': True is not False, as in submission.toml and "
-         "studies.jsonl"],
+        ["records.jsonl: adam-mlp, study 0: seed 0: key 'custom': must be False, as in submission.toml and "
+         "studies.jsonl (value: True)"],
     ),
     "an unknown suite": (
         in_toml('suite = "tiny"', 'suite = "tniy"'),
@@ -199,8 +200,8 @@ CASES: dict[str, tuple[Callable[[World], Any], list[str]]] = {
     ),
     "other code": (
         in_record("code", "ab"),
-        ["records.jsonl: adam-mlp, study 0: seed 0: key 'code': 'ab' is not 'CODE', as in submission.toml and "
-         "studies.jsonl"],
+        ["records.jsonl: adam-mlp, study 0: seed 0: key 'code': must be 'CODE', as in submission.toml and "
+         "studies.jsonl (value: 'ab')"],
     ),
     # Impossible values.
     "a lowered chance": (
@@ -454,8 +455,9 @@ CASES: dict[str, tuple[Callable[[World], Any], list[str]]] = {
     "a zero-shot entry with a learning rate of its own": (
         lambda world: [edit_line(world.frozen / "records.jsonl", lambda r: r["config"].update(base_lr=0.5), i)
                        for i in range(3)],
-        ["frozen/records.jsonl: adam-mlp, study 0: seed 0: key 'config': {'base_lr': 0.5, 'weight_decay': 0.0001} is "
-         "not {'base_lr': 0.001, 'weight_decay': 0.0001}, as in submission.toml and the rules for zero-shot entries",
+        ["frozen/records.jsonl: adam-mlp, study 0: seed 0: key 'config': must be {'base_lr': 0.001, "
+         "'weight_decay': 0.0001}, as in submission.toml and the rules for zero-shot entries (value: {'base_lr': 0.5, "
+         "'weight_decay': 0.0001})",
          ...],
     ),
     # What is no submission.

@@ -67,7 +67,7 @@ def _without(fault: str, hidden: dict[str, str]) -> str:
     fault = re.sub(
         r"checksum is '\w{16}', by what it holds '\w{16}'", "checksum is 'HASH', by what it holds 'HASH'", fault
     )
-    return re.sub(r"'trial': \d is not \d", "'trial': N is not N", fault)
+    return re.sub(r"'trial': must be \d(.*)\(value: \d\)", r"'trial': must be N\1(value: N)", fault)
 
 
 def _first_line(world: World) -> str:
