@@ -370,15 +370,17 @@ def test_failures_stand_on_the_page_worst_first(evaluation: Evaluation, tmp_path
     lost = replace(evaluation, path=tmp_path, records=tuple(map(worse, evaluation.records)))
     write_evaluation(lost)
     page = (tmp_path / "README.md").read_text()
-    assert "In 2 of 2 cells the policy is significantly worse than tuned cosine" in page
+    assert "The policy is significantly worse than tuned cosine in 2 of 2 cells." in page
     deep, shallow = (f"### {name}: {score}" for name, score in (("digits-mlp-3", "-69.3"), ("digits-mlp-1", "-9.5")))
     assert 0 < page.index(deep) < page.index(shallow)
-    assert "Median loss 2 against 1 nats (new depth)." in page
+    assert "Median loss: 2 nats, tuned cosine 1 nats (new depth)." in page
     assert (
-        "From 0.01, the policy's learning rate (mean over layers) peaks at 0.04 at update 4, 0.1 times the tuned base "
-        "learning rate of 0.4, and ends at 0.05 of its peak"
+        "The policy's learning rate (mean over layers) starts from the default, 0.01. It peaks at 0.04 at update 4, "
+        "0.1 times the tuned base learning rate of 0.4. It ends at 0.05 of its peak"
     ) in page
-    assert "Layers are up to 4 times apart. Weight decay is 0.0001, tuned 1e-05." in page
+    assert (
+        "Learning rates of layers differ by a factor of up to 4. Weight decay is 0.0001, tuned cosine's 1e-05."
+    ) in page
     for name in WORKLOADS:
         assert f"(plots/failure-{name}.png)" in page
         assert (tmp_path / "plots" / f"failure-{name}.png").stat().st_size > 10_000

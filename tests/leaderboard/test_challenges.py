@@ -60,10 +60,10 @@ def test_runs_may_lie_beside_it(copy: World) -> None:
     [
         ("my-entri", {}, "key 'entry': unknown entry 'my-entri'; did you mean 'my-entry'?"),
         ("my-entry", {"name": "../up"},
-         "option --name: takes lower-case letters, digits, dots and hyphens (value: '../up')"),
+         "option --name: must have lower-case letters, digits, dots and hyphens only (value: '../up')"),
         ("my-entry", {"by": ""}, "challenge: key 'by': String should have at least 1 character (value: '')"),
         ("my-entry", {"url": "ftp://x"},
-         "key 'evidence.url': is no plain web address, http or https, of at most 300 characters (value: 'ftp://x')"),
+         "key 'evidence.url': must be a plain web address, http or https, of at most 300 characters (value: 'ftp://x')"),
         ("my-entry", {"summary": "two\nlines"},
          "longer-warmup.toml: key 'summary': has the character U+000A, which cannot be printed"),
     ],
@@ -78,7 +78,7 @@ def test_what_is_refused(copy: World, entry: str, said: dict[str, Any], message:
 def test_a_challenge_is_not_overwritten(copy: World) -> None:
     (file,) = write(copy)
     before = file.read_text()
-    with pytest.raises(SubmissionError, match=r"longer-warmup.toml: is there already; give another --name"):
+    with pytest.raises(SubmissionError, match=r"longer-warmup.toml: exists; give another --name"):
         write(copy, summary="Another one.")
     assert file.read_text() == before
 
@@ -94,11 +94,11 @@ CASES: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "another entry": (
         lambda toml: edit(toml, 'entry = "my-entry"', 'entry = "frozen-wsd"'),
-        "longer-warmup.toml: key 'entry': is not the folder's, 'my-entry' (value: 'frozen-wsd')",
+        "longer-warmup.toml: key 'entry': must be 'my-entry', as in the path of its folder (value: 'frozen-wsd')",
     ),
     "an entry that moves up": (
         lambda toml: edit(toml, 'entry = "my-entry"', 'entry = "../my-entry"'),
-        "longer-warmup.toml: key 'entry': is not the folder's, 'my-entry' (value: '../my-entry')",
+        "longer-warmup.toml: key 'entry': must be 'my-entry', as in the path of its folder (value: '../my-entry')",
     ),
     "an escape sequence": (
         lambda toml: edit(toml, "A. Reader", "\\u001b[2J"),
@@ -110,7 +110,7 @@ CASES: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "runs without a challenge": (
         lambda toml: toml.rename(toml.with_name("other.toml")),
-        "longer-warmup.jsonl: is not expected here; there are other.jsonl, other.toml at most",
+        "longer-warmup.jsonl: is not expected here; allowed: other.jsonl, other.toml",
     ),
     "a link": (
         lambda toml: (toml.unlink(), toml.symlink_to("/etc/passwd")),
@@ -118,7 +118,7 @@ CASES: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "a name that is none": (
         lambda toml: (toml.rename(toml.with_name("Up .toml")), toml.with_suffix(".jsonl").unlink()),
-        "Up .toml: its name has other than lower-case letters, digits, single dots and hyphens",
+        "Up .toml: its name must have lower-case letters, digits, single dots and hyphens only",
     ),
 }
 
@@ -147,9 +147,9 @@ def test_the_commands(call: Call, copy: World, monkeypatch: pytest.MonkeyPatch) 
     assert said.out.splitlines()[0] == "leaderboard/challenges/tiny/by-hand/longer-warmup.toml"
     said = call("leaderboard", "validate")  # what was just written here, not what is in the checkout
     assert said.code == 0
-    assert "challenges/tiny/by-hand/longer-warmup.toml: ok; challenge of 'by-hand', open, 0 runs beside it" in said.out
+    assert "challenges/tiny/by-hand/longer-warmup.toml: ok; challenge of 'by-hand', open, 0 records" in said.out
     assert said.out.splitlines()[-1] == "leaderboard: 3 valid submissions, 1 valid challenges, 0 faults"
     said = call("leaderboard", "submit", "run", "--name", "by-hand", "--description", "Mine.")
     assert (said.code, said.err) == (
-        2, "error: run: has several schedulers; say which with --scheduler (mine, wsd@default)\n"
+        2, "error: run: has several schedulers; choose one with --scheduler (mine, wsd@default)\n"
     )  # fmt: skip

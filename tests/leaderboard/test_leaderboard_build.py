@@ -58,7 +58,7 @@ def test_its_drawings_are_what_the_records_say(committed: tuple[list[Board], lis
 def test_what_was_just_written_is_fresh_and_written_again_the_same(root: Path, boards: list[Board]) -> None:
     before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
     (root / "site" / "left-behind.html").write_text("of another time")
-    assert stale_files(root, boards, redraw=False) == ["site/left-behind.html: is none of the leaderboard's files"]
+    assert stale_files(root, boards, redraw=False) == ["site/left-behind.html: is not a file of the leaderboard"]
     paths = write_leaderboard(root, boards)
     assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
     assert set(paths) == set(before)
@@ -124,7 +124,7 @@ def test_a_workload_is_left_out_until_every_baseline_is_through_whatever_submiss
 def test_two_entries_of_one_name_are_an_error_that_names_both_files() -> None:
     _, entries = ladder_entries()
     twin = replace(entries[0], sources=("leaderboard/submissions/mine.jsonl",))
-    with pytest.raises(RecordError, match=r"two entries of suite 'ladder' are called 'cosine' \(tuned\): .*mine.jsonl"):
+    with pytest.raises(RecordError, match=r"two entries of suite 'ladder' are named 'cosine' \(tuned\): .*mine.jsonl"):
         by_suite([*entries, twin])
 
 

@@ -56,8 +56,8 @@ def _varying(world: World) -> dict[str, str]:
         **{repr(value): "LOSS" for name, value in record["metrics"].items()},
         repr(record["curve"]["val_loss"][-1]): "LOSS",
         repr(dict(sorted(record["provenance"]["versions"].items()))): "VERSIONS",
-        "takes lower-case letters and digits, with single dots and hyphens between, at most 64": "SLUG",
-        "is no plain web address, http or https, of at most 300 characters": "URL",
+        "must have lower-case letters and digits, with single dots and hyphens between, at most 64 in all": "SLUG",
+        "must be a plain web address, http or https, of at most 300 characters": "URL",
     }
 
 
@@ -152,7 +152,7 @@ def test_the_command_lists_faults_and_fails(call: Call, copy: World) -> None:
     assert said.out.splitlines()[-1] == f"{copy.root}: 1 valid submissions, 0 valid challenges, 1 faults"
     in_record("task", "[bold]")(copy)
     said = call("leaderboard", "validate", str(copy.mine))
-    assert "key 'task': is not 'image-classification' (value: '[bold]')" in said.out
+    assert "key 'task': must be 'image-classification' (value: '[bold]')" in said.out
     said = call("leaderboard", "validate", str(copy.root / "nowhere"))
     assert (said.code, said.err) == (
         2,
@@ -178,7 +178,8 @@ def test_a_built_in_scheduler_of_another_revision_is_found(copy: World) -> None:
     frozen = copy.root / "submissions" / "tiny" / "frozen-wsd"
     rewrite(frozen, ('code = "revision 1"', 'code = "revision 2"'), ('"code":"revision 1"', '"code":"revision 2"'))
     assert copy.faults() == [
-        "frozen/submission.toml: key 'code': 'wsd@default' is of revision 1 now (value: 'revision 2')"
+        "frozen/submission.toml: key 'code': must have revision 1, the current code of 'wsd@default' "
+        "(value: 'revision 2')"
     ]
 
 
