@@ -61,7 +61,7 @@ def _against_others(ranked: list[Row], best: Row) -> str:
     if len(ranked) == 1:
         return "The only entry."
     if not tied:
-        return f"Alone on its rank, ahead of {len(ranked) - 1} other{'s' * (len(ranked) > 2)}."
+        return f"Alone on rank {best.rank}, ahead of {len(ranked) - 1} other{'s' * (len(ranked) > 2)}."
     names = ", ".join(tied[:_MOST_NAMES])
     if len(tied) > _MOST_NAMES:
         names += f" and {len(tied) - _MOST_NAMES} more"
@@ -82,4 +82,4 @@ def _against_cosine(row: Row) -> str:
     if row.improvement is None:
         return f"{verdict}."
     chance = f"{100 * row.improvement:.0f}\N{NO-BREAK SPACE}%"
-    return f"{verdict}, which it beats on {chance} of runs."
+    return f"{verdict}; its test loss is lower on {chance} of runs."

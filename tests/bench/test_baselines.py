@@ -36,7 +36,7 @@ NAMES = ("cosine", "wsd", "cosine@default")
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the tiny suite, a finished run directory `out` and `baselines` of it; not to be written to."""
+    """A folder with the tiny suite, a finished run directory `out` and its `baselines`; read-only."""
     folder = tmp_path_factory.mktemp("made")
     suite = write_suite(folder)
     writer = BaselineWriter(BaselineFolder(folder / "baselines"))
@@ -47,12 +47,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copy(made: Path, tmp_path: Path) -> Path:
-    """A copy of it that can be written to."""
+    """A copy of the folder that a test may change."""
     return Path(shutil.copytree(made, tmp_path / "copy"))
 
 
 def again(folder: Path, replace: bool = False, **settings: Any) -> BaselineWriter:
-    """Go on with the finished run, and write what it has."""
+    """Resume the finished run and write its results."""
     writer = BaselineWriter(BaselineFolder(folder / "baselines"), replace=replace)
     run_tiny(folder / "tiny.toml", folder / "out", on_finished=writer.write, **{"schedulers": ENTRIES} | settings)
     return writer
@@ -250,7 +250,7 @@ def test_other_data_than_the_references_are_refused(copy: Path) -> None:
         again(copy, replace=True, schedulers=["wsd"])
 
 
-def test_custom_runs_make_no_baselines(copy: Path) -> None:
+def test_custom_runs_are_not_written_as_baselines(copy: Path) -> None:
     message = "a custom run cannot be written as baselines; leave out --trials, --tuning-seeds and --report-seeds"
     with pytest.raises(BaselineError, match=message):
         api.tune(str(copy / "tiny.toml"), trials=2, out=copy / "new", baselines=copy / "b", write_baselines=True)
@@ -424,14 +424,14 @@ def test_on_another_machine_a_run_agrees_within_the_range_of_its_seeds(copy: Pat
     file = folder.records("tiny", outcome.record.scheduler)
     loss = outcome.record.metrics.test_loss
     replace_file(file, resealed(read_file(file).decode().replace(f'"test_loss":{loss!r}', '"test_loss":0.001')))
-    for run in records_of(copy, outcome.record.scheduler):  # the others agree on what the changed one is far from
+    for run in records_of(copy, outcome.record.scheduler):  # all other seeds agree, and the changed one differs
         other = f'"test_loss":{run.metrics.test_loss!r}'
         replace_file(file, resealed(read_file(file).decode().replace(other, '"test_loss":0.001')))
     (changed,) = retrain(folder, suites, 1, 0)
     assert changed.ok is False
 
 
-def test_data_that_are_others_here_are_passed_over(copy: Path) -> None:
+def test_runs_on_different_data_are_skipped(copy: Path) -> None:
     folder, suites = BaselineFolder(copy / "baselines"), BaselineSuites(str(copy / "tiny.toml"))
     for file in (copy / "baselines" / "records").rglob("*.jsonl.gz"):
         text = read_file(file).decode().replace('"dataset_fingerprint":"', '"dataset_fingerprint":"0')
@@ -441,7 +441,7 @@ def test_data_that_are_others_here_are_passed_over(copy: Path) -> None:
     assert {(outcome.ok, outcome.text) for outcome in outcomes} == {(None, "its data differ on this machine")}
 
 
-def test_a_draw_goes_round_the_workloads_and_entries(made: Path) -> None:
+def test_workloads_and_entries_take_turns_in_a_draw(made: Path) -> None:
     records = [run for name in NAMES for run in records_of(made, name)]
     drawn = draw(records, 1)
     assert sorted(map(repr, drawn)) == sorted(map(repr, records))

@@ -1,4 +1,4 @@
-"""Records that were edited, lost lines or rotted are noticed and named, whoever reads them; nothing is made of them."""
+"""Every reader of records notices and names edited, lost and corrupted lines, and uses none of them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Lines = list[bytes]
 
 @pytest.fixture
 def run(unbroken: Path, tmp_path: Path) -> Path:
-    """A copy of the first three populations of a run, with the file that says how far they were written."""
+    """A copy of the first three populations of a run, with records.end."""
     out = Path(shutil.copytree(unbroken, tmp_path / "run"))
     keep(out, N - 3)
     with RunDirectory(out) as directory:
@@ -55,7 +55,7 @@ def test_records_that_cannot_be_read_at_all(run: Path, suite: Path) -> None:
 
 
 def leaves(data: Any, *path: Any) -> Iterator[tuple[Any, ...]]:
-    """Yield where each value of plain data stands."""
+    """Yield the place of each value in plain data."""
     if isinstance(data, dict | list) and data:
         for key, value in data.items() if isinstance(data, dict) else enumerate(data):
             yield from leaves(value, *path, key)
@@ -105,7 +105,7 @@ def byte_changes(lines: Lines) -> Iterator[tuple[str, int, Lines]]:
 
 
 def line_named_by(read: Callable[[], Any]) -> int | None:
-    """Return the line of the records that an error names; None where there is none."""
+    """Return the line of the records that an error names; None if it names none."""
     try:
         read()
     except RecordError as error:
@@ -124,7 +124,7 @@ def test_every_change_is_noticed_and_named(
     for name, at, mutant in mutants:
         file.write_bytes(b"".join(mutant))
         for line in (line_named_by(lambda: read_records([run])), line_named_by(lambda: RunDirectory(run))):
-            # A line that is whole, but not in its place, is told by the one after it.
+            # The line after it shows that an intact line is in the wrong place.
             assert line in (at, at + 1, at + 2), name
 
 
@@ -147,7 +147,7 @@ def test_what_to_do_is_said_and_does_it(run: Path, unbroken: Path, suite: Path) 
     assert results(run) == results(unbroken)
 
 
-def test_what_is_lost_at_the_end_is_known_by_the_file_beside(run: Path, suite: Path) -> None:
+def test_lines_lost_at_the_end_are_noticed_by_the_end_file(run: Path, suite: Path) -> None:
     lines = (run / "records.jsonl").read_bytes().splitlines(keepends=True)
     (run / "records.jsonl").write_bytes(b"".join(lines[:12]))
     with pytest.raises(
@@ -173,7 +173,7 @@ def test_a_line_of_another_run_is_noticed(run: Path, tmp_path: Path) -> None:
         read_records([run])
 
 
-# A run of an earlier version has no checksums, but what it must have recorded is known.
+# A run of an earlier version has no checksums, but its plan says what it must have recorded.
 
 
 @pytest.fixture
@@ -189,7 +189,7 @@ def old(run: Path) -> Path:
     return run
 
 
-def test_a_run_of_version_2_goes_on(old: Path, suite: Path, unbroken: Path) -> None:
+def test_a_run_of_version_2_resumes(old: Path, suite: Path, unbroken: Path) -> None:
     before = (old / "records.jsonl").read_bytes()
     run_tiny(suite, old)
     assert (old / "records.jsonl").read_bytes().startswith(before)
@@ -239,7 +239,7 @@ def test_what_an_old_run_lost_is_named(old: Path, suite: Path, change: Callable[
 # Settings and suite
 
 
-def test_a_run_that_is_said_to_be_no_custom_one_is_refused(run: Path, suite: Path, tmp_path: Path) -> None:
+def test_a_custom_run_with_an_edited_flag_is_refused(run: Path, suite: Path, tmp_path: Path) -> None:
     out = tmp_path / "custom"
     run_tiny(suite, out, trials=1, schedulers=["cosine"])
     config = out / "config.toml"
@@ -277,14 +277,14 @@ def test_a_damaged_end_is_named(run: Path, content: str) -> None:
 
 
 def test_edited_lines_with_right_checksums_are_believed(run: Path) -> None:
-    # They guard against accidents; who forges a result can make them, too.
+    # Checksums guard against accidents: a forger can compute them.
     file = run / "records.jsonl"
     file.write_text(file.read_text().replace('"status":"completed"', '"status":"diverged"', 1))
     reseal(file)
     assert read_records([run])[0].status == "diverged"
 
 
-def test_what_has_no_checksum_is_not_said_to_be_whole(old: Path, suite: Path) -> None:
+def test_lines_without_checksums_are_not_called_intact(old: Path, suite: Path) -> None:
     run_tiny(suite, old)
     file = old / "records.jsonl"
     file.write_bytes(file.read_bytes().replace(b'"seed":0', b'"seed":1', 1))

@@ -1,4 +1,4 @@
-"""How far a policy generalises: what is scored, what is seen, what is left out, what is run again."""
+"""Evaluations of a policy: scores, novelty, missing data, resumed runs, the report."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ RIVALS = ("cosine", "trust-ratio", "depth-factor", "cosine@default")
 
 @pytest.fixture(scope="module")
 def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
-    """A whole evaluation of a policy and its page; not to be written to."""
+    """A complete evaluation of a policy with its report; read-only."""
     folder = tmp_path_factory.mktemp("evaluation")
     write_policy(folder / "policy")
     write_suite(folder)
@@ -56,7 +56,7 @@ def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
 
 @pytest.fixture(scope="module")
 def folder(evaluation: Evaluation) -> Path:
-    """What holds the policy, the suite and the evaluation; not to be written to."""
+    """The folder of the policy, the suite and the evaluation; read-only."""
     return evaluation.path.parent
 
 
@@ -328,7 +328,7 @@ def test_torn_robustness_runs_are_run_again(copied: Path) -> None:
 
 
 def test_robustness_runs_that_failed_are_named(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A policy whose varied runs fail keeps its row, of its report alone."""
+    """A policy whose varied runs fail keeps its row, with its report only."""
     shutil.copytree(folder, tmp_path / "copied")
     shutil.rmtree(tmp_path / "copied" / "out" / "robustness")
 
@@ -352,7 +352,7 @@ def test_robustness_runs_that_failed_are_named(folder: Path, tmp_path: Path, mon
 
 
 @pytest.mark.usefixtures("drawn")
-def test_failures_stand_on_the_page_worst_first(evaluation: Evaluation, tmp_path: Path) -> None:
+def test_the_report_lists_failures_from_the_worst(evaluation: Evaluation, tmp_path: Path) -> None:
     trace = LrTrace(updates=(0, 4, 11), layers=("a", "b"), lr=((0.01, 0.01), (0.08, 0.02), (0.004, 0.001)))
 
     def worse(run: RunRecord) -> RunRecord:
@@ -387,7 +387,7 @@ def test_failures_stand_on_the_page_worst_first(evaluation: Evaluation, tmp_path
     assert not stale.exists()
 
 
-def test_every_picture_of_the_page_is_there(folder: Path) -> None:
+def test_every_plot_of_the_report_exists(folder: Path) -> None:
     page = (folder / "out" / "README.md").read_text()
     names = [part.partition(")")[0] for part in page.split("](")[1:]]
     assert {"plots/transfer.png", "plots/schedules.png", "plots/robustness.png"} <= set(names)

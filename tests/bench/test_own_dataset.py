@@ -1,4 +1,4 @@
-"""A suite of the user's own, with a dataset of their own beside it, runs from end to end."""
+"""A user's suite with the user's dataset next to it runs from end to end."""
 
 from __future__ import annotations
 

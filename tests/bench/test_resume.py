@@ -1,4 +1,4 @@
-"""The same call again goes on where the last one ended, and ends where an unbroken one would have."""
+"""The same call resumes an interrupted run, and ends with the results of an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_a_corrupt_line_is_named_and_nothing_is_touched(broken: Path, suite: Pat
     assert str(caught.value).startswith(f"{broken}/records.jsonl:8: was changed after it was written: its checksum is ")
     assert snapshot(broken) == before
     keep(broken, 7)
-    run_tiny(suite, broken)  # the failed attempt has let go of the directory
+    run_tiny(suite, broken)  # the failed attempt has released its lock
 
 
 def test_records_of_another_schema_are_named(broken: Path, suite: Path) -> None:
@@ -147,7 +147,7 @@ def test_a_full_disk_is_said_and_the_run_goes_on(
     assert results(out) == results(tmp_path / "whole")
 
 
-# What Optuna keeps
+# Optuna's studies
 
 
 def trials_of(out: Path, url: str | None = None) -> dict[str, list[tuple[str, float | None]]]:
@@ -292,7 +292,7 @@ def test_a_scheduler_can_be_added(suite: Path, tmp_path: Path, unbroken: Path) -
     run_tiny(suite, out, started, schedulers=["wsd", "cosine"])
     assert {entry for _, entry, _, _ in started.jobs} == {"cosine"}
     assert (out / "records.jsonl").read_bytes().startswith(before)
-    for scheduler in ("cosine", "wsd"):  # it makes no difference to anyone that another one takes part
+    for scheduler in ("cosine", "wsd"):  # a further entry changes no other entry's results
         own = [[r for r in results(path) if r["scheduler"] == scheduler] for path in (out, unbroken)]
         assert own[0] == own[1]
 
@@ -338,4 +338,4 @@ def test_a_directory_is_held_by_one_process(suite: Path, tmp_path: Path, monkeyp
             with pytest.raises(ResumeError, match="out: another process uses this run directory; wait until"):
                 run_tiny(suite, out, schedulers=["cosine"], **SMALL)
         holder.kill()
-    run_tiny(suite, out, schedulers=["cosine"], **SMALL)  # a killed process holds nothing
+    run_tiny(suite, out, schedulers=["cosine"], **SMALL)  # a killed process keeps no lock

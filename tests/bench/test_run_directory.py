@@ -1,4 +1,4 @@
-"""The run directory by itself: what is pinned, appended, dropped and refused."""
+"""The run directory alone: settings fixed, records appended and dropped, other settings refused."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_another_value_is_refused(tmp_path: Path, unbroken: Path, name: str) -> 
 
 @pytest.mark.parametrize("name", OTHER)
 def test_nothing_is_refused_as_long_as_nothing_is_recorded(tmp_path: Path, name: str) -> None:
-    # Whoever interrupts a run at once, to give other settings, need not clean up.
+    # A user who interrupts a run at once to change a setting need not clean up.
     pin(tmp_path)
     (tmp_path / "records.jsonl").write_bytes(b'{"torn')
     other = CONFIG.model_copy(update={name: OTHER[name][0], "run_id": "f00f00f0"})

@@ -1,4 +1,4 @@
-"""The protocol's rules, held against what a run writes down."""
+"""The protocol's rules, checked on the records of a run."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Submissions that something is wrong with: how to make each of a valid one, and what is to be said of it.
+"""Faulty submissions: how to make each from a valid one, and the faults that checking it must report.
 
-`...` stands for other faults that follow from the same mistake.
+`...` stands for further faults that follow from the same mistake.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ REPORT, VARIED = 0, 3
 
 
 def in_record(key: str, value: Any, index: int = REPORT) -> Callable[[World], None]:
-    """Return what sets a key of a record."""
+    """Return a function that sets a key of a record."""
 
     def change(data: Any) -> None:
         *path, last = key.split(".")
@@ -31,7 +31,7 @@ def in_record(key: str, value: Any, index: int = REPORT) -> Callable[[World], No
 
 
 def as_seed_1(line: str) -> str:
-    """Return the report of the first seed as that of the second, of whose learning rates there is no sketch."""
+    """Return the first seed's report as the second seed's; that one has no learning rates."""
     data = json.loads(line) | {"seed": 1, "lr_trace": {"updates": [], "layers": [], "lr": []}}
     return sealed_data(data) + "\n" * line.endswith("\n")
 
@@ -429,7 +429,7 @@ CASES: dict[str, tuple[Callable[[World], Any], list[str]]] = {
         in_toml('author = ""', f'author = "[red]{"x" * 100}"'),
         [f"submission.toml: key 'author': String should have at most 100 characters (value: '[red]{'x' * 100}')"],
     ),
-    # What it says of itself.
+    # Values of submission.toml.
     "less is claimed": (
         in_toml("wall_seconds = ", "wall_seconds = 0.0#"),
         ["submission.toml: key 'cost.wall_seconds': must be at least SECONDS, the sum of the records "
@@ -462,7 +462,7 @@ CASES: dict[str, tuple[Callable[[World], Any], list[str]]] = {
          "'weight_decay': 0.0001})",
          ...],
     ),
-    # What is no submission.
+    # Files that are not submissions.
     "a file in the place of a submission": (
         lambda world: (world.mine.parent / "stray.txt").write_text("?"),
         ["submissions/tiny/stray.txt: is not a folder"],

@@ -1,4 +1,4 @@
-"""A challenge of an entry's result: written, checked, read beside the entry."""
+"""Challenges: written, checked, and shown with their entry."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def write(world: World, entry: str = "my-entry", **said: Any) -> list[Path]:
     return challenge("tiny", entry, world.root, suites=world.suites, **SAID | said)
 
 
-def test_a_challenge_stands_beside_its_entry(copy: World) -> None:
+def test_a_challenge_is_read_with_its_entry(copy: World) -> None:
     (file,) = write(copy)
     assert file == copy.root / "challenges" / "tiny" / "my-entry" / "longer-warmup.toml"
     assert copy.faults() == []
@@ -44,7 +44,7 @@ def test_a_challenge_stands_beside_its_entry(copy: World) -> None:
     assert challenges_of([found], "tiny", "frozen-wsd") == challenges_of([found], "other", "my-entry") == []
 
 
-def test_runs_may_lie_beside_it(copy: World) -> None:
+def test_a_challenge_may_have_records(copy: World) -> None:
     files = write(copy, entry="cosine", run_dir=copy.path / "committed")
     assert [file.name for file in files] == ["longer-warmup.toml", "longer-warmup.jsonl"]
     assert copy.faults() == []
@@ -68,7 +68,7 @@ def test_runs_may_lie_beside_it(copy: World) -> None:
          "longer-warmup.toml: key 'summary': has the character U+000A, which cannot be printed"),
     ],
 )  # fmt: skip
-def test_what_is_refused(copy: World, entry: str, said: dict[str, Any], message: str) -> None:
+def test_invalid_challenges_are_refused(copy: World, entry: str, said: dict[str, Any], message: str) -> None:
     with pytest.raises(SubmissionError) as refused:
         write(copy, entry, **said)
     assert str(refused.value).endswith(message)
@@ -124,7 +124,7 @@ CASES: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 
 @pytest.mark.parametrize(("break_it", "expected"), CASES.values(), ids=CASES)
-def test_what_is_wrong_is_said(copy: World, break_it: Callable[[Path], Any], expected: str) -> None:
+def test_every_fault_has_its_message(copy: World, break_it: Callable[[Path], Any], expected: str) -> None:
     toml, _ = write(copy, run_dir=copy.path / "committed")
     break_it(toml)
     assert [f for f in copy.faults() if f == f"challenges/tiny/my-entry/{expected}"], copy.faults()

@@ -1,4 +1,4 @@
-"""Generated files: written, checked, and what a check finds."""
+"""The generated files: written, checked, and found stale."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_new_data_make_a_drawing_stale_though_no_number_of_the_page_changes(root
     assert not any("ganno.html" in line or line.startswith(("README", "tables")) for line in stale)
 
 
-def test_a_workload_is_left_out_until_every_baseline_is_through_whatever_submissions_lack() -> None:
+def test_a_workload_is_left_out_until_every_baseline_has_finished_it() -> None:
     suite, entries = ladder_entries()
     *baselines, submission = entries
     fewer = replace(submission, records=tuple(r for r in submission.records if r.workload == "mlp-depth-2"))

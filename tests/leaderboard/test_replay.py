@@ -1,4 +1,4 @@
-"""Trials are asked for again: those that the sampler did not propose are found, and none that it did."""
+"""Replayed studies: trials that the sampler did not propose are found, and no others."""
 
 from __future__ import annotations
 

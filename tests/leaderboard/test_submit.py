@@ -1,4 +1,4 @@
-"""From a run to a submission and back, and what is refused."""
+"""Submissions: written from a run, read again, and refused."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_a_policy_brings_its_card(copy: World) -> None:
     ]
 
 
-def test_a_policy_that_is_told_apart_from_the_shipped_one_may_be_submitted(copy: World) -> None:
+def test_another_policy_with_a_shipped_name_may_be_submitted(copy: World) -> None:
     shipped = load_policy(find_policy("ganno-anchored"))
     own = Policy(shipped.card.model_copy(update={"interval": 20}), shipped.actor)
     own.save(copy.path / "policy")
@@ -153,7 +153,7 @@ def test_two_studies_are_one_submission(copy: World) -> None:
          "another/submission.toml: key 'description': has the character U+001B, which cannot be printed"),
     ],
 )  # fmt: skip
-def test_what_is_refused(copy: World, said: dict[str, str], message: str) -> None:
+def test_invalid_submissions_are_refused(copy: World, said: dict[str, str], message: str) -> None:
     before = snapshot(copy.root)
     with pytest.raises(SubmissionError) as refused:
         copy.submit(**said)

@@ -1,4 +1,4 @@
-"""What is wrong with a submission is said in a line each, whatever is in it; nothing is executed or followed."""
+"""Every fault of a submission is one line; nothing in a submission is executed or followed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.helpers.submission_cases import World, edit
 
 
 @pytest.mark.parametrize(("break_it", "expected"), CASES.values(), ids=CASES)
-def test_what_is_wrong_is_said(copy: World, break_it: Callable[[World], Any], expected: list[Any]) -> None:
+def test_every_fault_has_its_message(copy: World, break_it: Callable[[World], Any], expected: list[Any]) -> None:
     hidden = _varying(copy)
     break_it(copy)
     with _with_little_effort():
@@ -42,7 +42,7 @@ def _with_little_effort() -> Iterator[None]:
 
 
 def _varying(world: World) -> dict[str, str]:
-    """Return what is not the same on every machine, and how the cases call it."""
+    """Return values that differ between machines -> their names in the cases."""
     record = json.loads(_first_line(world))
     total = sum(file.stat().st_size for file in world.mine.glob("*.toml")) + 8_000_000
     lines = (world.mine / "records.jsonl").read_text().splitlines()
@@ -78,7 +78,7 @@ def test_there_are_many_kinds_of_faults() -> None:
     assert len(CASES) >= 60
 
 
-def test_of_many_faults_some_are_said_and_all_counted(copy: World) -> None:
+def test_the_first_faults_are_listed_and_all_are_counted(copy: World) -> None:
     for index in range(14):
         in_record("metrics", {"train_loss": -1.0, "val_loss": -1.0, "val_error": 2.0, "test_loss": -1.0,
                               "test_error": -2.0}, index)(copy)  # fmt: skip
