@@ -39,6 +39,6 @@ def test_without_baselines_nothing_is_built_and_nothing_lost(call: Call, tmp_pat
     said = call("leaderboard", "build", "--folder", str(tmp_path), "--baselines", str(tmp_path / "none"))
     assert said.code == 2
     assert (
-        said.err == f"error: {tmp_path / 'none'}: holds no committed baselines; nothing to build a leaderboard from\n"
+        said.err == f"error: {tmp_path / 'none'}: has no committed baselines; the leaderboard cannot be built without them\n"
     )
     assert (tmp_path / "site" / "index.html").exists()
