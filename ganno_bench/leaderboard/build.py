@@ -53,7 +53,7 @@ def committed_boards(folder: BaselineFolder, root: Path) -> tuple[list[Board], l
     """
     entries = baseline_entries(folder)
     if not entries:
-        raise BaselineError(f"{folder.path}: has no committed baselines; the leaderboard cannot be built without them")
+        raise BaselineError(f"{folder.path}: has no committed baselines; the leaderboard needs them")
     return build_boards(published_entries(entries, root), folder)
 
 

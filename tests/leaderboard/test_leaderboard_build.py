@@ -72,7 +72,7 @@ def test_a_changed_text_and_a_missing_file_are_found_and_other_folders_left_alon
     (root / "submissions").mkdir()
     (root / "submissions" / "mine.toml").write_text("")
     page = root / "site" / "varied" / "tuned" / "wsd.html"
-    page.write_text(page.read_text("utf-8").replace("Tunes it anew", "Trust it"), "utf-8")
+    page.write_text(page.read_text("utf-8").replace("This command tunes the entry again", "Trust it"), "utf-8")
     (root / "tables" / "varied.csv").unlink()
     expected = ["site/varied/tuned/wsd.html: differs", "tables/varied.csv: missing"]
     assert stale_files(root, boards, redraw=False) == expected
