@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    # Late, so that importing the package costs nothing: torch and optuna come with the first use.
+    # Imported on first use: torch and optuna would slow down `import ganno_bench`.
     if name in ("Report", "evaluate", "load_records", "run", "tune"):
         from ganno_bench import api
 

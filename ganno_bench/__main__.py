@@ -1,4 +1,4 @@
-"""`python -m ganno_bench` is `ganno-bench`."""
+"""`python -m ganno_bench` runs the command `ganno-bench`."""
 
 from ganno_bench.cli.main import main
 

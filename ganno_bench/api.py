@@ -1,4 +1,4 @@
-"""What the command line does, for Python: run or tune a suite, evaluate a policy, read records."""
+"""The Python API: run or tune a suite, evaluate a policy, read records."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Report:
-    """What a run left behind.
+    """The results of a run.
 
     Attributes:
         path: The run directory.
-        records: All of its records.
-        failures: Schedulers that could not be run on a workload, and why.
-        standings: Who stands where; None where there is nothing to score against.
-        note: Why there are no standings, or no plots, or an empty string.
-        files: What was written, by what it is.
-        robustness: How the entries fare with one factor changed; None where the suite varies nothing.
+        records: All records in it.
+        failures: Schedulers that failed on a workload, each with its error.
+        standings: The tables; None if the records cannot be scored.
+        note: Why there are no standings or no plots; otherwise empty.
+        files: Kind of output, such as `records` or `table` -> its path.
+        robustness: Results with one factor changed; None if the suite varies nothing.
     """
 
     path: Path
@@ -66,12 +66,12 @@ class Report:
 
 @dataclass(frozen=True)
 class EvaluationReport:
-    """How a policy generalises.
+    """The results of an evaluation of a policy.
 
     Attributes:
-        evaluation: What was measured.
-        cells: The transfer matrix.
-        files: What was written, by what it is.
+        evaluation: All measurements.
+        cells: The transfer matrix: the policy against its rivals, one cell for each workload.
+        files: Kind of output, such as `page` or `matrix` -> its path.
     """
 
     evaluation: Evaluation
@@ -80,15 +80,15 @@ class EvaluationReport:
 
 
 def run(suite: str, *, baselines: bool | str | Path = True, **settings: Any) -> Report:
-    """Run a suite to its end, or go on where an earlier call stopped; write the tables and plots.
+    """Run a suite, or resume a run that was interrupted; write tables and plots.
 
     Args:
         suite: Name of a suite, or path to a TOML file.
-        baselines: Whether to compare with the committed baselines, or the folder that they lie in.
-        settings: See `Settings`: `schedulers`, `trials`, `out`, `data_dirs`, `device`, ...
+        baselines: Whether to compare with the committed baselines; a path names another folder of baselines.
+        settings: Fields of `Settings`: `schedulers`, `trials`, `out`, `data_dirs`, `device`, ...
 
     Raises:
-        UserError: Something in the settings, the suite or the data is wrong.
+        UserError: The settings, the suite or the data are invalid.
     """
     return run_with_settings(Settings(suite, **_with_paths(settings)), baselines=baselines)
 
@@ -108,18 +108,18 @@ def tune(
     replace: bool = False,
     **settings: Any,
 ) -> Report:
-    """Run a suite as `run` does, and commit what comes out as baselines.
+    """Run a suite as `run` does, and optionally write the results as baselines.
 
     Args:
         suite: Name of a suite, or path to a TOML file.
         baselines: The folder of the baselines; by default the project's.
-        write_baselines: Whether to write into it, whenever an entry is done with a workload.
-        replace: Whether to replace what is there and differs, which is an error otherwise.
-        settings: See `Settings`; `out` is `runs/tune/SUITE/study-N` by default.
+        write_baselines: Whether to write the result of each entry on each workload there, as soon as it has finished.
+        replace: Whether to replace committed results that differ; without it, a difference is an error.
+        settings: Fields of `Settings`; `out` is `runs/tune/SUITE/study-N` by default.
 
     Raises:
-        BaselineError: The settings are not the suite's own, or a result contradicts a committed one.
-        UserError: Something else in the settings, the suite or the data is wrong.
+        BaselineError: The budget is not the suite's, or a result contradicts a committed one.
+        UserError: The settings, the suite or the data are invalid.
     """
     wanted = Settings(suite, **_with_paths(settings))
     return tune_with_settings(wanted, baselines=baselines, write_baselines=write_baselines, replace_baselines=replace)
@@ -145,13 +145,13 @@ def tune_with_settings(
     result = run_suite(settings, progress, writer.write, writer.is_needed)
     report = _report(result, folder)
     if not result.records and not result.failures:
-        report = replace(report, note="nothing to run: all of it is committed; --replace runs it again", files={})
+        report = replace(report, note="nothing to run: all results are committed; use --replace to rerun", files={})
     report.files["baselines"] = folder.path
     return report
 
 
 def baselines_folder(baselines: bool | str | Path) -> BaselineFolder | None:
-    """Return the folder that a value of the option means: True is the project's, False is none."""
+    """Return the folder that the option names: True is the project's folder, False is none."""
     if isinstance(baselines, bool):
         return BaselineFolder() if baselines else None
     return BaselineFolder(Path(baselines))
@@ -167,7 +167,7 @@ def _report(result: RunResult, folder: BaselineFolder | None) -> Report:
         return Report(result.path, result.records, result.failures, None, note, files)
     ranked = {record.scheduler for record in result.records}
     if absent := sorted({failure.scheduler for failure in result.failures} - ranked):
-        remark = f"Not in these tables, since they failed on every workload: {', '.join(absent)}."
+        remark = f"Missing from these tables, because they failed on every workload: {', '.join(absent)}."
         table = replace(table, notes=(remark, *table.notes))
     files["table"] = write_tables(table, result.path)[0]
     varied = robustness(comparison.records, table)
@@ -176,7 +176,7 @@ def _report(result: RunResult, folder: BaselineFolder | None) -> Report:
     note = ""
     try:
         write_plots(comparison.records, table, result.path / "plots", comparison.studies)
-    except Exception as error:  # a picture that cannot be drawn takes no table away
+    except Exception as error:  # a failed plot must not cost the user the tables
         note = f"no plots: {one_line(error)}; please report it"
     else:
         files["plots"] = result.path / "plots"
@@ -184,15 +184,15 @@ def _report(result: RunResult, folder: BaselineFolder | None) -> Report:
 
 
 def evaluate(policy: str, suite: str = "transfer", **settings: Any) -> EvaluationReport:
-    """Say how far a policy generalises, by validation loss alone, or go on where an earlier call stopped.
+    """Measure how far a policy generalises, by validation loss only; resume an evaluation that was interrupted.
 
     Args:
-        policy: A policy's folder, or the name of a shipped one.
+        policy: Folder of a policy, or name of a shipped one.
         suite: Name of a suite, or path to a TOML file.
-        settings: See `EvaluationSettings`: `against`, `trials`, `seeds`, `out`, `data_dirs`, `device`, ...
+        settings: Fields of `EvaluationSettings`: `against`, `trials`, `seeds`, `out`, `data_dirs`, `device`, ...
 
     Raises:
-        UserError: Something in the settings, the policy, the suite or the data is wrong.
+        UserError: The settings, the policy, the suite or the data are invalid.
     """
     return evaluate_with_settings(EvaluationSettings(policy, suite, **_with_paths(settings)))
 
@@ -204,19 +204,21 @@ def evaluate_with_settings(settings: EvaluationSettings, progress: Progress | No
 
 
 def load_records(*paths: str | Path) -> pd.DataFrame:
-    """Read records into a table: a row for each training run, nested fields as `metrics.test_loss` and so on.
+    """Read records into a data frame: one row for each run, nested fields as columns such as `metrics.test_loss`.
+
+    The column `config` holds each run's hyperparameters as a dictionary.
 
     Args:
         paths: Run directories, or record files.
 
     Raises:
-        RecordError: A file is missing, a line of it is no record, or it is not as it was written.
+        RecordError: A file is missing, was changed after it was written, or has a line that is not a record.
     """
     import pandas as pd
 
     records: Iterable[RunRecord] = read_records(Path(path) for path in paths)
     rows = [record.model_dump(mode="json") for record in records]
-    # The hyperparameters stay together: each scheduler has others.
+    # Hyperparameters stay in one column, because schedulers have different ones.
     configs = [row.pop("config") for row in rows]
     frame = pd.json_normalize(rows)
     frame["config"] = configs

@@ -1,1 +1,1 @@
-"""Committed baselines: their files, how they are written, compared with and verified."""
+"""Committed baselines: read, write, compare and verify their files."""

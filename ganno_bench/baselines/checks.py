@@ -1,4 +1,4 @@
-"""What the records of an entry on a workload must be, given what is said of them; for baselines and submissions."""
+"""Check the records of an entry on a workload against its TOML file; for baselines and submissions."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ __all__ = ["Expected", "check_runs", "check_study"]
 
 @dataclass(frozen=True)
 class Expected:
-    """What is said of an entry on one workload, in one study.
+    """The expected content of an entry's records on one workload, in one study.
 
     Attributes:
         suite: Name of the suite.
-        dataset_fingerprint: Of the workload's data.
+        dataset_fingerprint: Fingerprint of the workload's data.
         scheduler: Name of the entry.
-        code: What stands for its code.
+        code: Identifier of its code.
         ruleset: Its ruleset.
-        winner: Index of the trial that won.
-        config: Its configuration.
+        winner: Index of the best trial.
+        config: Configuration of that trial.
         report_seeds: Number of report seeds.
-        trials: Number of trials; 0 where nothing is tuned.
-        tuning_seeds: Number of seeds of each.
-        val_loss: Objective of the winner, nats; None where nothing is tuned.
-        source: Which file says so.
+        trials: Number of trials; 0 if nothing is tuned.
+        tuning_seeds: Number of tuning seeds of each trial.
+        val_loss: Objective of the best trial, nats; None if nothing is tuned.
+        source: The file with the expected values, for messages.
     """
 
     suite: str
@@ -50,12 +50,12 @@ class Expected:
 
 
 def check_runs(expected: Expected, records: Sequence[RunRecord], variation: Variation | None) -> Iterator[str]:
-    """Check the report, and what the suite varies of it: one line for each thing that is wrong.
+    """Check report and varied runs; yield one line for each fault.
 
     Args:
-        expected: What they must be.
-        records: Report and varied runs on the workload, those of each setting sorted by seed.
-        variation: What the suite varies.
+        expected: The expected content.
+        records: Report and varied runs on the workload; those of each setting are sorted by seed.
+        variation: The factors that the suite varies; None if it varies none.
     """
     found: dict[Change | None, list[RunRecord]] = defaultdict(list)
     for record in records:
@@ -67,8 +67,7 @@ def check_runs(expected: Expected, records: Sequence[RunRecord], variation: Vari
         runs, n_seeds = found[change], wanted.get(change, 0)
         name = "" if change is None else f"{change.factor} x {change.multiple:g}: "
         if (seeds := [record.seed for record in runs]) != list(range(n_seeds)):
-            expected_seeds = f"of 0 to {n_seeds - 1}" if n_seeds else "any"
-            yield f"{name}there are records of the seeds {seeds}, not {expected_seeds}"
+            yield f"{name}has records of seeds {seeds}, expected {list(range(n_seeds))}"
         values = {
             "suite": expected.suite,
             "custom": False,
@@ -83,13 +82,14 @@ def check_runs(expected: Expected, records: Sequence[RunRecord], variation: Vari
         for record in runs:
             for key, right in values.items():
                 if (there := getattr(record, key)) != right:
-                    yield f"{name}seed {record.seed}: key {key!r}: {there!r} is not {right!r}, as in {expected.source}"
+                    must = f"must be {right!r}, as in {expected.source}"
+                    yield f"{name}seed {record.seed}: key {key!r}: {must} (value: {there!r})"
 
 
 def check_study(expected: Expected, studies: Sequence[StudyRecord]) -> Iterator[str]:
-    """Check the tuning study of an entry on a workload: one line for each thing that is wrong."""
-    if len(studies) != (1 if expected.trials else 0):
-        yield f"there are {len(studies)} studies"
+    """Check the tuning study of an entry on a workload; yield one line for each fault."""
+    if len(studies) != (n_studies := 1 if expected.trials else 0):
+        yield f"has {len(studies)} studies, expected {n_studies}"
         return
     for study in studies:
         values = {
@@ -101,14 +101,14 @@ def check_study(expected: Expected, studies: Sequence[StudyRecord]) -> Iterator[
         }
         for key, wanted in values.items():
             if (found := getattr(study, key)) != wanted:
-                yield f"key {key!r}: {found!r} is not {wanted!r}, as in {expected.source}"
+                yield f"key {key!r}: must be {wanted!r}, as in {expected.source} (value: {found!r})"
         if len(study.trials) != expected.trials:
-            yield f"there are {len(study.trials)} trials, not {expected.trials}"
+            yield f"has {len(study.trials)} trials, expected {expected.trials}"
         if counts := {len(trial.values) for trial in study.trials} - {expected.tuning_seeds}:
-            yield f"a trial has {min(counts)} tuning seeds, not {expected.tuning_seeds}"
+            yield f"a trial has {min(counts)} tuning seeds, expected {expected.tuning_seeds}"
         winner = study.trials[study.winner]
         if winner.config != expected.config or winner.objective != expected.val_loss:
             yield (
-                f"the best trial has {winner.config} and {winner.objective}, "
-                f"not {expected.config} and {expected.val_loss}"
+                f"the best trial has configuration {winner.config} and objective {winner.objective}, "
+                f"expected {expected.config} and {expected.val_loss}"
             )

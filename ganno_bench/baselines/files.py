@@ -1,11 +1,11 @@
-"""The folder of committed baselines: what lies where, and how it is read.
+"""The folder of committed baselines: its files and how to read them.
 
-SCHEDULER.toml                    tuned values with their provenance, and the search space they were found in
-records/SUITE/SCHEDULER.jsonl.gz  report runs, and varied ones, compact
-studies/SUITE/SCHEDULER.jsonl     tuning studies, in short
-reference.json                    what scores are relative to: tuned cosine, study 0
+SCHEDULER.toml                    tuned values with their provenance, and the search space
+records/SUITE/SCHEDULER.jsonl.gz  compact records of report and varied runs
+studies/SUITE/SCHEDULER.jsonl     summaries of the tuning studies
+reference.json                    the reference of scores: tuned cosine, study 0
 
-All of it is generated and sorted. SCHEDULER is the name of an entry as a file name; see `slug`.
+All files are generated and sorted. SCHEDULER is the name of an entry as a file name; see `slug`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ C = TypeVar("C", bound=Config)
 
 
 class TunedValue(Config):
-    """The configuration of an entry on a workload, and where it comes from."""
+    """The configuration of an entry on a workload, with its provenance."""
 
     suite: str
     suite_hash: str
@@ -59,23 +59,23 @@ class TunedValue(Config):
     trials: int
     """0 for a zero-shot entry, whose configuration is frozen."""
     winner: int
-    """Index of the trial that won."""
+    """Index of the best trial."""
     sampler: str
     tuning_seeds: int
-    """Seeds of each trial: index 0, 1, ... of this study's tuning seeds."""
+    """Number of seeds of each trial: the first of this study's tuning seeds."""
     report_seeds: int
-    """Seeds of the report: index 0, 1, ... of the report seeds, which all studies share."""
+    """Number of seeds of the report: the first report seeds, which all studies share."""
     val_loss: float | None = None
-    """Objective of the winner, nats: final validation loss, mean over the tuning seeds."""
+    """Objective of the best trial, nats: final validation loss, mean over the tuning seeds."""
     config: dict[str, float | int | str | bool]
     git_commit: str
-    """Commit of the checkout that wrote it, `-dirty` after it where code differed; empty outside a checkout."""
+    """Commit of the checkout that wrote it, with `-dirty` if its code was changed; empty outside a checkout."""
     date: str
     versions: dict[str, str]
 
     @property
     def key(self) -> tuple[str, str, int]:
-        """What it is the value of: suite hash, workload, study."""
+        """Suite hash, workload and study of the value."""
         return self.suite_hash, self.workload, self.study
 
 
@@ -86,19 +86,19 @@ class BaselineFile(Config):
     name: str
     ref: str
     code: str
-    """What stands for its code; see `ganno_bench.schedulers.registry.code_of`."""
+    """Identifier of its code; see `ganno_bench.schedulers.registry.code_of`."""
     ruleset: Literal["tuned", "zero-shot"]
     search_space: dict[str, dict[str, dict[str, Any]]]
-    """Optimizer -> hyperparameter -> distribution and default; a snapshot of the code's, for readers."""
+    """Optimizer -> hyperparameter -> distribution and default; copied from the code for readers."""
     value: tuple[TunedValue, ...]
 
     @classmethod
     def upgraded(cls, data: dict[str, Any]) -> dict[str, Any]:
-        """Return a file of version 1, which had none, with what stands for its code."""
+        """Convert a file of version 1, which had a hash in place of `code`."""
         return with_code(data, versioned=False)
 
     def text(self) -> str:
-        """Return it as TOML."""
+        """Return the file's text, TOML."""
         command = f"ganno-bench tune SUITE --scheduler {shlex.quote(self.ref)} --write-baselines"
         comment = f"# Generated, never edited by hand: {command}\n\n"
         return comment + tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
@@ -112,7 +112,7 @@ class BaselineFolder:
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        """Name a folder, which need not exist; by default the project's."""
+        """Use a folder, which need not exist; by default the project's."""
         self.path = path or baselines_dir()
 
     @property
@@ -125,7 +125,7 @@ class BaselineFolder:
         return self.path / f"{slug(scheduler)}.toml"
 
     def records(self, suite: str, scheduler: str) -> Path:
-        """Return the file of an entry's report runs."""
+        """Return the file of an entry's report and varied runs."""
         return self.path / "records" / suite / f"{slug(scheduler)}.jsonl.gz"
 
     def studies(self, suite: str, scheduler: str) -> Path:
@@ -136,26 +136,26 @@ class BaselineFolder:
         """Read the values of an entry.
 
         Raises:
-            ConfigError: The file cannot be read, or is not of this form.
+            ConfigError: The file cannot be read, or its content is invalid.
         """
         return parse_config(BaselineFile, read_toml(file), str(file))
 
 
 def slug(name: str) -> str:
-    """Return the name of an entry as a file name, from which `unslug` gets it back: `policy:x` is `policy+x`."""
+    """Return the name of an entry as a file name: `policy:x` becomes `policy+x`. `unslug` is the inverse."""
     return quote(name, safe=":@").replace(":", "+")
 
 
 def unslug(stem: str) -> str:
-    """Return the name of the entry that a file name stands for."""
+    """Return the name of the entry of a file name; the inverse of `slug`."""
     return unquote(stem.replace("+", ":"))
 
 
 def read_baselines(suite: str, suite_hash: str, folder: BaselineFolder) -> Baselines:
-    """Read what is committed of one suite, and nothing else.
+    """Read the committed baselines of one suite.
 
     Raises:
-        UserError: A file cannot be read, or is not what it should be.
+        UserError: A file cannot be read or is invalid.
     """
     return Baselines(
         records=list(_lines(RunRecord, folder.path / "records" / suite, suite_hash)),
@@ -165,22 +165,22 @@ def read_baselines(suite: str, suite_hash: str, folder: BaselineFolder) -> Basel
 
 
 def compare_with(folder: BaselineFolder | None, records: Sequence[RunRecord]) -> Comparison:
-    """Put the records of a run beside the committed baselines of its suite; None is a comparison without any."""
+    """Compare the records of a run with the committed baselines of its suite; `folder=None` compares without any."""
     if folder is None or not records:
         return Comparison(records)
     return compare(records, read_baselines(records[0].suite, records[0].suite_hash, folder))
 
 
 def read_lines(model: type[C], file: Path, wanted: Callable[[bytes], bool] = lambda line: True) -> Iterator[C]:
-    """Read a file of JSON lines, none where it does not exist.
+    """Read a file of JSON lines; a missing file has no lines.
 
     Args:
-        model: What a line is.
+        model: The model of a line.
         file: The file.
-        wanted: Whether a line is to be read at all.
+        wanted: Whether to parse a line; of other lines only the checksum is checked.
 
     Raises:
-        RecordError: A line is corrupt.
+        RecordError: A line is damaged or invalid.
         BaselineError: The file cannot be read.
     """
     try:
@@ -193,28 +193,28 @@ def read_lines(model: type[C], file: Path, wanted: Callable[[bytes], bool] = lam
         if wanted(line):
             yield parse_line(model, line, f"{file}:{number}")
         else:
-            check_line(line, f"{file}:{number}")  # a change may have made it one that is not wanted
+            check_line(line, f"{file}:{number}")  # a damaged line may only look unwanted
 
 
 def of_suite(suite_hash: str) -> Callable[[bytes], bool]:
-    """Return what tells whether a line is of a suite, for `read_lines` to leave out others before they are parsed."""
+    """Return a filter for `read_lines` that skips the lines of other suites before they are parsed."""
     mark = f'"suite_hash":"{suite_hash}"'.encode()
     return lambda line: mark in line
 
 
 def record_lines(records: list[RunRecord]) -> str:
-    """Return report and varied runs as the text of a file, sorted."""
+    """Return the text of a file with report and varied runs, sorted."""
     return "".join(dump_record(record) + "\n" for record in sorted(records, key=place))
 
 
 def place(record: RunRecord) -> tuple[str, str, int, str, float, int]:
-    """Return what the runs of an entry are sorted by: suite hash, workload, study, what was varied, seed."""
+    """Return the sort key of an entry's runs: suite hash, workload, study, varied factor and multiple, seed."""
     r = record
     return r.suite_hash, r.workload, r.study, r.factor or "", 1.0 if r.multiple is None else r.multiple, r.seed
 
 
 def study_lines(studies: list[StudyRecord]) -> str:
-    """Return tuning studies as the text of a file, sorted."""
+    """Return the text of a file with tuning studies, sorted."""
     ordered = sorted(studies, key=lambda s: (s.suite_hash, s.workload, s.study))
     return "".join(dump_study(study) + "\n" for study in ordered)
 

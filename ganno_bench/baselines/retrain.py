@@ -1,4 +1,4 @@
-"""Trains a random sample of the committed runs again, and says by which rule each was compared, and how it went."""
+"""Retrain a random sample of the committed runs, and compare the results with the records."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ __all__ = ["Outcome", "draw", "retrain"]
 
 T = TypeVar("T")
 _ROUNDING = 1e-6
-"""Relative; two runs that differ by less are the same, even where all seeds gave the same."""
+"""Relative difference between two losses that is always allowed, even if all seeds gave the same loss."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one committed run.
+    """The result of retraining one committed run.
 
     Attributes:
         record: The committed record.
-        ok: Whether the new run agrees; None where it could not be trained here.
-        text: By which rule, or why not.
+        ok: Whether the new run agrees; None if it cannot be trained here.
+        text: The comparison, or the reason for a failure.
     """
 
     record: RunRecord
@@ -50,7 +50,7 @@ class Outcome:
 
     @property
     def name(self) -> str:
-        """Which run it was."""
+        """Name of the run for messages."""
         r = self.record
         return f"{r.suite}/{r.workload} {r.scheduler}, study {r.study}, seed {r.seed}"
 
@@ -58,22 +58,22 @@ class Outcome:
 def retrain(
     folder: BaselineFolder, suites: BaselineSuites, n: int, seed: int, data_dirs: Sequence[Path] = ()
 ) -> Iterator[Outcome]:
-    """Draw runs and train them again, one at a time, until `n` could be trained or none are left.
+    """Draw runs and retrain them, one at a time, until `n` are trained or none are left.
 
-    Where the version of PyTorch, processor, threads, device and backend are the recorded ones, the new run must have
-    the same bits; elsewhere its test loss may differ by at most the range of the entry's committed report seeds.
+    The new run must be bit-equal if PyTorch's version, processor, threads, device and backend are the recorded ones.
+    Otherwise its test loss may differ by at most the range of the entry's committed report seeds.
 
     Args:
         folder: The baselines.
-        suites: Which suites are wanted, and where they lie.
+        suites: The suites to draw from.
         n: Number of runs.
-        seed: Of the draw.
-        data_dirs: Folders in which datasets are looked up, before those in `GANNO_BENCH_DATA`.
+        seed: Seed of the draw.
+        data_dirs: Folders that are searched for datasets, before those in `GANNO_BENCH_DATA`.
     """
     refs = {}
     records: list[RunRecord] = []
     for file in sorted(folder.path.glob("*.toml")):
-        with suppress(UserError):  # what cannot be read is a fault of the files
+        with suppress(UserError):  # `check_files` reports files that cannot be read
             content = folder.read_toml(file)
             refs[content.name] = content.ref
             for suite in sorted({value.suite for value in content.value if suites.wanted(value.suite)}):
@@ -86,7 +86,7 @@ def retrain(
         try:
             engine = engines.load(record)
             if engine.workload.dataset.fingerprint != record.dataset_fingerprint:
-                yield Outcome(record, None, "its data are others here")
+                yield Outcome(record, None, "its data differ on this machine")
                 continue
             n_trained += 1
             again = _train(engine, load_scheduler(refs[record.scheduler]), record)
@@ -99,7 +99,7 @@ def retrain(
 
 
 def draw(records: Sequence[RunRecord], seed: int) -> list[RunRecord]:
-    """Return all runs in a random order in which suites take turns, within a suite workloads, within those entries."""
+    """Return all runs in random order: suites take turns, within a suite workloads, and within a workload entries."""
     rng = random.Random(seed)
 
     def take_turns(found: list[RunRecord], *keys: str) -> list[RunRecord]:
@@ -117,7 +117,7 @@ def draw(records: Sequence[RunRecord], seed: int) -> list[RunRecord]:
 
 
 class _Engines:
-    """The workload that is being trained; one at a time, since a dataset can fill the memory."""
+    """Cache of the current workload's engine; it holds one workload, because a dataset can fill the memory."""
 
     def __init__(self, suites: BaselineSuites, data_dirs: Sequence[Path]) -> None:
         self._suites, self._data_dirs = suites, data_dirs
@@ -137,7 +137,7 @@ class _Engines:
 
 
 def _train(engine: Engine, entry: SchedulerEntry, record: RunRecord) -> RunRecord:
-    """Train one run as it was trained for the report."""
+    """Retrain one report or varied run."""
     threads = torch.get_num_threads()
     torch.set_num_threads(record.provenance.threads)
     try:
@@ -163,20 +163,17 @@ def _judge(record: RunRecord, again: RunRecord, runs: Sequence[RunRecord]) -> Ou
             record.metrics,
             record.curve,
         )
-        return Outcome(
-            record, ok, "bit-equal" if ok else f"test loss {now!r} instead of {before!r}, bit-equal expected"
-        )
+        return Outcome(record, ok, "bit-equal" if ok else f"test loss {now!r}, recorded {before!r}; expected bit-equal")
     losses = [clipped_loss(run) for run in runs]
     allowed = max(max(losses) - min(losses), _ROUNDING * before)
     ok = abs(now - before) <= allowed
-    text = (
-        f"test loss {now:.6g} {'for' if ok else 'instead of'} {before:.6g}, {'' if ok else 'not '}within the range of "
-    )
-    return Outcome(record, ok, f"{text}its seeds, {allowed:.2g} (another {', '.join(differing)} here)")
+    verdict = "within" if ok else "outside"
+    text = f"test loss {now:.6g}, recorded {before:.6g}; {verdict} the range of its seeds, {allowed:.2g}"
+    return Outcome(record, ok, f"{text} (different here: {', '.join(differing)})")
 
 
 def _differing(before: Provenance, now: Provenance) -> list[str]:
-    """Return what of the conditions for bit equality is not the same; an unknown processor never is."""
+    """Return the conditions for bit equality that differ; an unknown processor always differs."""
     same = {
         "torch": before.versions.get("torch") == now.versions.get("torch"),
         "processor": before.cpu == now.cpu != "",

@@ -1,4 +1,4 @@
-"""What can be checked of committed baselines without training: that the files agree with one another and the code."""
+"""Check committed baselines without training: do the files agree with one another and with the code?"""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ _Key = tuple[str, str, int]
 
 
 class BaselineSuites:
-    """The suites that baselines belong to, by name: the project's, or the one that was asked for.
+    """The suites whose baselines are verified: all of the project's, or the one that the user names.
 
     Attributes:
-        only: Name of the suite that was asked for; None for all.
+        only: Name of the only suite to verify; None for all.
     """
 
     def __init__(self, ref: str | None = None) -> None:
-        """Load the suite that was asked for, by name or path.
+        """Load the only suite to verify, by name or path; None verifies all.
 
         Raises:
-            UserError: There is no such suite, or it is not valid.
+            UserError: There is no such suite, or it is invalid.
         """
         self.only = None
         self._refs: dict[str, str] = {}
@@ -47,14 +47,14 @@ class BaselineSuites:
             self._refs[suite.name], self._loaded[suite.name] = ref, suite
 
     def wanted(self, name: str) -> bool:
-        """Return whether a suite was asked for."""
+        """Return whether to verify a suite."""
         return self.only in (None, name)
 
     def load(self, name: str) -> Suite:
         """Return a suite.
 
         Raises:
-            UserError: There is none of this name, or it is not valid.
+            UserError: There is no suite of this name, or it is invalid.
         """
         if name not in self._loaded:
             self._loaded[name] = load_suite(name)
@@ -66,19 +66,19 @@ class BaselineSuites:
 
 
 def check_files(folder: BaselineFolder, suites: BaselineSuites) -> list[str]:
-    """Return what is wrong with the files of a folder, one line each."""
+    """Return the faults of the files of a folder, one line each."""
     faults: list[str] = []
     for file in sorted(folder.path.glob("*.toml")):
         faults += _guarded(file, partial(_check_entry, folder, file, suites))
     for file in sorted(folder.path.glob("*/*/[!.]*.jsonl*")):
         toml = folder.toml(unslug(file.name.removesuffix(".gz").removesuffix(".jsonl")))
         if suites.wanted(file.parent.name) and not toml.exists():
-            faults.append(f"{file}: there is no {toml.name} that it belongs to")
+            faults.append(f"{file}: belongs to {toml.name}, which is missing")
     return faults + _guarded(folder.reference, partial(_check_reference, folder, suites))
 
 
 def _guarded(file: Path, check: Callable[[], Iterator[str]]) -> list[str]:
-    """Run a check; a file that cannot be read is what is wrong."""
+    """Run a check and return its faults; a file that cannot be read is a fault."""
     try:
         return list(check())
     except UserError as error:
@@ -89,7 +89,7 @@ def _guarded(file: Path, check: Callable[[], Iterator[str]]) -> list[str]:
 def _check_entry(folder: BaselineFolder, file: Path, suites: BaselineSuites) -> Iterator[str]:
     content = folder.read_toml(file)
     if folder.toml(content.name) != file:
-        yield f"{file}: holds the values of {content.name!r}, which belong into {folder.toml(content.name).name}"
+        yield f"{file}: key 'name': the values of {content.name!r} belong in {folder.toml(content.name).name}"
         return
     values = [value for value in content.value if suites.wanted(value.suite)]
     if not values:
@@ -106,7 +106,7 @@ def _check_entry(folder: BaselineFolder, file: Path, suites: BaselineSuites) -> 
         studies = _by_key(read_lines(StudyRecord, studies_file), lambda s: (s.suite_hash, s.workload, s.study))
         for where, found in ((records_file, records), (studies_file, studies)):
             for key in sorted(found.keys() - own.keys()):
-                yield f"{where}: {_name(key)}: {file.name} has no value for it"
+                yield f"{where}: {_name(key)}: {file.name} has no value for these"
         for key, value in sorted(own.items()):
             for fault in _check_value(value, suites):
                 yield f"{file}: {_name(key)}: {fault}"
@@ -120,25 +120,30 @@ def _check_entry(folder: BaselineFolder, file: Path, suites: BaselineSuites) -> 
 def _check_code(file: Path, content: BaselineFile) -> Iterator[str]:
     entry = load_scheduler(content.ref)
     if entry.name != content.name:
-        yield f"{file}: key 'ref': {content.ref!r} is {entry.name!r}, not {content.name!r}"
+        yield f"{file}: key 'ref': {content.ref!r} loads {entry.name!r}, not {content.name!r}"
         return
     if entry.code != content.code:
         yield f"{file}: key 'code': the code has changed since ({content.code}, now {entry.code})"
     if entry.zero_shot != (content.ruleset == "zero-shot"):
-        yield f"{file}: key 'ruleset': {content.ruleset!r} is not what the code says"
+        ruleset = "zero-shot" if entry.zero_shot else "tuned"
+        yield f"{file}: key 'ruleset': must be {ruleset!r}, as in the code (value: {content.ruleset!r})"
     optimizers = {value.optimizer for value in content.value}
     if optimizers != set(content.search_space):
-        yield f"{file}: key 'search_space': has {sorted(content.search_space)}, values have {sorted(optimizers)}"
+        yield (
+            f"{file}: key 'search_space': must be for {sorted(optimizers)}, the optimizers of the values "
+            f"(value: {sorted(content.search_space)})"
+        )
     for optimizer, space in content.search_space.items():
         if space != (now := space_snapshot(entry, optimizer)):
             names = sorted(name for name in {*space, *now} if space.get(name) != now.get(name))
-            yield f"{file}: key 'search_space.{optimizer}': differs from the code's in {', '.join(map(repr, names))}"
+            yield f"{file}: key 'search_space.{optimizer}': differs from the code in {', '.join(map(repr, names))}"
 
 
 def _check_value(value: TunedValue, suites: BaselineSuites) -> Iterator[str]:
     suite = suites.load(value.suite)
     if value.suite_hash != suite.hash:
-        yield f"suite {value.suite!r} has hash {suite.hash}"
+        right = f"must be {suite.hash!r}, the hash of suite {value.suite!r}"
+        yield f"key 'suite_hash': {right} (value: {value.suite_hash!r})"
         return
     try:
         spec: WorkloadSpec = suite.find_workload(value.workload)
@@ -146,13 +151,13 @@ def _check_value(value: TunedValue, suites: BaselineSuites) -> Iterator[str]:
         yield str(error)
         return
     if value.optimizer != spec.optimizer.name:
-        yield f"the optimizer is {spec.optimizer.name!r}, not {value.optimizer!r}"
+        yield f"key 'optimizer': must be {spec.optimizer.name!r}, as in the suite (value: {value.optimizer!r})"
     expected = {"report_seeds": suite.budget.report_seeds}
     if value.trials:
         expected |= {"trials": suite.budget.trials, "tuning_seeds": suite.budget.tuning_seeds}
     for key, number in expected.items():
         if getattr(value, key) != number:
-            yield f"key {key!r}: the suite has {number}, not {getattr(value, key)}"
+            yield f"key {key!r}: must be {number}, as in the suite (value: {getattr(value, key)})"
 
 
 def _expected(content: BaselineFile, value: TunedValue) -> Expected:
@@ -172,7 +177,7 @@ def _expected(content: BaselineFile, value: TunedValue) -> Expected:
 
 
 def _check_reference(folder: BaselineFolder, suites: BaselineSuites) -> Iterator[str]:
-    """Compare the reference with the records of tuned cosine, both ways, and the data of all entries with it."""
+    """Compare the reference with the records of tuned cosine, and the data of all entries with the reference's."""
     file = folder.toml(REFERENCE)
     values = folder.read_toml(file).value if file.exists() else ()
     due = {value.key: value.suite for value in values if value.study == REFERENCE_STUDY and suites.wanted(value.suite)}
@@ -182,7 +187,7 @@ def _check_reference(folder: BaselineFolder, suites: BaselineSuites) -> Iterator
     for suite_hash, found in committed.items():
         for workload in found:
             if (suite_hash, workload, REFERENCE_STUDY) not in due:
-                yield f"{folder.reference}: {suite_hash}.{workload}: {file.name} has no value for it"
+                yield f"{folder.reference}: key '{suite_hash}.{workload}': {file.name} has no value for it"
     for (suite_hash, workload, study), suite in sorted(due.items()):
         records = read_lines(RunRecord, folder.records(suite, REFERENCE))
         runs = [
@@ -190,12 +195,15 @@ def _check_reference(folder: BaselineFolder, suites: BaselineSuites) -> Iterator
         ]
         there = committed[suite_hash].get(workload)
         if runs and (expected := reference_values(runs)) != there:
-            yield f"{folder.reference}: {suite_hash}.{workload}: is {there!r}, by the records {expected!r}"
+            yield (
+                f"{folder.reference}: key '{suite_hash}.{workload}': must be {expected!r}, as in the records "
+                f"(value: {there!r})"
+            )
     for path in sorted(folder.path.glob("*.toml")):
         for value in folder.read_toml(path).value:
             reference = committed.get(value.suite_hash, {}).get(value.workload)
             if reference is not None and reference.fingerprint != value.dataset_fingerprint:
-                yield f"{path}: {_name(value.key)}: its data are others than the reference's"
+                yield f"{path}: {_name(value.key)}: its data differ from the reference's"
 
 
 def _by_key(items: Iterator[C], key: Callable[[C], _Key]) -> dict[_Key, list[C]]:

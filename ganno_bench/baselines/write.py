@@ -1,4 +1,4 @@
-"""From a run to committed baselines: one entry on one workload at a time."""
+"""Write the results of a run as committed baselines, one entry on one workload at a time."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ T = TypeVar("T", TunedValue, RunRecord, StudyRecord)
 
 
 class BaselineWriter:
-    """Writes what a run has finished into a folder of baselines; pass `write` as `on_finished` to `run_suite`.
+    """Write finished results into a folder of baselines; pass `write` as `on_finished` to `run_suite`.
 
-    What is there and equal stays as it is, provenance included. What is there and differs is an error, or is replaced.
+    An equal committed result stays as it is, with its provenance. A different one is an error, or is replaced.
 
     Attributes:
         folder: The folder.
-        replace: Whether to replace what differs.
-        n_written: Number of (entry, workload) that were new or replaced.
+        replace: Whether to replace results that differ.
+        n_written: Number of results, one for each entry on each workload, that were new or replaced.
     """
 
     def __init__(self, folder: BaselineFolder, *, replace: bool = False) -> None:
@@ -63,23 +63,23 @@ class BaselineWriter:
 
     @staticmethod
     def check_budget(custom: bool) -> None:
-        """Refuse a run that is not at the suite's own settings.
+        """Refuse a run with another budget than the suite's.
 
         Raises:
             BaselineError: It is custom.
         """
         if custom:
             raise BaselineError(
-                "a custom run makes no baselines: leave out --trials, --tuning-seeds and --report-seeds"
+                "a custom run cannot be written as baselines; leave out --trials, --tuning-seeds and --report-seeds"
             )
 
     def write(self, done: Finished) -> None:
-        """Write one entry on one workload; a zero-shot entry, which is not tuned, has study 0 only.
+        """Write the result of one entry on one workload.
 
-        Nothing is written where the data differ from place to place.
+        Results on local data are not written. A zero-shot entry, which is not tuned, is written for study 0 only.
 
         Raises:
-            BaselineError: The run is custom, or contradicts what is there; nothing was changed.
+            BaselineError: The run is custom, or contradicts a committed result; nothing was changed.
         """
         self.check_budget(done.config.custom)
         if done.suite.dataset[done.spec.dataset].local or (
@@ -91,7 +91,7 @@ class BaselineWriter:
             self.n_written += _Merge(self.folder, done, self.replace).write()
 
     def is_needed(self, config: RunConfig, workload: str, entry: SchedulerEntry) -> bool:
-        """Return whether an entry's result on a workload is not there yet, or is to be replaced.
+        """Return whether an entry must run on a workload: its result is not committed yet, or is to be replaced.
 
         Raises:
             ConfigError: The file of the entry cannot be read.
@@ -102,12 +102,12 @@ class BaselineWriter:
         content = self.folder.read_toml(file)
         key = (config.suite_hash, workload, REFERENCE_STUDY if entry.zero_shot else config.study)
         there = {value.key: value.dataset_fingerprint for value in content.value}
-        # On other data, or of other code, it is for `write` to say what is wrong.
+        # If data or code differ, the entry runs and `write` raises the error.
         return content.code != entry.code or there.get(key) != config.fingerprints[workload]
 
 
 def space_snapshot(entry: SchedulerEntry, optimizer: str) -> dict[str, dict[str, Any]]:
-    """Return what is tuned of an entry with an optimizer, in plain data; empty for a zero-shot entry."""
+    """Return an entry's search space with an optimizer as plain data; empty for a zero-shot entry."""
     if entry.zero_shot:
         return {}
     defaults = default_config(entry, optimizer)
@@ -120,7 +120,7 @@ def space_snapshot(entry: SchedulerEntry, optimizer: str) -> dict[str, dict[str,
 
 
 class _Merge:
-    """What is there of an entry, and what is new of it on one workload."""
+    """The committed results of an entry, and a new one on one workload."""
 
     def __init__(self, folder: BaselineFolder, done: Finished, replace: bool) -> None:
         self.folder, self.done, self.replace = folder, done, replace
@@ -138,7 +138,7 @@ class _Merge:
         self.is_reference = is_reference(self.reports[0])
 
     def write(self) -> bool:
-        """Write what is new; return whether anything was."""
+        """Write the new result; return whether any file changed."""
         self._check_data()
         stale = self._is_stale()
         file = None if stale else self.file
@@ -155,11 +155,13 @@ class _Merge:
             or (bool(studies) and studies != new_studies)
         )
         if differs and not self.replace:
-            raise BaselineError(f"{self.toml}: {self.where}, is there with another result; --replace takes the new one")
+            raise BaselineError(
+                f"{self.toml}: {self.where}: the committed result differs; use --replace to overwrite it"
+            )
         if differs:
             values, records, studies = [], [], []
         texts = {self.toml: self._file(file, [*other_values, *(values or [self.value])]).text()}
-        if not studies:  # what is there stays as it is, be it of an earlier version
+        if not studies:  # equal results stay as they are, even in an earlier version of the format
             texts[studies_file] = study_lines([*other_studies, *new_studies])
         if not records:
             texts[records_file] = record_lines([*other_records, *self.runs])
@@ -174,31 +176,31 @@ class _Merge:
         return bool(changed)
 
     def _split(self, items: Iterable[T]) -> tuple[list[T], list[T]]:
-        """Return what belongs to this workload and study, and the rest."""
+        """Return the items of this workload and study, and the other items."""
         found = list(items)
         own = [item for item in found if (item.suite_hash, item.workload, item.study) == self.key]
         return own, [item for item in found if (item.suite_hash, item.workload, item.study) != self.key]
 
     def _check_data(self) -> None:
-        """Refuse a result on other data than the reference's."""
+        """Refuse a result whose data differ from the reference's."""
         committed = read_reference(self.key[0], self.folder.reference).get(self.key[1])
         new = self.value.dataset_fingerprint
         replaced = self.is_reference and self.key[2] == REFERENCE_STUDY and self.replace
         if committed is not None and committed.fingerprint != new and not replaced:
             raise BaselineError(
-                f"{self.folder.reference}: the data of {self.key[1]!r} of {self.suite} are others than the committed "
+                f"{self.folder.reference}: the data of {self.key[1]!r} of {self.suite} differ from the committed "
                 f"reference's (fingerprint {new}, not {committed.fingerprint})"
             )
 
     def _is_stale(self) -> bool:
-        """Whether what is there was made by other code, and is to be replaced."""
+        """Whether other code made the committed results, and they are to be replaced."""
         file = self.file
         if file is None or (file.code, file.ruleset) == (self.entry.code, self.reports[0].ruleset):
             return False
         if not self.replace:
             raise BaselineError(
                 f"{self.toml}: the code of scheduler {self.entry.name!r} has changed since ({file.code}, now "
-                f"{self.entry.code}); --replace drops all that was made with the old one"
+                f"{self.entry.code}); use --replace to drop all results of the old code"
             )
         return True
 
@@ -209,7 +211,7 @@ class _Merge:
         self.toml.unlink()
 
     def _new_reference(self, stale: bool) -> str | None:
-        """Return the text of the reference's file with this workload; None where it is not the reference."""
+        """Return the text of the reference's file with this workload added; None if this is not the reference."""
         if not self.is_reference or self.key[2] != REFERENCE_STUDY:
             return None
         path = self.folder.reference
@@ -219,7 +221,7 @@ class _Merge:
         if committed is not None and committed != values and not self.replace:
             raise BaselineError(
                 f"{path}: the reference on {self.key[1]!r} of {self.suite} is {committed.loss} nats, not "
-                f"{values.loss}; --replace takes the new one"
+                f"{values.loss}; use --replace to overwrite it"
             )
         content.setdefault(self.key[0], {})[self.key[1]] = values.model_dump(mode="json")
         return json.dumps(content, indent=2, sort_keys=True) + "\n"
@@ -259,12 +261,12 @@ def _value_of(done: Finished, reports: Sequence[RunRecord], study: StudyRecord |
 
 
 def _result(value: TunedValue) -> dict[str, Any]:
-    """Return what of a value a repetition must give again."""
+    """Return the part of a value that a repetition must reproduce."""
     return value.model_dump(exclude={"git_commit", "date", "versions", "sampler"})
 
 
 def _essence(records: Sequence[RunRecord]) -> list[Any]:
-    """Return what of report and varied runs a repetition must give again."""
+    """Return the parts of report and varied runs that a repetition must reproduce."""
     return [
         (
             r.role,

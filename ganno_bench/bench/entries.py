@@ -1,4 +1,4 @@
-"""The entries of a run, and whose failure it is when something goes wrong in the code of one: its own alone."""
+"""Load the entries of a run, and confine errors in an entry's code to that entry."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["code_of", "load_entries", "space_of"]
 
 
 def load_entries(refs: Sequence[str]) -> tuple[list[SchedulerEntry], dict[str, PluginError]]:
-    """Load schedulers; return those that work, and the errors of those that don't, by reference.
+    """Load schedulers; return those that load, and reference -> error of those that do not.
 
     Raises:
-        UserError: A reference is malformed or names nothing, two entries have one name, or none can be loaded.
+        UserError: A reference is malformed or unknown, two entries have the same name, or no entry can be loaded.
     """
     entries: dict[str, SchedulerEntry] = {}
     broken: dict[str, PluginError] = {}
@@ -28,12 +28,12 @@ def load_entries(refs: Sequence[str]) -> tuple[list[SchedulerEntry], dict[str, P
             continue
         except UserError:
             raise
-        except Exception as error:  # out of its code
+        except Exception as error:  # raised by the plugin's code
             broken[ref] = PluginError(f"scheduler {ref!r} cannot be loaded: {one_line(error)}")
             broken[ref].__cause__ = error
             continue
         if entry.name in entries and entries[entry.name].cls is not entry.cls:
-            raise ConfigError(f"two schedulers go by the name {entry.name!r}: {entries[entry.name].ref!r} and {ref!r}")
+            raise ConfigError(f"two schedulers are named {entry.name!r}: {entries[entry.name].ref!r} and {ref!r}")
         entries[entry.name] = entry
     if not entries:
         raise PluginError("; ".join(map(str, broken.values())))
@@ -42,10 +42,10 @@ def load_entries(refs: Sequence[str]) -> tuple[list[SchedulerEntry], dict[str, P
 
 @contextmanager
 def code_of(entry: SchedulerEntry) -> Iterator[None]:
-    """Make whatever an entry's code raises or does to the process a failure of that entry, and of no other.
+    """Turn any exception of an entry's code, and any change that it makes to the process, into a failure of the entry.
 
     Raises:
-        PluginError: It did.
+        PluginError: The code raised an exception or changed the process.
     """
     name = f"scheduler {entry.name!r}"
     try:
@@ -53,20 +53,20 @@ def code_of(entry: SchedulerEntry) -> Iterator[None]:
             yield
     except PluginError:
         raise
-    except UserError as error:  # its class refuses a configuration out of its own search space
+    except UserError as error:  # its class rejects a configuration from its own search space
         raise PluginError(f"{name} cannot be run: {error}") from error
-    except Exception as error:  # there is no end to what the engine can be given
+    except Exception as error:  # an entry can return anything to the engine
         raise PluginError(f"{name} cannot be run: {one_line(error)}") from error
 
 
 @contextmanager
 def space_of(entry: SchedulerEntry) -> Iterator[None]:
-    """Make what Optuna cannot do with an entry's search space a failure of that entry.
+    """Turn Optuna's errors about an entry's search space into a failure of that entry.
 
-    What is wrong with the storage is everybody's, and passed on.
+    Errors of the storage concern all entries and are passed on.
 
     Raises:
-        PluginError: It cannot.
+        PluginError: Optuna cannot use the search space.
     """
     try:
         yield

@@ -1,7 +1,7 @@
-"""How far a frozen policy generalises: runs it, and what it has to beat, on a suite; reads no test data afterwards.
+"""Measure how far a frozen policy generalises: run it and its rivals on a suite, and drop all test results.
 
-The policy and its rivals have run directories of their own, so that a policy that has changed is run anew without
-tuning its rivals again, and several policies can share one set of rivals.
+The policy and its rivals have separate run directories. So a changed policy is rerun without tuning its rivals again,
+and several policies can share one set of rivals.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ganno_bench.workloads.suite import Suite, find_suite, load_suite
 __all__ = ["LAYERWISE", "UNTUNED", "Evaluation", "EvaluationSettings", "LeftOut", "run_evaluation"]
 
 LAYERWISE = ("trust-ratio", "depth-factor")
-"""Tuned schedules with a learning rate per layer: what layerwise control has to beat."""
+"""Tuned schedules with a learning rate per layer: the rivals of layerwise control."""
 
 UNTUNED = "cosine@default"
 """Name of the entry `default:cosine`."""
@@ -38,17 +38,17 @@ _RIVALS = ("cosine", *LAYERWISE, "default:cosine")
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """What is to be evaluated, and on what.
+    """The settings of an evaluation.
 
     Attributes:
-        policy: A policy's folder, or the name of a shipped one.
+        policy: Folder of a policy, or name of a shipped one.
         suite: Name of a suite, or path to one.
-        against: References to further rivals.
+        against: References of further rivals.
         trials: Optuna trials for each rival and workload; by default the suite's.
         seeds: Report seeds; by default the suite's.
-        out: The folder for everything; `runs/evaluate/NAME-OF-POLICY` by default.
+        out: Folder of all results; `runs/evaluate/NAME-OF-POLICY` by default.
         rivals: Run directory of the rivals; `rivals` in `out` by default.
-        data_dirs: Folders in which datasets are looked up, before those in `GANNO_BENCH_DATA`.
+        data_dirs: Folders that are searched for datasets, before those in `GANNO_BENCH_DATA`.
         device: A PyTorch device.
     """
 
@@ -68,9 +68,9 @@ class LeftOut:
     """Workloads whose dataset was not found.
 
     Attributes:
-        dataset: The suite's name for it.
-        source: What was looked for.
-        workloads: Ids.
+        dataset: Its name in the suite.
+        source: Its hub id or folder.
+        workloads: Ids of the workloads.
     """
 
     dataset: str
@@ -79,30 +79,30 @@ class LeftOut:
 
     @property
     def line(self) -> str:
-        """What is missing, and how to supply it."""
+        """Message that says what is missing and how to supply it."""
         n, folder = len(self.workloads), self.source.rstrip("/").rpartition("/")[2]
         return (
             f"left out: {n} workload{'s' if n > 1 else ''} on dataset {self.dataset!r} ({self.source}), which was not "
-            f"found; put a copy in hub layout, a folder {folder!r}, under --data-dir or GANNO_BENCH_DATA"
+            f"found; put a copy in hub layout into a folder {folder!r} below --data-dir or GANNO_BENCH_DATA"
         )
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All that was measured, and nothing of it on test data.
+    """All measurements of an evaluation; none is on test data.
 
     Attributes:
-        path: The folder that everything lies in.
+        path: Folder of all results.
         policy: Name of the policy's entry.
         card: The policy's card.
-        code: What stands for the policy's card, weights and code.
-        suite: The suite as it was run, without workloads whose data are missing, at the budget that was given.
+        code: Identifier of the policy's card, weights and code.
+        suite: The suite as it was run: without workloads whose data are missing, with the budget of the settings.
         rivals: Names of the rivals' entries.
         records: Report runs of the policy and its rivals, without test metrics.
         novelty: Workload -> what is new about it to the policy.
-        left_out: Workloads that took no part.
+        left_out: Workloads that were not run, because their data are missing.
         robustness: Report and varied runs of the policy and `UNTUNED` on the middle workloads, without test metrics.
-        failures: What could not be run.
+        failures: Entries that failed on a workload.
     """
 
     path: Path
@@ -119,10 +119,10 @@ class Evaluation:
 
 
 def run_evaluation(settings: EvaluationSettings, progress: Progress | None = None) -> Evaluation:
-    """Run a policy and its rivals on a suite, or go on where an earlier call stopped.
+    """Run a policy and its rivals on a suite, or resume an evaluation that was interrupted.
 
     Raises:
-        UserError: Something in the settings, the policy, the suite or the data is wrong; nothing was run.
+        UserError: The settings, the policy, the suite or the data are invalid; nothing was run.
         ResumeError: A run directory belongs to a run with other settings.
     """
     progress = progress or Progress()
@@ -190,18 +190,22 @@ def run_evaluation(settings: EvaluationSettings, progress: Progress | None = Non
 
 
 def _load_rivals(refs: Sequence[str], policy: SchedulerEntry) -> list[SchedulerEntry]:
-    """Load entries, each once."""
+    """Load the rivals, each once.
+
+    Raises:
+        ConfigError: A rival has the policy's name.
+    """
     entries: dict[str, SchedulerEntry] = {}
     for ref in dict.fromkeys(refs):
         rival = load_scheduler(ref)
         if rival.name == policy.name:
-            raise ConfigError(f"option --against: {ref!r} goes by the name of the policy, {policy.name!r}")
+            raise ConfigError(f"option --against: {ref!r} has the policy's name, {policy.name!r}; leave it out")
         entries.setdefault(rival.name, rival)
     return list(entries.values())
 
 
 def _available(settings: EvaluationSettings, out: Path) -> tuple[Suite, Path, tuple[LeftOut, ...]]:
-    """Return the part of a suite whose data are there, its file, and what is left out."""
+    """Return the part of a suite whose datasets were found, its file, and the workloads that are left out."""
     suite, source = load_suite(settings.suite), find_suite(settings.suite)
     directories = data_directories(settings.data_dirs)
     missing: dict[str, DatasetError] = {}
@@ -219,6 +223,6 @@ def _available(settings: EvaluationSettings, out: Path) -> tuple[Suite, Path, tu
     kept = [spec.id for spec in suite.workload if spec.dataset not in missing]
     if not kept:
         name, reason = next(iter(missing.items()))
-        raise DatasetError(f"none of the datasets of suite {suite.name!r} can be found; {name!r}: {reason}")
+        raise DatasetError(f"no dataset of suite {suite.name!r} was found; {name!r}: {reason}")
     file = write_derived(part_of(suite, "reduced", kept), source, out)
     return load_suite(str(file)), file, left_out

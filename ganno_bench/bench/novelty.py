@@ -1,4 +1,4 @@
-"""What is new to a policy about a workload: its depth, its data, its model family, or how they go together."""
+"""Compare a workload with a policy's training tasks: is its depth, dataset, model family or combination new?"""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Part = Literal["family", "data", "depth", "combination"]
 
 @dataclass(frozen=True)
 class Novelty:
-    """How a workload lies to what a policy was trained on.
+    """What is new about a workload to a policy.
 
     Attributes:
-        known: Whether the card says what the policy was trained on.
-        new: What is new; empty for a workload that is *seen*. `combination`: each part is known, but from different
-            tasks.
-        reason: The same in words, with numbers.
+        known: Whether the card names the training tasks.
+        new: The new parts; empty for a workload that is *seen*. `combination`: family and dataset were both trained
+            on, but in different tasks.
+        reason: An explanation with numbers.
     """
 
     known: bool
@@ -31,32 +31,32 @@ class Novelty:
 
     @property
     def seen(self) -> bool:
-        """Whether family, data and depth lie within one of the ranges that the policy was trained on."""
+        """Whether family, dataset and depth lie within one of the policy's training ranges."""
         return self.known and not self.new
 
     @property
     def label(self) -> str:
-        """`seen`, or what is new, in a few characters: `new depth + data`."""
+        """`seen`, `unknown`, or the new parts, such as `new depth + data`."""
         if not self.known:
             return "unknown"
         return f"new {' + '.join(self.new)}" if self.new else "seen"
 
 
 def novelty(card: PolicyCard, workload: WorkloadSpec, dataset: DatasetSpec, fingerprint: str) -> Novelty:
-    """Compare a workload with the tasks in a policy's card.
+    """Compare a workload with the training tasks on a policy's card.
 
-    Width, batch size, optimizer and horizon do not count. A card whose tasks cannot be read says nothing.
+    Width, batch size, optimizer and horizon do not count. If the card's tasks cannot be read, the novelty is unknown.
 
     Args:
-        card: The policy's card; its training configuration says the tasks.
+        card: The policy's card; its training configuration lists the tasks.
         workload: The workload.
-        dataset: Its dataset's declaration.
-        fingerprint: Fingerprint of the dataset, as loaded.
+        dataset: The declaration of its dataset.
+        fingerprint: Fingerprint of the loaded dataset.
     """
     try:
         tasks = card.training.config.get("tasks", {})
         trained = [_Trained.of(family, tasks.get("dataset", {}), card) for family in tasks.get("family", ())]
-    except (AttributeError, KeyError, TypeError, ValueError):  # the card of another trainer
+    except (AttributeError, KeyError, TypeError, ValueError):  # a card that another trainer wrote
         trained = []
     if not trained:
         return Novelty(False, (), "the card does not say what the policy was trained on")
@@ -78,7 +78,7 @@ def novelty(card: PolicyCard, workload: WorkloadSpec, dataset: DatasetSpec, fing
         reasons.append(f"depth {depth} is outside of {', '.join(f'{low}-{high}' for low, high in ranges)}")
     if not parts and not both:
         parts.append("combination")
-        reasons.append(f"family {family!r} was trained on other data")
+        reasons.append(f"family {family!r} was trained on other datasets only")
     if not parts:
         reasons.append(f"family, data and depth (trained on {', '.join(f'{low}-{high}' for low, high in ranges)})")
     return Novelty(True, tuple(parts), "; ".join(reasons))
@@ -100,7 +100,7 @@ class _Trained:
 
 
 def _plain(source: str) -> str:
-    """Return a dataset's name as a folder's: a hub id and a folder of its copy are the same data."""
+    """Return the last part of a hub id or path: a dataset on the hub and a folder with its copy hold the same data."""
     return source.rstrip("/").rpartition("/")[2].replace("-", "_")
 
 

@@ -1,4 +1,4 @@
-"""What a run consists of: suite x schedulers x seeds -> jobs, one for each population."""
+"""The plan of a run: suite x schedulers x seeds -> jobs, one for each population."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["Change", "Job", "jobs_of"]
 
 @dataclass(frozen=True)
 class Change:
-    """One factor that is changed of an entry's own configuration, or of its workload.
+    """One changed factor of an entry's configuration or of its workload.
 
     Attributes:
-        factor: Which.
-        multiple: Of the entry's own value, or the workload's.
+        factor: The factor.
+        multiple: The new value, as a multiple of the entry's or workload's value.
     """
 
     factor: Factor
@@ -27,13 +27,13 @@ class Change:
 
     @classmethod
     def of_record(cls, record: RunRecord) -> Self | None:
-        """Return what a record's run varied; None for a report or a tuning run."""
+        """Return the change of a varied run; None for a report or tuning run."""
         if record.factor is None or record.multiple is None:
             return None
         return cls(record.factor, record.multiple)
 
     def of_config(self, config: Config) -> Config:
-        """Return a configuration with the change; another horizon or batch size is none of its business."""
+        """Return a configuration with the change; horizon and batch size belong to the workload and change nothing."""
         if self.factor not in ("base_lr", "weight_decay"):
             return config
         return {**config, self.factor: float(config[self.factor]) * self.multiple}
@@ -41,15 +41,16 @@ class Change:
 
 @dataclass(frozen=True)
 class Job:
-    """One population: a batch of tuning trials, the report of the winner, or the winner with some changes.
+    """One population: a batch of trials, the report of the best configuration, or its varied runs.
 
     Attributes:
-        workload: Its id.
+        workload: Id of the workload.
         entry: Name of the scheduler.
-        batch: Index of the tuning batch; the report comes after the last, and what is varied after the report.
-        trials: Indices of the trials; none but for tuning.
+        role: What the runs are for.
+        batch: Index of the job on its workload: first the batches of tuning, then the report, then the varied runs.
+        trials: Indices of the trials; empty except for tuning.
         n_seeds: Seeds for each configuration.
-        changes: What is varied, one at a time; all of them train the same workload. None but for varied runs.
+        changes: Changes, each applied alone; all of them train the same workload. Empty except for varied runs.
     """
 
     workload: str
@@ -62,11 +63,11 @@ class Job:
 
     @property
     def n_runs(self) -> int:
-        """Number of records that the job gives."""
+        """Number of records that the job produces."""
         return self.n_seeds * max(1, len(self.trials), len(self.changes))
 
     def covers(self, record: RunRecord) -> bool:
-        """Whether a record is one of this job's."""
+        """Whether a record belongs to this job."""
         return (
             (record.workload, record.scheduler, record.role) == (self.workload, self.entry, self.role)
             and (self.role != "tuning" or record.trial in self.trials)
@@ -75,16 +76,16 @@ class Job:
         )
 
     def spec(self, workload: WorkloadSpec) -> WorkloadSpec:
-        """Return the workload that the job trains, given the suite's."""
+        """Return the workload that the job trains, given the suite's workload."""
         return workload.varied(*astuple(self.changes[0])) if self.changes else workload
 
 
 def jobs_of(
     workload: str, entry: str, budget: Budget, variation: Variation | None = None, *, zero_shot: bool = False
 ) -> Iterator[Job]:
-    """Return the jobs of one scheduler on one workload, in order: tuning, unless it is zero-shot, report, varied runs.
+    """Yield the jobs of one scheduler on one workload in order: tuning (unless zero-shot), report, varied runs.
 
-    Changes of the configuration share a population, another horizon or batch size has its own.
+    Changes of the configuration share one population. Each change of horizon or batch size has its own.
     """
     starts = range(0, 0 if zero_shot else budget.trials, budget.batch)
     for batch, first in enumerate(starts):

@@ -1,4 +1,4 @@
-"""What is on record must be what the run would have recorded: its own populations, whole, one after another."""
+"""Check that the records of a run directory are those that its plan produces, in order, in whole populations."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from ganno_bench.core.records import RunRecord
 __all__ = ["n_torn"]
 
 _Run = tuple[object, ...]
-"""Workload, scheduler, role, trial of a tuning run, factor and multiple of a varied one, seed."""
+"""Workload, scheduler, role, trial (tuning runs), factor and multiple (varied runs), seed."""
 
 
 def n_torn(directory: RunDirectory, config: RunConfig, jobs_of: Callable[[RunRecord], Iterator[Job]]) -> int:
-    """Return how many records belong to a population of which the last ones were never written: 0, or the last ones.
+    """Return the number of records, at the end of the file, of a population that was not written completely.
 
-    Populations are written whole, each after the one before it of its scheduler and workload. The checksums of a file
-    say whether it is as it was written; this says it of files of earlier versions, too, which have none.
+    Populations are written whole, and those of one scheduler on one workload in the order of the plan. Checksums also
+    detect changes, but files of earlier versions have none.
 
     Args:
         directory: The run directory.
-        config: The settings that are in force.
-        jobs_of: Returns the populations of a record's scheduler on its workload, in order.
+        config: The settings of the run.
+        jobs_of: Returns the jobs of a record's scheduler on its workload, in order.
 
     Raises:
-        RecordError: A record is of another run, is there twice, or follows one that is lost; the message names it.
+        RecordError: A record belongs to another run, is a duplicate, or follows a missing one; the message names it.
     """
     plans: dict[tuple[str, str], Iterator[Job]] = {}
-    due: list[_Run] = []  # of the population that was begun, the next one last
+    due: list[_Run] = []  # the rest of the current population, in reverse order
     n_there = 0
     for n_whole, record in enumerate(directory.records):
         fault = _foreign(record, config)
@@ -41,8 +41,8 @@ def n_torn(directory: RunDirectory, config: RunConfig, jobs_of: Callable[[RunRec
             due, n_there = list(_runs(job))[::-1] if job else [], 0
         run = _run_of(record)
         if fault is None and (wanted := due.pop() if due else None) != run:
-            place = "nothing more of it" if wanted is None else _name(wanted)
-            fault = f"is {_name(run)}, but {place} comes here: a line was lost, added or moved"
+            expected = "no further run of this scheduler and workload" if wanted is None else _name(wanted)
+            fault = f"found {_name(run)}, expected {expected}: a line was lost, added or moved"
         if fault is not None:
             raise RecordError(f"{directory.path}/records.jsonl:{n_whole + 1}: {fault}; {directory.what_to_do(n_whole)}")
         n_there += 1
@@ -50,7 +50,7 @@ def n_torn(directory: RunDirectory, config: RunConfig, jobs_of: Callable[[RunRec
 
 
 def _runs(job: Job) -> Iterator[_Run]:
-    """Yield the runs of a population, in the order in which they are recorded."""
+    """Yield the runs of a population in the order of their records."""
     for index in range(job.n_runs):
         setting, seed = divmod(index, job.n_seeds)
         trial = job.trials[setting] if job.role == "tuning" else None
@@ -70,7 +70,7 @@ def _name(run: _Run) -> str:
 
 
 def _foreign(record: RunRecord, config: RunConfig) -> str | None:
-    """Return what says that a record is of another run; None where nothing does."""
+    """Return the fault that shows that a record belongs to another run; None if there is none."""
     wanted: dict[str, set[Any]] = {
         "suite": {config.suite},
         "suite_hash": {config.suite_hash},
@@ -83,5 +83,6 @@ def _foreign(record: RunRecord, config: RunConfig) -> str | None:
     }
     for key, right in wanted.items():
         if (there := getattr(record, key)) not in right:
-            return f"key {key!r}: {there!r} is not {' or '.join(sorted(map(repr, right)))}, as in config.toml"
+            wanted_values = " or ".join(sorted(map(repr, right)))
+            return f"key {key!r}: must be {wanted_values}, as in config.toml (value: {there!r})"
     return None

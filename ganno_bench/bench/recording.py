@@ -1,4 +1,4 @@
-"""Trajectories of a population -> run records."""
+"""Turn the trajectories of a population into run records."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class Recorder:
 
     Attributes:
         suite: Name of the suite.
-        suite_hash: Hash of the suite with its own budget.
-        custom: Whether the run departs from that budget.
+        suite_hash: Hash of the suite with the suite's budget.
+        custom: Whether the run has another budget.
         study: Index of the tuning study.
-        engine: The workload.
+        engine: The engine of the workload.
         entry: The scheduler.
     """
 
@@ -58,11 +58,11 @@ class Recorder:
         """Return a record for each run of a population.
 
         Args:
-            job: What was run.
+            job: The job that was run.
             configs: (trial, configuration) of each contestant.
-            result: What the runs did.
+            result: The trajectories of the runs.
             test: Their results on test data; None for tuning.
-            tuning_updates: Updates that were spent on finding the configuration.
+            tuning_updates: Updates that tuning spent to find the configuration.
             wall_seconds: Time that the population took.
         """
         dataset = self.engine.workload.dataset
@@ -79,7 +79,7 @@ class Recorder:
             trial, config = configs[run // job.n_seeds]
             change = job.changes[run // job.n_seeds] if job.changes else None
             kept = [index for index, row in enumerate(traces[:, run]) if bool(row.isfinite().all())]
-            # The last update may have ruined the parameters, which only the evaluation after it shows.
+            # If the last update made a run diverge, only the evaluation after it shows that.
             diverged = diverged_at[run] >= 0 or not math.isfinite(val[-1][run])
             at = diverged_at[run] if diverged_at[run] >= 0 else result.eval_updates[-1]
             metrics = Metrics(
@@ -119,7 +119,7 @@ class Recorder:
                     lr_trace=LrTrace(
                         updates=tuple(result.trace_updates[index] for index in kept),
                         layers=tuple(layer.name for layer in self.engine.layout.layers),
-                        # Six digits are plenty for a plot, and keep records small.
+                        # Six digits are enough for a plot and keep records small.
                         lr=tuple(tuple(map(significant, traces[index, run].tolist())) for index in kept),
                     ),
                     open_optimizer=open_optimizer,
@@ -158,7 +158,7 @@ def _versions() -> dict[str, str]:
 
 @cache
 def _cpu() -> str:
-    """Return the processor's model and the instruction set that PyTorch uses of it."""
+    """Return the processor's model and the instruction set that PyTorch uses."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:  # not Linux

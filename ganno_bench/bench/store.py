@@ -1,11 +1,11 @@
-"""The run directory: what was decided at its start, and what was measured since. Nothing in it is ever rewritten.
+"""The run directory: the settings of a run, fixed at its start, and its results. Results are appended, never rewritten.
 
-config.toml      settings as resolved; a later call must agree with them
-suite.toml       the suite as it was
+config.toml      resolved settings; a later call must agree with them
+suite.toml       copy of the suite
 records.jsonl    one line for each training run, appended population by population
-records.end      how far that was written
-failures.jsonl   what could not be run, and why
-studies.journal  Optuna's studies, unless they lie in a storage of the user's
+records.end      number of lines written to records.jsonl, and a hash of them
+failures.jsonl   what failed, and why
+studies.journal  Optuna's studies, unless the user names another storage
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ __all__ = ["EntryConfig", "RunConfig", "RunDirectory"]
 
 
 class EntryConfig(Config):
-    """A scheduler that takes part."""
+    """A scheduler that takes part in the run."""
 
     name: str
     ref: str
     code: str
     tag: str
-    """Ends the names of its studies."""
+    """Suffix of the names of its studies."""
 
 
 class RunConfig(Config):
-    """What decides a run's results, bit for bit; pinned when the run directory is made."""
+    """Everything that decides a run's results, bit for bit; fixed when the run directory is made."""
 
     schema_version: Literal[2] = 2
     run_id: str
-    """Random; part of the names of the Optuna studies."""
+    """Random part of the names of the Optuna studies."""
     suite: str
     suite_hash: str
     custom: bool
@@ -68,31 +68,31 @@ class RunConfig(Config):
     fingerprints: dict[str, str]
     """Workload -> fingerprint of its dataset."""
     plugins: dict[str, str] = Field(default_factory=dict, exclude_if=lambda value: not value)
-    """Whose code the workloads' models and datasets are, where that is not built in; see `Provenance.plugins`."""
+    """Origins of the workloads' models and datasets that are not built in; see `Provenance.plugins`."""
     entries: tuple[EntryConfig, ...]
 
     @classmethod
     def upgraded(cls, data: dict[str, Any]) -> dict[str, Any]:
-        """Return the settings of a run that began with version 1; its studies keep their names."""
+        """Convert the settings of a run of version 1; its studies keep their names."""
         if "schema_version" not in data and isinstance(data.get("entries"), list):
             data = data | {"entries": [_upgraded_entry(entry) for entry in data["entries"]]}
         return with_code(data, versioned=False)
 
 
 class RunDirectory:
-    """A run directory that this process holds; use it as a context manager.
+    """A run directory that this process has locked; use it as a context manager.
 
     Attributes:
         path: The folder.
-        records: What has been recorded so far.
+        records: The records so far.
     """
 
     def __init__(self, path: Path) -> None:
-        """Take hold of a folder, make it if need be, and read what is there.
+        """Lock a folder, make it if necessary, and read its records.
 
         Raises:
-            ResumeError: Another process is at work in it, or it cannot be made.
-            RecordError: Its records are not as they were written (a torn last line is removed by `pin` instead).
+            ResumeError: Another process uses it, or it cannot be made.
+            RecordError: Its records were changed after they were written. (`pin` removes a torn last line instead.)
         """
         self.path = path
         self._file = AppendOnlyFile(path / "records.jsonl")
@@ -104,7 +104,9 @@ class RunDirectory:
         try:
             self._lock.acquire()
         except Timeout:
-            raise ResumeError(f"{path}: another process is at work in this run directory") from None
+            raise ResumeError(
+                f"{path}: another process uses this run directory; wait until it has finished, or give another --out"
+            ) from None
         except OSError as error:
             raise ResumeError(f"{path}: cannot be used as a run directory: {error.strerror}") from None
         try:
@@ -121,17 +123,16 @@ class RunDirectory:
 
     @property
     def journal(self) -> Path:
-        """Where Optuna's journal lies."""
+        """The file of Optuna's journal."""
         return self.path / "studies.journal"
 
     def pin(self, config: RunConfig, suite_text: str) -> RunConfig:
-        """Fix the settings, or check them against the ones that were fixed; entries may be added.
+        """Fix the settings, or check them against the fixed ones; entries may be added.
 
-        Settings, and a scheduler's code, may change as long as nothing was recorded with them. Only after this may
-        records be added.
+        Settings and a scheduler's code may change until something is recorded with them. Call this before `append`.
 
         Returns:
-            The settings that are in force: the first call's, with new entries.
+            The settings of the run: the first call's, with new entries added.
 
         Raises:
             ResumeError: A setting differs; the message has both values. Nothing was changed.
@@ -139,7 +140,7 @@ class RunDirectory:
         file = self.path / "config.toml"
         pinned = parse_config(RunConfig, read_toml(file), str(file)) if file.exists() else None
         if self.records and pinned is None:
-            raise ResumeError(f"{self.path}: there are records but no config.toml; give another --out")
+            raise ResumeError(f"{self.path}: has records but no config.toml; give another --out")
         try:
             if pinned is not None:
                 config = _continued(file, pinned, config, {record.scheduler for record in self.records})
@@ -155,21 +156,21 @@ class RunDirectory:
         return config
 
     def check_suite(self, suite_hash: str) -> None:
-        """Check that the suite that was kept is still the one that was run.
+        """Check that nobody edited the copy of the suite.
 
         Raises:
-            ResumeError: It is another.
+            ResumeError: Its hash has changed.
             UserError: It cannot be read.
         """
         file = self.path / "suite.toml"
         if (found := load_suite(str(file)).hash) != suite_hash:
             raise ResumeError(
-                f"{file}: is not the suite that this run began with (hash {found}, not {suite_hash}); restore it, or "
+                f"{file}: was edited after this run began (hash {found}, not {suite_hash}); restore it, or "
                 "give another --out"
             )
 
     def append(self, records: Sequence[RunRecord]) -> None:
-        """Write the records of one population and wait until they are on the disk.
+        """Write the records of one population and wait until they are on disk.
 
         Raises:
             StorageError: They cannot be written.
@@ -178,20 +179,20 @@ class RunDirectory:
         self.records.extend(records)
 
     def drop_tail(self, n_records: int) -> None:
-        """Remove the last records: those of a population that was cut short."""
+        """Remove the last records: those of an incomplete population."""
         if n_records:
             del self.records[-n_records:]
             self._file.cut(len(self.records))
 
     def what_to_do(self, n_whole: int) -> str:
-        """Return what to do where so many records are as they were written, and the next one is not."""
+        """Return the remedy if the first `n_whole` records are intact and the next one is not."""
         return (
-            f"get the file back, or keep its first {n_whole} lines and remove {self._file.end.name}: the same command "
+            f"restore the file, or keep its first {n_whole} lines and remove {self._file.end.name}: the same command "
             "then trains the rest again"
         )
 
     def fail(self, **failure: Any) -> None:
-        """Note what could not be run, and why."""
+        """Append a failure to failures.jsonl."""
         path = self.path / "failures.jsonl"
         with writing(path), path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(failure) + "\n")
@@ -204,10 +205,8 @@ class RunDirectory:
         except EndError:
             raise
         except RecordError as error:
-            # What has no checksum may be what was changed.
-            remedy = (
-                self.what_to_do(len(records)) if self._file.is_known else "get the file back, or give another --out"
-            )
+            # Without checksums, an earlier line may be the changed one.
+            remedy = self.what_to_do(len(records)) if self._file.is_known else "restore the file, or give another --out"
             raise RecordError(f"{error}; {remedy}") from None
         except OSError as error:
             raise RecordError(f"{self._file.path}: cannot be read: {error.strerror or error}") from None
@@ -222,7 +221,7 @@ def _upgraded_entry(entry: Any) -> Any:
 
 
 def _continued(file: Path, pinned: RunConfig, wanted: RunConfig, recorded: Set[str]) -> RunConfig:
-    # `custom` follows from the budget, which says more.
+    # `custom` comes last: it follows from the budget, whose keys say more.
     for name in [*(name for name in RunConfig.model_fields if name not in ("run_id", "custom", "entries")), "custom"]:
         before, now = getattr(pinned, name), getattr(wanted, name)
         if before != now:
@@ -230,8 +229,8 @@ def _continued(file: Path, pinned: RunConfig, wanted: RunConfig, recorded: Set[s
                 key = next(key for key in [*before, *now] if before.get(key) != now.get(key))
                 name, before, now = f"{name}.{key}", before.get(key), now.get(key)
             is_suite = name == "suite_hash"
-            remedy = "the suite was edited since: restore it, or give" if is_suite else "give the former, or"
-            raise ResumeError(f"{file}: this run has {name} = {before!r}, not {now!r}; {remedy} another --out")
+            remedy = "the suite was edited: restore it" if is_suite else "use the same value"
+            raise ResumeError(f"{file}: this run has {name} = {before!r}, not {now!r}; {remedy}, or give another --out")
     entries = {entry.name: entry for entry in pinned.entries}
     for entry in wanted.entries:
         known = entries.get(entry.name)

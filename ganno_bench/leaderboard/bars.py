@@ -1,4 +1,4 @@
-"""Intervals as bars in the cells of a table, all on one scale."""
+"""Confidence intervals as bars in the cells of a table, all on one scale."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Scale", "scale_of"]
 
 _WIDTH, _HEIGHT, _MARGIN = 168, 14, 6
 _LOWEST = -30.0
-"""Scores below it have an arrow: one at chance would leave no room for the others."""
+"""Scores below it are drawn as an arrow: a single score at chance would leave no room for the others."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,12 @@ class Scale:
     high: float
 
     def x(self, score: float) -> float:
-        """Return where a score lies, at worst at the scale's end."""
+        """Return the place of a score on the scale, points; scores off the scale are put at its end."""
         share = (min(max(score, self.low), self.high) - self.low) / (self.high - self.low)
         return round(_MARGIN + share * (_WIDTH - 2 * _MARGIN), 1)
 
     def bar(self, value: float, low: float | None, high: float | None) -> Markup:
-        """Return a score and its interval as a drawing; the numbers stand beside it."""
+        """Return a score and its confidence interval as a drawing, without the numbers."""
         parts = [f'<path class="zero" d="M{self.x(0):g} 0V{_HEIGHT}"/>']
         side = "up" if (low or value) > 0 else "down" if (value if high is None else high) < 0 else "even"
         if low is not None and high is not None:
@@ -46,7 +46,7 @@ class Scale:
         )
 
     def axis(self) -> Markup:
-        """Return the scale's ends and zero, for the head of the column."""
+        """Return the labels of the scale's ends and zero, for the head of the column."""
         labels = {self.low: "start", 0.0: "middle", self.high: "end"}
         if self.x(0) - self.x(self.low) < 24:
             del labels[self.low]
@@ -64,7 +64,7 @@ class Scale:
 
 
 def scale_of(scores: Iterable[float | None]) -> Scale:
-    """Return a scale on which all scores can be seen that are not extremely low."""
+    """Return a scale that holds all scores, except extremely low ones."""
     known = [score for score in scores if score is not None]
     low, high = min([-5.0, *known]), max([5.0, *known])
     return Scale(max(low, _LOWEST), high)

@@ -1,4 +1,4 @@
-"""One suite of the leaderboard: its entries, scored, and all that its tables and drawings are made of."""
+"""One suite of the leaderboard: its scored entries, and the data of its tables and drawings."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class Board:
 
     Attributes:
         suite: The suite.
-        entries: (ruleset, name) -> entry; all of them, ranked or not.
-        comparison: What is compared.
-        standings: How it came out.
-        reference_file: Where scores are relative to what is written there, relative to the project.
+        entries: (ruleset, name) -> entry, ranked or not.
+        comparison: The records and studies that are compared.
+        standings: The resulting tables.
+        reference_file: Path of the reference's file, relative to the project.
     """
 
     suite: Suite
@@ -62,12 +62,12 @@ class Board:
 
     @cached_property
     def looks(self) -> dict[tuple[str, str], Look]:
-        """(ruleset, name) -> how it is drawn."""
+        """(ruleset, name) -> the entry's colour and line style."""
         return looks(self.standings)
 
     @cached_property
     def reports(self) -> dict[tuple[str, str, str], list[RunRecord]]:
-        """(ruleset, name, workload) -> report runs, in the order of study and seed."""
+        """(ruleset, name, workload) -> report runs, by study and seed."""
         found: dict[tuple[str, str, str], list[RunRecord]] = {}
         for run in sorted(self.comparison.records, key=lambda run: (run.study, run.seed)):
             if run.role == "report":
@@ -81,26 +81,26 @@ class Board:
 
     @cached_property
     def duels(self) -> dict[Ruleset, dict[tuple[str, str], Duel]]:
-        """Ruleset -> (entry, rival) -> how they compare."""
+        """Ruleset -> (entry, rival) -> their comparison."""
         return {ruleset: duels(self.comparison.records, self.standings, ruleset) for ruleset in self.standings.tables}
 
     @cached_property
     def robustness(self) -> Robustness | None:
-        """How entries fare with one factor changed; None where the suite varies nothing."""
+        """Results with one factor changed; None if the suite varies nothing."""
         return robustness(self.comparison.records, self.standings)
 
 
 def build_boards(entries: Iterable[Entry], folder: BaselineFolder) -> tuple[list[Board], list[str]]:
     """Score the entries of every suite.
 
-    A workload is left out until every baseline has finished it; a submission that lacks one is not ranked.
+    A workload is left out until every baseline has finished it. A submission that lacks a workload has no rank.
 
     Args:
-        entries: All of them.
-        folder: The baselines, for the reference.
+        entries: The entries of all suites.
+        folder: The folder of the baselines, for the reference.
 
     Returns:
-        The suites in which there is something to compare, sorted by name, and the names of the others.
+        The suites with at least one workload to compare, sorted by name, and the names of the others.
 
     Raises:
         UserError: Records cannot be compared, or a file cannot be read.
@@ -121,13 +121,13 @@ def build_boards(entries: Iterable[Entry], folder: BaselineFolder) -> tuple[list
 def make_board(
     suite: Suite, entries: Sequence[Entry], reference: Mapping[str, ReferenceValues], reference_file: str
 ) -> Board | None:
-    """Score the entries of one suite; None where there is no workload that every baseline has finished.
+    """Score the entries of one suite; None if no workload has been finished by every baseline.
 
     Args:
-        suite: The suite; records of another version of it are ignored.
+        suite: The suite; records of its other versions are ignored.
         entries: Its entries.
-        reference: Workload -> what is committed of the reference.
-        reference_file: Where that is written.
+        reference: Workload -> the committed values of the reference.
+        reference_file: The file of these values.
 
     Raises:
         RecordError: The records cannot be compared.

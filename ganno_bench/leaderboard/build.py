@@ -1,15 +1,15 @@
-"""All generated files of the leaderboard: written from committed records, and checked against them.
+"""Write the generated files of the leaderboard from committed records, and check them against the records.
 
 README.md                     tables in Markdown
 overview-light.svg, -dark     the best entries on all suites in one picture, for the project's README
-tables/SUITE.csv, .tex        standings, and workload by workload
+tables/SUITE.csv, .tex        standings, overall and for each workload
 tables/SUITE-pairs.csv        who beats whom
-tables/SUITE-robustness.csv   with one factor changed, where a suite varies any
+tables/SUITE-robustness.csv   results with one factor changed, if the suite varies any
 site/                         pages; open site/index.html
 site/drawn-with.json          versions of the libraries that made the drawings
 
-Texts have to be what the records say, to the letter. A drawing carries a hash of its data, which has to be right, too;
-its own bytes are compared only where the libraries that made it are the installed ones: others may draw otherwise.
+The check compares texts exactly. It compares each drawing by a hash of its data. It compares the bytes of drawings only
+if the installed libraries are those that made them, because other versions draw differently.
 """
 
 from __future__ import annotations
@@ -40,32 +40,32 @@ __all__ = ["committed_boards", "generate", "stale_files", "write_leaderboard"]
 _DRAWN_WITH = "site/drawn-with.json"
 _LIBRARIES = ("matplotlib", "numpy", "pillow")
 _GENERATED = ("tables", "site")
-"""Folders in which nothing else may lie."""
+"""Folders that may hold generated files only."""
 
 
 def committed_boards(folder: BaselineFolder, root: Path) -> tuple[list[Board], list[str]]:
-    """Return the suites with all entries that are committed; see `ganno_bench.leaderboard.board.build_boards`.
+    """Return the suites with all committed entries; see `ganno_bench.leaderboard.board.build_boards`.
 
     Args:
-        folder: The baselines.
-        root: The leaderboard's folder, where submissions and challenges lie.
+        folder: The folder of the baselines.
+        root: The leaderboard's folder, with submissions and challenges.
 
     Raises:
-        UserError: There are none, a file cannot be read, or records cannot be compared.
+        UserError: There are no baselines, a file cannot be read, or records cannot be compared.
     """
     entries = baseline_entries(folder)
     if not entries:
-        raise BaselineError(f"{folder.path}: holds no committed baselines; nothing to build a leaderboard from")
+        raise BaselineError(f"{folder.path}: has no committed baselines; the leaderboard needs them")
     return build_boards(published_entries(entries, root), folder)
 
 
 def generate(boards: Sequence[Board], pending: Sequence[str] = (), *, drawn: bool = True) -> Iterator[tuple[str, str]]:
-    """Yield path below the leaderboard's folder, and text, of all files but `drawn-with.json`.
+    """Yield (path below the leaderboard's folder, text) of all files except `drawn-with.json`.
 
     Args:
         boards: The suites.
-        pending: Names of suites in which there is nothing to compare yet.
-        drawn: Whether pages have their drawings.
+        pending: Names of suites without results to compare yet.
+        drawn: Whether to draw the pages' drawings.
     """
     yield "README.md", leaderboard_readme(boards, pending)
     if overview_boards(boards):
@@ -85,7 +85,7 @@ def generate(boards: Sequence[Board], pending: Sequence[str] = (), *, drawn: boo
 
 
 def write_leaderboard(root: Path, boards: Sequence[Board], pending: Sequence[str] = ()) -> list[Path]:
-    """Write all files below `root`, remove what else lies in their folders, and return their paths; see `generate`."""
+    """Write all files below `root`, remove other files from their folders, and return their paths; see `generate`."""
     files = dict(generate(boards, pending))
     files[_DRAWN_WITH] = json.dumps(_installed(), indent=2) + "\n"
     for name, text in files.items():
@@ -99,13 +99,13 @@ def write_leaderboard(root: Path, boards: Sequence[Board], pending: Sequence[str
 
 
 def stale_files(root: Path, boards: Sequence[Board], pending: Sequence[str] = (), *, redraw: bool = True) -> list[str]:
-    """Return what is not as the records say: paths below `root`, each with what is wrong, sorted.
+    """Return the files that differ from the records: sorted lines `PATH: FAULT`, with paths below `root`.
 
     Args:
         root: The leaderboard's folder.
         boards: The suites.
-        pending: Names of suites in which there is nothing to compare yet.
-        redraw: Whether to draw everything again where the libraries are the recorded ones, which takes a minute.
+        pending: Names of suites without results to compare yet.
+        redraw: Whether to redraw everything if the libraries are the recorded ones, which takes a minute.
 
     Raises:
         RecordError: A file cannot be read.
@@ -128,7 +128,7 @@ def stale_files(root: Path, boards: Sequence[Board], pending: Sequence[str] = ()
     if _recorded(root) is None:
         found.append(f"{_DRAWN_WITH}: missing or unreadable")
     names = [path.relative_to(root).as_posix() for path in _lying(root)]
-    return sorted(found + [f"{name}: is none of the leaderboard's files" for name in names if name not in known])
+    return sorted(found + [f"{name}: is not a file of the leaderboard" for name in names if name not in known])
 
 
 def _lying(root: Path) -> list[Path]:

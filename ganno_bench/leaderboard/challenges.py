@@ -1,9 +1,9 @@
-"""Challenges: somebody says that an entry's result does not hold, and how to see it. They stand beside the entry.
+"""Challenges: claims that an entry's result is wrong, shown on the entry's page.
 
-challenges/SUITE/ENTRY/SLUG.toml    what is challenged, by whom, and why
-challenges/SUITE/ENTRY/SLUG.jsonl   runs that show it, compact, if there are any
+challenges/SUITE/ENTRY/SLUG.toml    the challenged claim, who challenges it, and why
+challenges/SUITE/ENTRY/SLUG.jsonl   compact records that support the challenge (optional)
 
-ENTRY is a submission's name, or that of a committed baseline as its files are called.
+ENTRY is the name of a submission, or of a committed baseline as its files are named.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ __all__ = [
 ]
 
 MAX_CHALLENGE, MAX_EVIDENCE = 16 * 1024, 4 * 1024**2
-"""Most bytes of a challenge, and of the runs beside it."""
+"""Size limits of a challenge and of its records, bytes."""
 Paragraph = Annotated[str, Field(min_length=1, max_length=1000)]
 
 
 class Evidence(Config):
-    """How to see that a claim does not hold."""
+    """Evidence against a claim."""
 
     command: Line
-    """Command that shows it, to be read and never run by anything of this project."""
+    """Command that shows the evidence. It is for readers; this project never runs it."""
     url: Url = ""
 
 
@@ -56,36 +56,36 @@ class ChallengeInfo(Config):
     entry: Line
     """Name of the entry."""
     claim: Line
-    """What it claims."""
+    """The claim of the entry that is challenged."""
     by: Annotated[str, Field(min_length=1, max_length=100)]
-    """Who says that it does not hold."""
+    """Author of the challenge."""
     date: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
     status: Literal["open", "upheld", "withdrawn"] = "open"
-    """`upheld`: the maintainers could see it, too."""
+    """`upheld`: the maintainers have confirmed it."""
     summary: Paragraph
-    """Why it does not hold."""
+    """Why the claim is wrong."""
     evidence: Evidence
 
     @classmethod
     def upgraded(cls, data: dict[str, Any]) -> dict[str, Any]:
-        """Return a challenge as it is; one of another format is refused."""
+        """Return the data unchanged; other formats are refused."""
         check_version(data.get("format", 1), 1)
         return data
 
     def text(self) -> str:
-        """Return it as TOML."""
-        comment = "# Status: open; upheld (the maintainers saw it, too) or withdrawn.\n\n"
+        """Return the challenge as TOML."""
+        comment = "# Status: open, upheld (the maintainers have confirmed it) or withdrawn.\n\n"
         return comment + tomli_w.dumps(self.model_dump(mode="json"))
 
 
 @dataclass(frozen=True)
 class Challenge:
-    """A challenge that was read.
+    """A challenge and its records.
 
     Attributes:
-        slug: Its name among those of the entry.
-        info: What is said.
-        records: Runs that show it; mostly none.
+        slug: Its name among the challenges of the entry.
+        info: The content of its TOML file.
+        records: Supporting runs; often none.
     """
 
     slug: str
@@ -94,7 +94,7 @@ class Challenge:
 
 
 def parse_challenge(file: Path, faults: Faults) -> Challenge | None:
-    """Read a challenge; None where it is not well-formed, which `faults` then says."""
+    """Read a challenge; if it is malformed, add the faults to `faults` and return None."""
     n_before = faults.n_total
     info: ChallengeInfo | None = None
     try:
@@ -111,11 +111,11 @@ def parse_challenge(file: Path, faults: Faults) -> Challenge | None:
 def read_challenges(root: Path) -> list[Challenge]:
     """Read all challenges of a leaderboard, sorted by suite, entry and name.
 
-    As with `read_submissions` they have to be well-formed, and whether they are about something that is there is for
-    `ganno_bench.leaderboard.validate.check_leaderboard` to say.
+    This checks their form only. Whether the challenged entries exist is checked by
+    `ganno_bench.leaderboard.validate.check_leaderboard`.
 
     Raises:
-        SubmissionError: One of them is not well-formed; the message has the first thing that is wrong.
+        SubmissionError: A challenge is malformed; the message has its first fault.
     """
     found = []
     for folder in (entry for suite in folders_in(root / "challenges") for entry in folders_in(suite)):
@@ -129,5 +129,5 @@ def read_challenges(root: Path) -> list[Challenge]:
 
 
 def challenges_of(challenges: Iterable[Challenge], suite: str, entry: str) -> list[Challenge]:
-    """Return the challenges of an entry: a submission's name, or that of a baseline."""
+    """Return the challenges of an entry, by the name of a submission or baseline."""
     return [c for c in challenges if c.info.suite == suite and slug(c.info.entry) == slug(entry)]

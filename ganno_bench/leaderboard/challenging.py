@@ -1,4 +1,4 @@
-"""Writes a challenge: somebody says that an entry's result does not hold, and how to see it."""
+"""Write a challenge: a claim that an entry's result is wrong, with evidence."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ def challenge(
     run_dir: Path | None = None,
     suites: KnownSuites | None = None,
 ) -> list[Path]:
-    """Write a challenge of an entry, as open, and return its files.
+    """Write an open challenge of an entry and return its files.
 
     Args:
         suite: Name of the suite.
-        entry: A submission's name, or that of a committed baseline.
+        entry: Name of a submission or of a committed baseline.
         root: The leaderboard's folder.
-        name: Name of the challenge among those of the entry.
-        claim: What the entry claims.
-        by: Who says that it does not hold.
-        summary: Why it does not hold.
-        command: Command that shows it.
-        url: Where more is said.
-        run_dir: A run directory whose report runs, and varied ones, show it.
+        name: Name of the challenge among the challenges of the entry.
+        claim: The claim of the entry that is challenged.
+        by: Author of the challenge.
+        summary: Why the claim is wrong.
+        command: Command that shows the evidence.
+        url: Web address with more information.
+        run_dir: A run directory whose report and varied runs support the challenge.
         suites: The project's suites.
 
     Raises:
-        SubmissionError: It would break a rule, or is there already; nothing was written.
+        SubmissionError: The challenge breaks a rule or exists; nothing was written.
         UserError: The run directory cannot be read.
     """
     suites = suites or KnownSuites()
@@ -66,7 +66,9 @@ def challenge(
     if info is None:
         raise SubmissionError(f"challenge: {wrong[0]}")
     if not is_slug(name):
-        raise SubmissionError(f"option --name: takes lower-case letters, digits, dots and hyphens (value: {name!r})")
+        raise SubmissionError(
+            f"option --name: must have lower-case letters, digits, dots and hyphens only (value: {name!r})"
+        )
     texts = {f"{name}.toml": info.text()}
     if run_dir is not None:
         runs = [r for r in read_records([run_dir]) if r.role != "tuning" and r.workload in suites.load(suite).workloads]
@@ -76,7 +78,7 @@ def challenge(
     folder = root / "challenges" / suite / slug(entry)
     there = [folder / file for file in texts if (folder / file).exists()]
     if there:
-        raise SubmissionError(f"{there[0]}: is there already; give another --name")
+        raise SubmissionError(f"{there[0]}: exists; give another --name")
     submissions = {(path.parent.name, path.name) for path in submission_folders(root)}
     with tempfile.TemporaryDirectory() as draft:
         for file, text in texts.items():
@@ -88,7 +90,7 @@ def challenge(
         raise SubmissionError(f"{verdict.faults[0]}{more}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for file, text in reversed(texts.items()):  # the runs first: without the challenge they are nothing
+        for file, text in reversed(texts.items()):  # the runs first: they have no effect without the challenge
             replace_file(folder / file, text)
     except OSError as error:
         raise SubmissionError(f"{folder}: cannot be written: {error.strerror}") from None

@@ -1,4 +1,4 @@
-"""What is drawn into one panel, whether it is one of several in a picture or stands alone on a page."""
+"""Draw single panels, for plots with several panels and for the pages' drawings."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ __all__ = [
 ]
 
 Looks = Mapping[tuple[str, str], Look]
-"""(ruleset, entry) -> how it is drawn."""
+"""(ruleset, entry) -> colour and line style."""
 
 _HEAT_COLUMNS = 48
 _MOST_LAYERS = 9
 _LONGEST_LAYER = 10
 _LOWEST_LOSS = SOLVED / 10
-"""In chance losses."""
+"""Lowest loss that is drawn, as a share of the loss of chance."""
 _LOWEST_SCORE = -60
-"""Budget curves come in from below it; a trial or two at chance would hide where they end."""
+"""Budget curves are cut off below it: trials at chance would hide where the curves end."""
 
 
 def draw_losses(axes: Axes, runs: Mapping[tuple[str, str], Sequence[RunRecord]], look: Looks) -> None:
-    """Draw validation losses of one workload: the median over runs, and the middle half of them.
+    """Draw validation losses of one workload: the median over runs, and a band for the middle half of the runs.
 
-    Curves are clipped at chance, where a run also stays after it diverged, and far below what counts as solved: a loss
-    may be 0.
+    Curves are clipped at chance, where diverged runs stay. Since a loss may be 0, they are also clipped at a tenth of
+    the loss that counts as solved.
     """
     lowest, chance = np.inf, 0.0
     for key in _by_prominence(runs, look):
@@ -75,8 +75,8 @@ def draw_losses(axes: Axes, runs: Mapping[tuple[str, str], Sequence[RunRecord]],
 def draw_learning_rates(axes: Axes, traces: Mapping[tuple[str, str], LrTrace], look: Looks) -> None:
     """Draw the learning rates of one run of each entry.
 
-    An entry with learning rates per layer has a line for their geometric mean, thin ones for the layers, and a band
-    from the lowest to the highest.
+    A layerwise entry has a line for the geometric mean, thin lines for the layers, and a band from the lowest to the
+    highest.
     """
     highest = 0.0
     for key in _by_prominence(traces, look):
@@ -99,15 +99,15 @@ def draw_learning_rates(axes: Axes, traces: Mapping[tuple[str, str], LrTrace], l
 
 
 def draw_layers(axes: Axes, trace: LrTrace) -> None:
-    """Draw the learning rates of one run as a heat map, a row per layer, input layer above.
+    """Draw the learning rates of one run as a heat map: a row for each layer, the input layer at the top.
 
-    Colours are logarithmic, from a thousandth of the highest learning rate at least, dark, to the highest, bright.
+    Colours are logarithmic: dark is the lowest learning rate, or a thousandth of the highest; bright is the highest.
     """
     lr = np.array(trace.lr, dtype=np.float64)
     high = float(lr.max())
     low = max(float(lr[lr > 0].min(initial=high)), high * 1e-3)
     grid = np.linspace(0, trace.updates[-1], _HEAT_COLUMNS)
-    at = np.searchsorted(trace.updates, grid, side="right") - 1  # what an update used holds until the next one known
+    at = np.searchsorted(trace.updates, grid, side="right") - 1  # a learning rate holds until the next recorded one
     n_layers = lr.shape[1]
     axes.imshow(
         np.log10(np.clip(lr[at], low, high)).T,
@@ -129,7 +129,7 @@ def draw_layers(axes: Axes, trace: LrTrace) -> None:
 def mean_budget(
     scores: Mapping[tuple[str, str], Mapping[str, FloatArray]], workloads: Sequence[str]
 ) -> dict[tuple[str, str], FloatArray]:
-    """Return the mean over workloads of expected best scores, shape (N,), of the entries that have all of them."""
+    """Return the mean expected best scores over workloads, shape (N,), of the entries that have all workloads."""
     return {
         key: np.mean([on[name][: min(map(len, on.values()))] for name in workloads], axis=0)
         for key, on in scores.items()
@@ -138,15 +138,15 @@ def mean_budget(
 
 
 def draw_budget(axes: Axes, scores: Mapping[tuple[str, str], FloatArray], look: Looks) -> None:
-    """Draw what n Optuna trials are expected to buy, zero-shot entries as horizontal lines.
+    """Draw the expected best score against the number of trials; zero-shot entries are horizontal lines.
 
-    A dot marks where tuned cosine crosses a zero-shot entry, and how many trials that takes.
+    A dot marks where tuned cosine crosses a zero-shot entry, with the number of trials.
 
     Args:
-        axes: Where to draw.
-        scores: Entry -> expected best score after 1, 2, ... N trials, shape (N,); shape (1,) for zero-shot ones. Tuned
-            cosine is among them.
-        look: How each entry is drawn.
+        axes: Axes to draw into.
+        scores: Entry -> expected best score after 1, 2, ... N trials, shape (N,); shape (1,) for zero-shot entries.
+            Tuned cosine must be included.
+        look: Colour and line style of each entry.
     """
     reference = scores["tuned", REFERENCE]
     n_trials = max(len(values) for values in scores.values())
@@ -183,7 +183,7 @@ class Profile:
 
     Attributes:
         ratios: Test loss / best entry's test loss, ascending from 1, shape (n,).
-        shares: (ruleset, entry) -> share of runs within each ratio, in [0, 1], shape (n,).
+        shares: (ruleset, entry) -> share of runs within each ratio, from 0 to 1, shape (n,).
     """
 
     ratios: FloatArray
@@ -191,9 +191,10 @@ class Profile:
 
 
 def profiles(records: Iterable[RunRecord], standings: Standings) -> dict[Ruleset, Profile]:
-    """Return the performance profile of every ruleset with two ranked entries or more.
+    """Return the performance profile of every ruleset with at least two ranked entries.
 
-    A problem is a workload with a report seed (of each entry's first study); those that every ranked entry has count.
+    A problem is a workload with a report seed, in each entry's first study. Only problems that every ranked entry has
+    are counted.
     """
     losses: dict[tuple[str, str], dict[tuple[str, int], float]] = defaultdict(dict)
     for run in sorted(records, key=lambda run: run.study, reverse=True):
@@ -217,7 +218,7 @@ def profiles(records: Iterable[RunRecord], standings: Standings) -> dict[Ruleset
 
 
 def draw_profile(axes: Axes, profile: Profile, look: Looks) -> None:
-    """Draw a performance profile: on how many runs an entry is within a ratio of the best loss, per cent."""
+    """Draw a performance profile: the share of runs, per cent, on which an entry is within a ratio of the best loss."""
     for key, shares in profile.shares.items():
         axes.step(profile.ratios, 100 * shares, where="post", **look[key].line)
     axes.set_xscale("log")
@@ -228,6 +229,6 @@ def draw_profile(axes: Axes, profile: Profile, look: Looks) -> None:
 
 
 def _by_prominence(keys: Iterable[tuple[str, str]], look: Looks) -> list[tuple[str, str]]:
-    """Return the entries that are drawn, in the order of the looks, what is not prominent first."""
+    """Return the given entries in the order of the looks, those that are not prominent first."""
     known = set(keys)
     return sorted((key for key in look if key in known), key=lambda key: look[key].prominent)

@@ -1,4 +1,4 @@
-"""Drawings for pages: one matplotlib panel each, with a text for those who do not see it, and a hash of its data."""
+"""Drawings for pages: one matplotlib panel each, with a text for screen readers and a hash of its data."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ class Drawing:
     """One panel of a page.
 
     Attributes:
-        name: Unique on its page, of letters, digits and hyphens.
-        title: What it shows.
-        description: What is to be seen in it, for those who do not see it.
-        made_from: All that it is drawn from: plain values, dataclasses, arrays.
-        draw: Draws it.
+        name: Name that is unique on its page, of letters, digits and hyphens.
+        title: Its subject.
+        description: Its main result, for screen readers.
+        made_from: All of its data: plain values, dataclasses, arrays.
+        draw: Function that draws it.
         size: Width and height, points.
         margins: Left, bottom, right, top, points.
-        tips: Name of a line (`Line2D.get_gid`) -> what it shows when pointed at.
+        tips: Name of a line (`Line2D.get_gid`) -> text that pointing at the line shows.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Drawing:
     tips: Mapping[str, str] | None = None
 
     def markup(self, *, drawn: bool) -> Markup:
-        """Return an `svg` element that says what it was made from; `drawn=False` leaves it without a drawing."""
+        """Return an `svg` element with a hash of its data; `drawn=False` leaves the drawing out."""
         width, height = self.size
         name, made_from = escape(self.name), digest(self.made_from, self.size, self.margins)
         inner = self._inner() if drawn else ""
@@ -97,18 +97,18 @@ class Drawing:
 
 
 def strip_drawings(page: str) -> str:
-    """Return a page as it would be if nothing had been drawn."""
+    """Return a page without its drawings, as with `drawn=False`."""
     return _INNER.sub(BEGIN + END, page)
 
 
 def digest(*values: Any) -> str:
-    """Return a hash of values, numbers with the six digits that all machines agree on: 12 hexadecimal digits."""
+    """Return a hash of values, 12 hexadecimal digits; numbers are rounded to six digits, equal on all machines."""
     text = json.dumps(_plain(values), separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _plain(value: Any) -> Any:
-    if type(value) is float or isinstance(value, float | np.floating):  # most are, and the former is asked faster
+    if type(value) is float or isinstance(value, float | np.floating):  # most values are; the first test is faster
         return f"{value:.6g}"
     if isinstance(value, bool | int | str | None):
         return value

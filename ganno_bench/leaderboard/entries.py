@@ -1,4 +1,4 @@
-"""Who stands on the leaderboard. Tables and pages are made from entries, wherever they come from."""
+"""The entries of the leaderboard, from baselines and submissions alike; tables and pages are made from them."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from ganno_bench.workloads.suite import load_suite
 __all__ = ["Challenge", "Entry", "baseline_entries", "by_suite"]
 
 _LEARNED = ("policy", "mean-curve", "profile", "curve-profile", "without")
-"""Kinds of entries that carry what a policy learned; an untrained one, or random actions, do not."""
+"""Kinds of entries that are made from a trained policy; untrained policies and random actions are not."""
 
 
 @dataclass(frozen=True)
 class Challenge:
-    """What somebody objects to an entry's result, in public.
+    """A challenge of an entry's result, as its page shows it.
 
     Attributes:
-        claim: What the entry claims.
-        summary: Why that does not hold.
-        by: Who says so.
-        date: When, as YYYY-MM-DD.
-        status: `upheld`: the maintainers could see it, too.
-        command: What shows it; nothing of this project runs it.
-        url: Where more is said, or None.
-        source: File that it was read from, relative to the project.
+        claim: The claim of the entry that is challenged.
+        summary: Why the claim is wrong.
+        by: Author of the challenge.
+        date: Its date, YYYY-MM-DD.
+        status: `upheld`: the maintainers have confirmed it.
+        command: Command that shows the evidence; this project never runs it.
+        url: Web address with more information, or None.
+        source: Its file, relative to the project.
     """
 
     claim: str
@@ -56,18 +56,18 @@ class Entry:
 
     Attributes:
         suite: Name of the suite.
-        name: What it is called in tables.
+        name: Its name in tables.
         ruleset: Its ruleset.
-        description: What it does, in a sentence or two; may come from anyone.
-        url: Where to read more, or None.
-        origin: A committed baseline, or someone's submission.
-        records: Report runs, and varied ones.
-        studies: Tuning studies behind them.
-        challenges: What was objected.
-        sources: Files that the runs were read from, relative to the project.
-        command: Runs it anew.
+        description: A sentence or two about what it does; untrusted text.
+        url: Web address with more information, or None.
+        origin: Whether it is a committed baseline or a submission.
+        records: Its report and varied runs.
+        studies: Its tuning studies.
+        challenges: Challenges of its result.
+        sources: The files that it was read from, relative to the project.
+        command: Command that runs it again.
         author: Who submitted it; empty for a baseline.
-        card: Of the learned policy behind it, which says what that was trained on; None for others.
+        card: Card of the learned policy that it is made from; None for other entries.
     """
 
     suite: str
@@ -86,12 +86,12 @@ class Entry:
 
     @property
     def key(self) -> tuple[str, str]:
-        """What standings know it by: ruleset and name."""
+        """Its key in standings: ruleset and name."""
         return self.ruleset, self.name
 
 
 def baseline_entries(folder: BaselineFolder) -> list[Entry]:
-    """Return the committed baselines of all suites that the project has, at the present hash of each.
+    """Return the committed baselines of all suites, each at the suite's current hash.
 
     Raises:
         UserError: A file cannot be read.
@@ -143,13 +143,13 @@ def _check_names(suite: str, entries: Sequence[Entry]) -> None:
     for first, second in pairwise(entries):
         if first.key == second.key:
             raise RecordError(
-                f"two entries of suite {suite!r} are called {first.name!r} ({first.ruleset}): "
+                f"two entries of suite {suite!r} are named {first.name!r} ({first.ruleset}): "
                 f"{first.sources[0]} and {second.sources[0]}"
             )
 
 
 def _summary(ref: str) -> str:
-    """Return the first line of a scheduler's docstring; nothing where its code is not to be had."""
+    """Return the first line of a scheduler's docstring; empty if its code cannot be loaded."""
     from ganno_bench.schedulers.registry import load_scheduler
 
     try:
@@ -167,7 +167,7 @@ def _card(name: str) -> PolicyCard | None:
 
     try:
         return load_policy(find_policy(rest.rpartition(":")[2])).card
-    except UserError:  # it is no longer shipped
+    except UserError:  # the policy is no longer shipped
         return None
 
 

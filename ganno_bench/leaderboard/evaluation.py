@@ -1,4 +1,4 @@
-"""The page on how a policy generalises: tables and pictures, made of records and of nothing else."""
+"""The report of an evaluation: tables and plots of how far a policy generalises, made from records."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _FEW_SEEDS = 5
 
 
 def write_evaluation(evaluation: Evaluation) -> dict[str, Path]:
-    """Write `README.md`, `matrix.csv`, `robustness.csv` and the pictures that they need; return what lies where.
+    """Write `README.md`, `matrix.csv`, `robustness.csv` and plots; return kind of output -> path.
 
-    Pictures of an earlier page are replaced, and removed where there is nothing left to show.
+    The plots of an earlier report are removed.
     """
     cells = cells_of(evaluation)
     out, plots = evaluation.path, evaluation.path / "plots"
@@ -60,21 +60,21 @@ def write_evaluation(evaluation: Evaluation) -> dict[str, Path]:
 
 
 def failed_cells(cells: Sequence[TransferCell]) -> list[TransferCell]:
-    """Return the cells in which the policy is significantly worse than tuned cosine, worst first."""
+    """Return the cells in which the policy is significantly worse than tuned cosine, lowest score first."""
     return sorted((cell for cell in cells if cell.cosine.verdict == "loss"), key=lambda cell: cell.cosine.score)
 
 
 def headline_of(evaluation: Evaluation) -> list[str]:
-    """Return what was run, and what a reader must know before believing it; one item per line."""
+    """Return what was run, and the limits of the results, one line each."""
     suite, budget = evaluation.suite, evaluation.suite.budget
     lines = [
-        f"Policy {evaluation.card.name} ({evaluation.code}), frozen, from the optimizer's default learning rate",
-        f"Suite {suite.name}@{suite.hash}: {len(suite.workload)} workloads, {budget.report_seeds} seeds; rivals are "
-        f"tuned by {budget.trials} trials on {budget.tuning_seeds} seeds of their own",
-        "Validation loss only: no test data has a part in this page",
+        f"Policy {evaluation.card.name} ({evaluation.code}): frozen, starts from the optimizer's default learning rate",
+        f"Suite {suite.name}@{suite.hash}: {len(suite.workload)} workloads, {budget.report_seeds} report seeds; Optuna "
+        f"tunes the rivals with {budget.trials} trials on {budget.tuning_seeds} tuning seeds",
+        "Validation loss only: this page uses no test data",
     ]
     if budget.report_seeds < _FEW_SEEDS:
-        lines.append(f"Fewer than {_FEW_SEEDS} seeds: intervals are too narrow, no claim rests on them")
+        lines.append(f"Fewer than {_FEW_SEEDS} report seeds: confidence intervals are too narrow to support a claim")
     return lines + [missing.line for missing in evaluation.left_out]
 
 
@@ -85,12 +85,12 @@ def _page(evaluation: Evaluation, cells: Sequence[TransferCell], drawn: set[str]
     ]
     if evaluation.failures:
         lines = [f"- {failure.scheduler} on {failure.workload}: {failure.error}" for failure in evaluation.failures]
-        parts += ["Could not be run:", "\n".join(map(escape_markdown, lines))]
+        parts += ["Failed:", "\n".join(map(escape_markdown, lines))]
     if cells:
         parts += ["## Transfer", _how_to_read(), markdown_table(summary_table(evaluation, cells))]
         parts += [_picture("transfer", "Score of every cell, by family, data and depth")]
         parts += [
-            f"Mean scores against tuned {REFERENCE} of everyone on the same cells; `{UNTUNED}` is not tuned, either:",
+            f"Mean scores of all entries against tuned {REFERENCE}, on the same cells. `{UNTUNED}` is not tuned:",
             markdown_table(entry_table(evaluation, cells)),
             *(escape_markdown(said) for cell in cells if (said := cell.remark) is not None),
             "### Cell by cell",
@@ -99,15 +99,15 @@ def _page(evaluation: Evaluation, cells: Sequence[TransferCell], drawn: set[str]
         parts += _failures(evaluation, cells)
     if "schedules" in drawn:
         parts += [
-            "## What the agents do",
-            "One workload of each family, report seed 0: the learning rate of every layer.",
+            "## Learning rates",
+            "The learning rate of every layer, on one workload of each family, with report seed 0.",
             _picture("schedules", "Learning rate of every layer over time"),
         ]
     if "robustness" in drawn:
         parts += [
             "## Robustness",
-            "Median final validation loss where training starts from another base learning rate or weight decay than "
-            "the optimizer's default; the bands reach from the best run to the worst. Runs are in `robustness.csv`.",
+            "Median final validation loss when training starts from another base learning rate or weight decay than "
+            "the optimizer's default. Bands reach from the best run to the worst. `robustness.csv` has every run.",
             markdown_table(robustness_table(evaluation)),
             _picture("robustness", "Final validation loss against base learning rate and weight decay"),
         ]
@@ -116,22 +116,22 @@ def _page(evaluation: Evaluation, cells: Sequence[TransferCell], drawn: set[str]
 
 def _how_to_read() -> str:
     return (
-        "A score is 100 ln(L / L_policy), of medians over seeds of the final validation loss: 0 ties, +10 is a loss "
-        f"about 10 % below the rival's. L is that of tuned {REFERENCE}, or the tuned layerwise rival that is best on "
-        "the very workload. Intervals (95 %, bootstrap) are paired by seed; a cell is won or lost if its interval "
-        "excludes 0. "
-        "*Seen* is a cell whose family, data and depth lie within one of the ranges that the policy was trained on."
+        "A score is 100 ln(L / L_policy). Both losses are medians over seeds of the final validation loss. 0 is a tie, "
+        f"+10 a loss about 10 % below the rival's. The rival is tuned {REFERENCE}, or the tuned layerwise entry that "
+        "is best on the same workload. Confidence intervals (95 %, bootstrap) are paired by seed. A cell is won or "
+        "lost if its confidence interval excludes 0. A cell is *seen* if its family, data and depth lie within one of "
+        "the policy's training ranges."
     )
 
 
 def _failures(evaluation: Evaluation, cells: Sequence[TransferCell]) -> list[str]:
     failed = failed_cells(cells)
     if not failed:
-        return ["## Failures", f"In no cell is the policy significantly worse than tuned {REFERENCE}."]
+        return ["## Failures", f"None: the policy is significantly worse than tuned {REFERENCE} in no cell."]
     parts = [
         "## Failures",
-        f"In {len(failed)} of {len(cells)} cells the policy is significantly worse than tuned {REFERENCE}; worst "
-        "first.",
+        f"The policy is significantly worse than tuned {REFERENCE} in {len(failed)} of {len(cells)} cells. The lowest "
+        "score comes first.",
     ]
     for cell in failed:
         parts += [
@@ -143,7 +143,7 @@ def _failures(evaluation: Evaluation, cells: Sequence[TransferCell]) -> list[str
 
 
 def _diagnosis(evaluation: Evaluation, cell: TransferCell) -> str:
-    """Return what happened in a cell, in numbers."""
+    """Return a description of a failed cell in numbers."""
     ours, theirs = (
         [run for run in evaluation.records if (run.workload, run.scheduler) == (cell.workload, name)]
         for name in (evaluation.policy, REFERENCE)
@@ -151,22 +151,23 @@ def _diagnosis(evaluation: Evaluation, cell: TransferCell) -> str:
     base, default = (float(runs[0].config["base_lr"]) for runs in (theirs, ours))
     tuned_decay, decay = (float(runs[0].config["weight_decay"]) for runs in (theirs, ours))
     sentences = [
-        f"Median loss {cell.losses[evaluation.policy]:.3g} against {cell.losses[REFERENCE]:.3g} nats "
+        f"Median loss: {cell.losses[evaluation.policy]:.3g} nats, tuned {REFERENCE} {cell.losses[REFERENCE]:.3g} nats "
         f"({evaluation.novelty[cell.workload].label})."
     ]
     policy, cosine = summarise_schedule(ours), summarise_schedule(theirs)
     if policy is not None and cosine is not None:
         sentences.append(
-            f"From {default:.3g}, the policy's learning rate (mean over layers) peaks at {policy.peak:.3g} at update "
-            f"{policy.peak_at}, {policy.peak / base:.2g} times the tuned base learning rate of {base:.3g}, and ends at "
-            f"{policy.final_share:.2g} of its peak (tuned {REFERENCE}: {cosine.final_share:.2g})."
+            f"The policy's learning rate (mean over layers) starts from the default, {default:.3g}. It peaks at "
+            f"{policy.peak:.3g} at update {policy.peak_at}, {policy.peak / base:.2g} times the tuned base learning "
+            f"rate of {base:.3g}. It ends at {policy.final_share:.2g} of its peak (tuned {REFERENCE}: "
+            f"{cosine.final_share:.2g})."
         )
         sentences.append(
             "All layers have the same learning rate."
             if policy.spread < 1.001
-            else f"Layers are up to {policy.spread:.2g} times apart."
+            else f"Learning rates of layers differ by a factor of up to {policy.spread:.2g}."
         )
-    sentences.append(f"Weight decay is {decay:.2g}, tuned {tuned_decay:.2g}.")
+    sentences.append(f"Weight decay is {decay:.2g}, tuned {REFERENCE}'s {tuned_decay:.2g}.")
     if cell.diverged:
         sentences.append(f"{cell.diverged} of {cell.n_seeds} runs diverged.")
     return " ".join(sentences)

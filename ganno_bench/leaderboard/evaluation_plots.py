@@ -1,4 +1,4 @@
-"""Pictures of how a policy generalises: the transfer matrix, its schedules, its failures, its robustness."""
+"""Plots of how far a policy generalises: transfer matrix, learning rates, failures, robustness."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ __all__ = ["matrix_rows", "plot_failure", "plot_matrix", "plot_robustness", "plo
 _POLICY, _COSINE, _DEFAULT = "#0072B2", "black", "#E69F00"
 _DIVERGING = "RdBu"
 _LAST_LAYER = 0.9
-"""Place of the output layer's colour; the colours beyond are too pale for a line."""
+"""Place of the output layer's colour in the colour map; later colours are too pale for a line."""
 _VARIED: tuple[Factor, ...] = ("base_lr", "weight_decay")
 _SCALE = (10.0, 60.0)
-"""The colours of the matrix end at its largest score, but at least and at most here."""
+"""Least and largest end of the matrix's colour scale; between them it ends at the largest score."""
 
 
 def matrix_rows(workloads: Sequence[WorkloadSpec]) -> dict[str, dict[str, dict[int, str]]]:
-    """Return family -> row -> depth -> workload: a row is a dataset and an optimizer."""
+    """Return family -> row -> depth -> workload; a row is a dataset with an optimizer."""
     rows: dict[str, dict[str, dict[int, str]]] = {}
     for spec in workloads:
         family, depth = str(spec.model["family"]), int(spec.model.get("depth", 0))
@@ -51,7 +51,7 @@ def matrix_rows(workloads: Sequence[WorkloadSpec]) -> dict[str, dict[str, dict[i
 
 
 def plot_matrix(evaluation: Evaluation, cells: Sequence[TransferCell]) -> Figure:
-    """Return the transfer matrix: a panel per family, above against tuned cosine, below against layerwise rivals."""
+    """Return the transfer matrix: a panel for each family, against tuned cosine above, layerwise rivals below."""
     rows = matrix_rows(evaluation.suite.workload)
     found = {cell.workload: cell for cell in cells}
     against = {f"vs tuned {REFERENCE}": {name: cell.cosine for name, cell in found.items()}}
@@ -82,7 +82,7 @@ def plot_matrix(evaluation: Evaluation, cells: Sequence[TransferCell]) -> Figure
         bar.set_label("score = 100 ln(rival's loss / policy's loss)")
         bar.outline.set_visible(False)
         figure.suptitle(
-            f"{evaluation.policy}: blue is better than the rival. Bold: the interval excludes 0. "
+            f"{evaluation.policy}: blue is better than the rival. Bold: the confidence interval excludes 0. "
             "Framed: seen in training.",
             x=0.01,
             ha="left",
@@ -93,9 +93,9 @@ def plot_matrix(evaluation: Evaluation, cells: Sequence[TransferCell]) -> Figure
 
 
 def plot_schedules(evaluation: Evaluation, workloads: Sequence[str]) -> Figure | None:
-    """Return learning rates per layer, a column per workload: as lines beside tuned cosine's, and as a heat map.
+    """Return learning rates per layer, a column for each workload: lines with tuned cosine's, and a heat map.
 
-    Shown is the run of report seed 0. None where the policy ran on none of the workloads.
+    It shows the run with report seed 0. None if the policy ran on none of the workloads.
     """
     shown = [name for name in workloads if _runs(evaluation, evaluation.policy, name)]
     if not shown:
@@ -116,7 +116,7 @@ def plot_schedules(evaluation: Evaluation, workloads: Sequence[str]) -> Figure |
 
 
 def plot_failure(evaluation: Evaluation, workload: str) -> Figure:
-    """Return what happened on a workload: mean learning rates, validation losses, learning rates per layer."""
+    """Return the policy and tuned cosine on one workload: mean learning rates, losses, learning rates per layer."""
     ours, theirs = (_runs(evaluation, entry, workload) for entry in (evaluation.policy, REFERENCE))
     with mpl.rc_context(RC):
         figure = Figure(figsize=(11, 3.1), layout="constrained")
@@ -145,7 +145,7 @@ def plot_failure(evaluation: Evaluation, workload: str) -> Figure:
 
 
 def varied_losses(evaluation: Evaluation, workload: str, entry: str) -> dict[Setting, list[float]]:
-    """Return the final validation losses of every setting, nats; `OWN` is the optimizer's default."""
+    """Return setting -> final validation losses, nats; `OWN` is the optimizer's default."""
     found: dict[Setting, list[float]] = {}
     for run in evaluation.robustness:
         if (run.workload, run.scheduler) == (workload, entry):
@@ -154,7 +154,7 @@ def varied_losses(evaluation: Evaluation, workload: str, entry: str) -> dict[Set
 
 
 def plot_robustness(evaluation: Evaluation) -> Figure | None:
-    """Return final validation losses against base learning rate and weight decay; None where there are no runs."""
+    """Return final validation losses against base learning rate and weight decay; None if there are no runs."""
     workloads = list(dict.fromkeys(run.workload for run in evaluation.robustness))
     if not workloads:
         return None
@@ -275,7 +275,7 @@ def _draw_losses(axes: Axes, x: Sequence[float], losses: Sequence[Sequence[float
 
 
 def _log_rates(axes: Axes) -> None:
-    """Make a logarithmic axis that leaves out what is four orders of magnitude below the top."""
+    """Make a logarithmic axis that ends four orders of magnitude below the highest learning rate."""
     axes.set_yscale("log")
     highest = float(axes.dataLim.y1)
     lowest = max(axes.dataLim.minposy, highest * 1e-4)

@@ -1,4 +1,4 @@
-"""How a policy generalises, as tables of text and as CSV."""
+"""Tables of how far a policy generalises, as text and as CSV."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def cells_of(evaluation: Evaluation) -> tuple[TransferCell, ...]:
 
 
 def summary_table(evaluation: Evaluation, cells: Sequence[TransferCell]) -> TextTable:
-    """Return mean scores and who won how often, over all cells and by what is new about them."""
+    """Return mean scores and counts of cells won, tied and lost: over all cells, and by novelty."""
     groups = _groups(evaluation, cells)
     rows, best = [], set()
     for index, (label, own) in enumerate(groups.items()):
@@ -73,7 +73,7 @@ def summary_table(evaluation: Evaluation, cells: Sequence[TransferCell]) -> Text
 
 
 def matrix_table(evaluation: Evaluation, cells: Sequence[TransferCell]) -> TextTable:
-    """Return scores against tuned cosine, a row per family and dataset, by increasing depth."""
+    """Return scores against tuned cosine: a row for each family and dataset, by increasing depth."""
     by_id = {cell.workload: cell for cell in cells}
     rows = matrix_rows(evaluation.suite.workload)
     n_columns = max(len(row) for own in rows.values() for row in own.values())
@@ -103,7 +103,7 @@ def matrix_table(evaluation: Evaluation, cells: Sequence[TransferCell]) -> TextT
 
 
 def entry_table(evaluation: Evaluation, cells: Sequence[TransferCell]) -> TextTable:
-    """Return everyone's mean score against tuned cosine, on the same cells."""
+    """Return the mean score of every entry against tuned cosine, on the same cells."""
     groups = _groups(evaluation, cells)
     shown = [label for label in ("all", "seen", "unseen", "unknown") if label in groups]
     names = [evaluation.policy, *evaluation.rivals]
@@ -117,11 +117,11 @@ def entry_table(evaluation: Evaluation, cells: Sequence[TransferCell]) -> TextTa
         (max(range(len(names)), key=lambda at: means[names[at]][column]), column + 1) for column in range(len(shown))
     )
     columns = (Column("Entry", numeric=False), *(Column(f"{label} ({len(groups[label])})") for label in shown))
-    return TextTable("Beside its rivals", columns, rows, best, frozenset(), frozenset())
+    return TextTable("Policy and rivals", columns, rows, best, frozenset(), frozenset())
 
 
 def cell_table(evaluation: Evaluation, cells: Sequence[TransferCell]) -> TextTable:
-    """Return a row for each cell: what is new, losses, scores with intervals."""
+    """Return a row for each cell: novelty, losses, scores with confidence intervals."""
     others = [name for name in evaluation.rivals if name not in (REFERENCE, *LAYERWISE)]
     rows, best = [], set()
     for index, cell in enumerate(cells):
@@ -136,20 +136,20 @@ def cell_table(evaluation: Evaluation, cells: Sequence[TransferCell]) -> TextTab
         rows.append((cell.workload, news.label, *losses, *scores, diverged, news.reason))
     columns = (
         Column("Workload", numeric=False),
-        Column("Training", numeric=False),
+        Column("In training", numeric=False),
         Column("Loss"),
         Column(f"Tuned {REFERENCE}"),
         Column(f"vs tuned {REFERENCE}"),
         Column("vs best layerwise"),
         *(Column(f"vs {name}") for name in others),
         Column("Diverged"),
-        Column("Why", numeric=False),
+        Column("Reason", numeric=False),
     )
     return TextTable("Cell by cell", columns, tuple(rows), frozenset(best), frozenset(), frozenset())
 
 
 def robustness_table(evaluation: Evaluation) -> TextTable:
-    """Return median final validation losses from every start, a row per workload and entry."""
+    """Return median final validation losses with every start, a row for each workload and entry."""
     keys = dict.fromkeys((run.workload, run.scheduler) for run in evaluation.robustness)
     losses = {key: varied_losses(evaluation, *key) for key in keys}
     settings = sorted(
@@ -169,7 +169,7 @@ def robustness_table(evaluation: Evaluation) -> TextTable:
 
 
 def robustness_csv(evaluation: Evaluation) -> str:
-    """Return a line for each run: losses in nats, at worst chance; an empty factor: nothing was changed."""
+    """Return a line for each run: losses in nats, at most chance; the factor is empty if nothing was changed."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(_ROBUSTNESS_COLUMNS)
@@ -181,7 +181,7 @@ def robustness_csv(evaluation: Evaluation) -> str:
 
 
 def matrix_csv(evaluation: Evaluation, cells: Sequence[TransferCell]) -> str:
-    """Return a line for each cell and rival: losses in nats, scores with intervals; empty where there is none."""
+    """Return a line for each cell and rival: losses in nats, scores with confidence intervals; empty if unknown."""
     out = io.StringIO()
     writer = csv.DictWriter(out, _CSV_COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()
@@ -215,7 +215,7 @@ def matrix_csv(evaluation: Evaluation, cells: Sequence[TransferCell]) -> str:
 
 
 def _groups(evaluation: Evaluation, cells: Sequence[TransferCell]) -> dict[str, list[TransferCell]]:
-    """Return the cells by what is new about them: all, seen, unseen, and the kinds of unseen; none is empty."""
+    """Return the cells by novelty: all, seen, unseen, and each kind of unseen; empty groups are left out."""
     news = {cell.workload: evaluation.novelty[cell.workload] for cell in cells}
     kinds: dict[str, Callable[[str], bool]] = {
         "all": lambda name: True,

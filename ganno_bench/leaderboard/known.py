@@ -1,4 +1,4 @@
-"""What the project itself knows of a suite: the workloads that count, the reference, and what data must be like."""
+"""The project's own facts about a suite, to check submissions by: workloads, baselines, reference."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["KnownSuite", "KnownSuites"]
 
 @dataclass(frozen=True)
 class KnownSuite:
-    """A suite of the project, and what is committed of it.
+    """A suite of the project and its committed baselines.
 
     Attributes:
         suite: The suite.
@@ -29,13 +29,13 @@ class KnownSuite:
 
     @cached_property
     def workloads(self) -> Mapping[str, WorkloadSpec]:
-        """The workloads that a submission has: those whose data are the same everywhere."""
+        """The workloads that a submission must have: all except those on local data."""
         suite = self.suite
         return {spec.id: spec for spec in suite.workload if not suite.dataset[spec.dataset].local}
 
     @cached_property
     def examples(self) -> Mapping[str, RunRecord]:
-        """A committed record of each workload that has a reference, on the data of the reference."""
+        """Workload -> a committed record on the reference's data, for workloads with a reference."""
         reference = self.baselines.reference
         return {
             run.workload: run
@@ -58,7 +58,7 @@ class KnownSuites:
     """The project's suites by name, each loaded once."""
 
     def __init__(self, folder: BaselineFolder | None = None) -> None:
-        """Name the folder of the baselines; by default the project's."""
+        """Use a folder of baselines; by default the project's."""
         self._folder = folder or BaselineFolder()
         self._loaded: dict[str, KnownSuite] = {}
 
@@ -66,7 +66,7 @@ class KnownSuites:
         """Return a suite of the project.
 
         Raises:
-            UnknownNameError: There is none of this name; it is not looked for anywhere else.
+            UnknownNameError: The project has no suite of this name; files elsewhere are not searched.
         """
         if name not in self._loaded:
             if name not in (names := suite_names()):

@@ -20,13 +20,13 @@ __all__ = ["draw_ladder", "ladders_of", "plot_ladders"]
 
 _RUNG = re.compile(r"(?P<ladder>.+)-(?P<depth>\d+)")
 _LOWEST_SCORE = -80
-"""A network that one entry never trains would hide how all others differ."""
+"""Curves are cut off below it: a single entry at chance would hide how the others differ."""
 
 
 def ladders_of(workloads: Iterable[str]) -> dict[str, dict[int, str]]:
     """Return the ladders among workloads: name -> depth -> workload id, by ascending depth.
 
-    A ladder is two workloads or more whose ids differ in nothing but the number at their end.
+    A ladder is at least two workloads whose ids differ only in the number at the end.
     """
     found: dict[str, dict[int, str]] = defaultdict(dict)
     for workload in workloads:
@@ -36,7 +36,7 @@ def ladders_of(workloads: Iterable[str]) -> dict[str, dict[int, str]]:
 
 
 def plot_ladders(standings: Standings) -> Figure | None:
-    """Return the score against depth with 95 % intervals, a panel for each ladder; None where there is no ladder."""
+    """Return the score against depth with 95 % confidence intervals, a panel for each ladder; None without ladders."""
     ladders = ladders_of(standings.workloads)
     if not ladders:
         return None
@@ -60,7 +60,7 @@ def draw_ladder(axes: Axes, rungs: dict[int, str], standings: Standings, look: d
         cells = {depth: standings.cells[*key, name] for depth, name in rungs.items() if (*key, name) in standings.cells}
         if not cells:
             continue
-        # Side by side, so that intervals of one depth can be told apart.
+        # Shift entries sideways, so that their confidence intervals at one depth do not overlap.
         place = prominent.index(key) - (len(prominent) - 1) / 2 if key in prominent else 0.0
         depths = np.array(list(cells)) * 1.025**place
         scores = np.array([cell.score for cell in cells.values()])

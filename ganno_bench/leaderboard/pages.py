@@ -1,4 +1,4 @@
-"""What each page of the site says: boards in, the variables of a template out."""
+"""Compute the content of the site's pages: boards in, the variables of a template out."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ _Key = tuple[str, str]
 
 
 def suite_path(suite: str) -> str:
-    """Return where the page of a suite lies below the site."""
+    """Return the path of a suite's page below the site."""
     return f"{page_name(suite)}/index.html"
 
 
 def entry_path(suite: str, ruleset: str, entry: str) -> str:
-    """Return where the page of an entry lies below the site."""
+    """Return the path of an entry's page below the site."""
     return f"{page_name(suite)}/{ruleset}/{page_name(entry)}.html"
 
 
 def workload_path(suite: str, workload: str) -> str:
-    """Return where the page of a workload lies below the site."""
+    """Return the path of a workload's page below the site."""
     return f"{page_name(suite)}/workloads/{page_name(workload)}.html"
 
 
@@ -75,7 +75,8 @@ def index_page(boards: Sequence[Board], pending: Sequence[str]) -> dict[str, Any
         ]
         meta = " ".join(claims(board.standings)).partition(": ")[2]
         if board.left_out:
-            meta += f" {len(board.left_out)} of {len(board.suite.workload)} are left out until everyone is through."
+            n_workloads = len(board.suite.workload)
+            meta += f" {len(board.left_out)} of {n_workloads} are left out until every baseline has finished them."
         picks.append(_Pick(board, href(suite_path(board.name)), choices, scale, meta))
     sources = [source for board in boards for source in [*_entry_sources(board), board.reference_file]]
     return {
@@ -88,7 +89,10 @@ def index_page(boards: Sequence[Board], pending: Sequence[str]) -> dict[str, Any
 
 
 def _across(boards: Sequence[Board]) -> dict[str, list[dict[str, Any]]]:
-    """Return ruleset -> a line for each entry, with its row in every suite, best mean score first."""
+    """Return ruleset -> a line for each entry with its row in every suite.
+
+    Entries with the most suites come first, among them those with the best mean score.
+    """
     found: dict[str, dict[str, list[dict[str, Any] | None]]] = {"tuned": {}, "zero-shot": {}}
     for column, board in enumerate(boards):
         for (ruleset, entry), row in board.rows.items():
@@ -124,7 +128,7 @@ def suite_page(board: Board) -> dict[str, Any]:
         "claims": " ".join(claims(standings)),
         "tables": tables,
         "scale": _scale(board),
-        "notes": [line for line in footer(standings) if not line.startswith(OPEN_OPTIMIZER)],  # it is spelt out
+        "notes": [line for line in footer(standings) if not line.startswith(OPEN_OPTIMIZER)],  # pages spell it out
         "looks": list(board.looks.values()),
         "ladders": ladder_panels(board),
         "budget": budget_panel(board, standings.workloads, _mean_of(standings.workloads), "budget", wide=True),
@@ -146,7 +150,7 @@ def _robust_table(board: Board) -> Markup:
 
 
 def plain_table(table: TextTable) -> Markup:
-    """Return a table of texts as HTML, in a box in which it can be scrolled."""
+    """Return a table of texts as HTML, in a box that scrolls."""
 
     def cells(values: Sequence[str], row: int | None) -> Markup:
         parts = []
@@ -200,7 +204,7 @@ def workload_page(board: Board, workload: str) -> dict[str, Any]:
     runs = next(board.reports[*key, workload] for key, _ in cells)
     more = [
         *ladder_panels(board, workload),
-        budget_panel(board, [workload], f"{workload}: what a tuning budget buys", "budget"),
+        budget_panel(board, [workload], f"{workload}: score against tuning budget", "budget"),
         *robustness_panels(board, workload),
     ]
     return {
@@ -313,7 +317,7 @@ def _provenance(board: Board, runs: Sequence[RunRecord]) -> list[tuple[str, str]
 
 
 def _by_value(data: Mapping[str, str]) -> dict[str, str]:
-    """Return workloads -> fingerprint, those with the same one together."""
+    """Return workloads -> fingerprint; workloads with the same fingerprint share a key."""
     groups: dict[str, list[str]] = defaultdict(list)
     for workload, fingerprint in data.items():
         groups[fingerprint].append(workload)

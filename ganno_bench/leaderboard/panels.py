@@ -1,4 +1,4 @@
-"""The drawings of the pages: what each is called, what is to be seen in it, and from what it is drawn."""
+"""The drawings of the pages: title, description, data and drawing function of each."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _WIDE = (540, 300)
 
 
 def ladder_panels(board: Board, workload: str | None = None) -> list[Drawing]:
-    """Return the score against depth, a panel for each ladder, or for the one that a workload is a rung of."""
+    """Return the score against depth: a panel for each ladder, or for the ladder of one workload."""
     panels = []
     for name, rungs in ladders_of(board.standings.workloads).items():
         if workload is not None and workload not in rungs.values():
@@ -80,7 +80,7 @@ def ladder_panels(board: Board, workload: str | None = None) -> list[Drawing]:
 def budget_panel(
     board: Board, workloads: Sequence[str], title: str, name: str, *, wide: bool = False
 ) -> Drawing | None:
-    """Return the mean budget curve over workloads; None where tuned cosine has no two trials on one of them."""
+    """Return the mean budget curve over workloads; None if tuned cosine has fewer than two trials on one of them."""
     known = board.budget.get(_TUNED, {})
     if not workloads or any(len(known.get(workload, ())) < 2 for workload in workloads):
         return None
@@ -88,11 +88,11 @@ def budget_panel(
     scores = {key: values for key, values in mean_budget(board.budget, workloads).items() if key in look}
     n_trials = len(scores[_TUNED])
     found = {key[1]: trials_to_match(scores[_TUNED], float(own[0])) for key, own in scores.items() if len(own) == 1}
-    seen = ", ".join(f"{who} {f'after {n}' if n else f'not in {n_trials}'}" for who, n in found.items())
+    seen = ", ".join(f"{who} {f'after {n}' if n else f'not within {n_trials}'} trials" for who, n in found.items())
     return Drawing(
         name,
         title,
-        f"Tuned {REFERENCE} catches up with zero-shot entries so many trials later: {seen}." if seen else title,
+        f"Tuned {REFERENCE} catches up with zero-shot entries: {seen}." if seen else title,
         (list(look.items()), list(scores.items())),
         _titled("expected best score, validation", draw_budget, scores, look),
         size=_WIDE if wide else (264, 190),
@@ -120,7 +120,7 @@ def profile_panels(board: Board) -> list[Drawing]:
 
 
 def robustness_panels(board: Board, workload: str = "") -> list[Drawing]:
-    """Return scores against the multiples of each factor, mean over the workloads or on one of them."""
+    """Return scores against the multiples of each factor: the mean over workloads, or one workload."""
     found = board.robustness
     if found is None or (workload and workload not in found.workloads):
         return []
@@ -158,7 +158,7 @@ def loss_panel(board: Board, workload: str) -> Drawing:
 
 
 def entry_loss_panel(board: Board, key: _Key, workload: str, name: str) -> Drawing:
-    """Return an entry's validation curve on a workload against the reference's."""
+    """Return an entry's validation curve on a workload, with the reference's for comparison."""
     look, tips = _named(_own_looks(board, key))
     runs = {who: board.reports[*who, workload] for who in look if (*who, workload) in board.reports}
     ends = [f"{who[1]} {np.median([run.objective for run in own]):.4g} nats" for who, own in runs.items()]
@@ -173,9 +173,9 @@ def entry_loss_panel(board: Board, key: _Key, workload: str, name: str) -> Drawi
 
 
 def entry_rate_panel(board: Board, key: _Key, workload: str, name: str) -> Drawing | None:
-    """Return the learning rates of an entry's first run on a workload; None where its records keep none.
+    """Return the learning rates of an entry's first run on a workload; None if its records have none.
 
-    Where layers differ it is a heat map, a row per layer, else a line beside the reference's.
+    If layers differ, it is a heat map with a row for each layer. Otherwise it is a line, with the reference's.
     """
     trace = _trace(board, key, workload)
     if trace is None:
@@ -190,7 +190,7 @@ def entry_rate_panel(board: Board, key: _Key, workload: str, name: str) -> Drawi
         return Drawing(
             name,
             f"{title}, per layer",
-            f"{seen} Its {lr.shape[1]} layers are up to {spread:.3g} times apart.",
+            f"{seen} Its {lr.shape[1]} layers differ by a factor of up to {spread:.3g}.",
             ("layers", trace),
             lambda axes: draw_layers(axes, trace),
             margins=(58, 34, 6, 18),
@@ -200,7 +200,7 @@ def entry_rate_panel(board: Board, key: _Key, workload: str, name: str) -> Drawi
     return Drawing(
         name,
         title,
-        f"{seen} All layers have the same.",
+        f"{seen} All layers have the same learning rate.",
         (list(look.items()), list(traces.items())),
         _titled("learning rate", draw_learning_rates, traces, look),
         tips=tips,
@@ -212,14 +212,14 @@ def _titled(title: str, draw: Callable[..., None], *arguments: Any) -> Callable[
         draw(axes, *arguments)
         axes.set_title(title, loc="left")
         for axis in (axes.xaxis, axes.yaxis):
-            if isinstance(axis.get_major_formatter(), LogFormatterMathtext):  # powers are set by TeX's rules
+            if isinstance(axis.get_major_formatter(), LogFormatterMathtext):  # `themed_svg` shows no powers
                 axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
     return drawn
 
 
 def _ladder(axes: Axes, rungs: dict[int, str], board: Board, look: dict[_Key, Look]) -> None:
-    """Draw a ladder down to the lowest interval of what is prominent, so that its intervals can be seen."""
+    """Draw a ladder, cut off below the lowest confidence interval of the prominent entries."""
     draw_ladder(axes, rungs, board.standings, look)
     cells = [board.standings.cells.get((*key, rung)) for key in look if look[key].prominent for rung in rungs.values()]
     ends = [end for cell in cells if cell is not None for end in (cell.score, cell.score_low) if end is not None]
@@ -244,13 +244,13 @@ def _trace(board: Board, key: _Key, workload: str) -> LrTrace | None:
 
 
 def _named(look: Mapping[_Key, Look]) -> tuple[dict[_Key, Look], dict[str, str]]:
-    """Return looks whose lines have a name in the SVG, and what is shown when such a line is pointed at."""
+    """Return looks whose lines have a name in the SVG, and name -> the tip that pointing at the line shows."""
     named = {key: replace(how, gid=f"e{index}") for index, (key, how) in enumerate(look.items())}
     return named, {str(how.gid): visible(how.label) for how in named.values()}
 
 
 def _own_looks(board: Board, key: _Key) -> dict[_Key, Look]:
-    """Return how an entry is drawn on its own page, and the reference behind it."""
+    """Return the looks on an entry's own page: the entry, with the reference behind it."""
     own = replace(board.looks[key], colour=_OWN_COLOUR, dashed=False, prominent=True)
     if key == _TUNED or _TUNED not in board.looks:
         return {key: own}

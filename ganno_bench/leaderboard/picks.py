@@ -1,4 +1,4 @@
-"""What to use: the best entry of each ruleset, and how sure that is, in a sentence."""
+"""Recommendations: the best entry of each ruleset, and how certain that is."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Choice:
     """The best entry of a ruleset.
 
     Attributes:
-        title: For whom it is.
-        row: Its row.
-        sure: How sure that is.
-        href: Link to its page; empty where there are no pages.
+        title: The tuning that it needs.
+        row: Its row in the table.
+        sure: How certain it is that the entry is the best.
+        href: Link to its page; empty if there are no pages.
     """
 
     title: str
@@ -33,7 +33,7 @@ class Choice:
 
 
 def rank_label(board: Board, row: Row) -> str:
-    """Return a row's rank as tables show it, `=` behind it where it is shared."""
+    """Return a row's rank as tables show it, followed by `=` if it is shared."""
     if row.rank is None or row.kind != "entry":
         return DASH
     ranks = [other.rank for other in board.ranked(row.ruleset)]
@@ -41,9 +41,9 @@ def rank_label(board: Board, row: Row) -> str:
 
 
 def suite_choices(board: Board) -> list[Choice]:
-    """Return the best entry without tuning, and the best with the suite's budget; the highest score of several."""
+    """Return the best entry without tuning, and the best with the suite's budget; among ties, the highest score."""
     titles: dict[Ruleset, str] = {
-        "zero-shot": "Without any tuning",
+        "zero-shot": "Without tuning",
         "tuned": f"With {board.suite.budget.trials} Optuna trials per workload",
     }
     choices = []
@@ -61,25 +61,25 @@ def _against_others(ranked: list[Row], best: Row) -> str:
     if len(ranked) == 1:
         return "The only entry."
     if not tied:
-        return f"Alone in front of {len(ranked) - 1} other{'s' * (len(ranked) > 2)}."
+        return f"Alone on rank {best.rank}, ahead of {len(ranked) - 1} other{'s' * (len(ranked) > 2)}."
     names = ", ".join(tied[:_MOST_NAMES])
     if len(tied) > _MOST_NAMES:
         names += f" and {len(tied) - _MOST_NAMES} more"
-    return f"Tied with {names}: the data do not tell them apart."
+    return f"Tied with {names}: the data show no significant difference."
 
 
 def _against_cosine(row: Row) -> str:
     if (row.ruleset, row.entry) == ("tuned", REFERENCE):
         return "It is the reference itself."
     if row.iqm_low is None or row.iqm_high is None:
-        return "A single seed says nothing about others."
+        return "A single seed gives no confidence interval."
     if row.iqm_low > 0:
         verdict = f"Better than tuned {REFERENCE}"
     elif row.iqm_high < 0:
         verdict = f"Worse than tuned {REFERENCE}"
     else:
-        verdict = f"Not to be told from tuned {REFERENCE}"
+        verdict = f"No clear difference from tuned {REFERENCE}"
     if row.improvement is None:
         return f"{verdict}."
     chance = f"{100 * row.improvement:.0f}\N{NO-BREAK SPACE}%"
-    return f"{verdict}, which it beats on {chance} of seeds and workloads."
+    return f"{verdict}; its test loss is lower on {chance} of runs."

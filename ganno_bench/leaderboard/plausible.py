@@ -1,4 +1,4 @@
-"""What no honest record has: impossible values, and values that contradict the workload or one another."""
+"""Check a record for impossible values, and for values that contradict the workload or one another."""
 
 from __future__ import annotations
 
@@ -15,51 +15,52 @@ from ganno_bench.workloads.suite import WorkloadSpec
 __all__ = ["record_faults"]
 
 _MAX_CHANCE = 20.0
-"""Nats: half a billion classes or tokens."""
+"""Largest plausible loss of chance, nats: half a billion classes or tokens."""
 
 
 def record_faults(record: RunRecord, known: KnownSuite) -> Iterator[str]:
-    """Yield what is impossible about a report run, or a varied one, of a suite: `key 'x': what (value: ...)`."""
+    """Yield the faults of the record of a report or varied run: `key 'x': fault (value: ...)`."""
     r, suite = record, known.suite
     if (r.suite, r.suite_hash) != (suite.name, suite.hash):
-        yield f"key 'suite_hash': is not {suite.name}@{suite.hash} (value: {f'{r.suite}@{r.suite_hash}'!r})"
+        yield f"key 'suite_hash': must be {suite.name}@{suite.hash} (value: {f'{r.suite}@{r.suite_hash}'!r})"
         return
     spec = next((spec for spec in suite.workload if spec.id == r.workload), None)
     if spec is None:
-        yield f"key 'workload': is none of suite {suite.name!r} (value: {r.workload!r})"
+        yield f"key 'workload': must be a workload of suite {suite.name!r} (value: {r.workload!r})"
         return
     if spec.id not in known.workloads:
-        yield f"key 'workload': has data that differ from place to place, leave it out (value: {r.workload!r})"
+        yield f"key 'workload': runs on local data cannot be submitted; leave them out (value: {r.workload!r})"
         return
     if r.role == "tuning":
-        yield "key 'role': tuning runs are not submitted, their studies are (value: 'tuning')"
+        yield "key 'role': tuning runs cannot be submitted; submit their studies (value: 'tuning')"
         return
     if (task := suite.dataset[spec.dataset].task) != r.task:
-        yield f"key 'task': is not {task!r} (value: {r.task!r})"
+        yield f"key 'task': must be {task!r} (value: {r.task!r})"
     yield from _chance(r, known)
     change = Change.of_record(r)
     if change is not None:
         if suite.variation is None or (change.factor, change.multiple) not in suite.variation.settings:
-            yield f"key 'multiple': the suite does not vary {change.factor} so (value: {change.multiple!r})"
+            what = f"the suite does not vary {change.factor} by this multiple"
+            yield f"key 'multiple': {what} (value: {change.multiple!r})"
             return
         spec = spec.varied(change.factor, change.multiple)
     yield from _outcome(r, spec)
     yield from _cost(r, spec)
     if compact_record(r) != r:
-        yield "is not compact: it has more learning rates than a sketch's, a host, or more than six digits in its curve"
+        yield "is not compact: it has too many learning rates, a host, or more than six digits in its curve"
     yield from _sketch(r, spec)
     yield from _provenance(r)
 
 
 def _chance(r: RunRecord, known: KnownSuite) -> Iterator[str]:
-    """Check what diverged runs are scored at: too low a chance would make any run a good one."""
+    """Check the loss of chance, at which diverged runs are scored: with too low a chance any run would score well."""
     example = known.examples.get(r.workload)
     if example is not None and not math.isclose(r.chance_loss, example.chance_loss, rel_tol=1e-6):
-        yield f"key 'chance_loss': is {example.chance_loss!r} for this workload (value: {r.chance_loss!r})"
+        yield f"key 'chance_loss': must be {example.chance_loss!r} on this workload (value: {r.chance_loss!r})"
     elif not 0 < r.chance_loss <= _MAX_CHANCE:
         yield f"key 'chance_loss': is outside of (0, {_MAX_CHANCE:g}] (value: {r.chance_loss!r})"
     elif r.task != "language-modelling" and not _is_whole(math.exp(r.chance_loss)):
-        yield f"key 'chance_loss': is not ln(classes) (value: {r.chance_loss!r})"
+        yield f"key 'chance_loss': must be ln(classes) (value: {r.chance_loss!r})"
 
 
 def _outcome(r: RunRecord, spec: WorkloadSpec) -> Iterator[str]:
@@ -78,7 +79,7 @@ def _outcome(r: RunRecord, spec: WorkloadSpec) -> Iterator[str]:
             if metrics[name] is not None:
                 yield f"key 'metrics.{name}': has a value, but the run diverged (value: {metrics[name]!r})"
     if (r.diverged_at is None) != (r.status == "completed"):
-        yield f"key 'diverged_at': does not go with status {r.status!r} (value: {r.diverged_at!r})"
+        yield f"key 'diverged_at': contradicts status {r.status!r} (value: {r.diverged_at!r})"
     elif r.diverged_at is not None and not 0 <= r.diverged_at <= spec.n_updates:
         yield f"key 'diverged_at': is outside of [0, {spec.n_updates}] (value: {r.diverged_at!r})"
     yield from _curve(r, spec)
@@ -87,31 +88,31 @@ def _outcome(r: RunRecord, spec: WorkloadSpec) -> Iterator[str]:
 def _curve(r: RunRecord, spec: WorkloadSpec) -> Iterator[str]:
     points = spread(spec.n_updates, spec.n_evaluations)
     if r.curve.updates != points:
-        yield f"key 'curve.updates': is not {list(points)} (value: {list(r.curve.updates)})"
+        yield f"key 'curve.updates': must be {list(points)} (value: {list(r.curve.updates)})"
         return
     for name, end in (("train_loss", r.metrics.train_loss), ("val_loss", r.metrics.val_loss)):
         curve: tuple[float | None, ...] = getattr(r.curve, name)
         if len(curve) != len(points):
-            yield f"key 'curve.{name}': has {len(curve)} points, not {len(points)}"
+            yield f"key 'curve.{name}': has {len(curve)} points, expected {len(points)}"
         elif any(value is not None and value < 0 for value in curve):
             yield f"key 'curve.{name}': has a negative loss (value: {min(v for v in curve if v is not None)!r})"
         elif r.status == "completed" and end is not None and curve[-1] != significant(end):
-            yield f"key 'curve.{name}': does not end at {significant(end)!r}, as the run did (value: {curve[-1]!r})"
+            yield f"key 'curve.{name}': must end at {significant(end)!r}, as in 'metrics' (value: {curve[-1]!r})"
 
 
 def _sketch(r: RunRecord, spec: WorkloadSpec) -> Iterator[str]:
     updates, layers, rates = r.lr_trace.updates, r.lr_trace.layers, r.lr_trace.lr
     if [len(row) for row in rates] != [len(layers)] * len(updates):
-        yield f"key 'lr_trace.lr': is not {len(updates)} updates by {len(layers)} layers"
+        yield f"key 'lr_trace.lr': must be {len(updates)} updates by {len(layers)} layers"
     if sorted(set(updates)) != list(updates) or not all(0 <= update < spec.n_updates for update in updates):
-        yield f"key 'lr_trace.updates': does not go up within [0, {spec.n_updates}) (value: {list(updates)})"
+        yield f"key 'lr_trace.updates': must increase within [0, {spec.n_updates}) (value: {list(updates)})"
     if any(rate < 0 for row in rates for rate in row):
         yield "key 'lr_trace.lr': has a negative learning rate"
 
 
 def _cost(r: RunRecord, spec: WorkloadSpec) -> Iterator[str]:
     if r.cost.updates != spec.n_updates:
-        yield f"key 'cost.updates': is not {spec.n_updates}, as for everyone (value: {r.cost.updates!r})"
+        yield f"key 'cost.updates': must be {spec.n_updates}, as for every entry (value: {r.cost.updates!r})"
     if r.cost.wall_seconds < 0:
         yield f"key 'cost.wall_seconds': is negative (value: {r.cost.wall_seconds!r})"
     if r.cost.tuning_updates < 0:
@@ -123,9 +124,10 @@ def _provenance(r: RunRecord) -> Iterator[str]:
         if datetime.fromisoformat(r.provenance.timestamp).tzinfo is None:
             raise ValueError
     except ValueError:
-        yield f"key 'provenance.timestamp': is no time with a zone, ISO 8601 (value: {r.provenance.timestamp!r})"
+        what = "must be an ISO 8601 time with a time zone"
+        yield f"key 'provenance.timestamp': {what} (value: {r.provenance.timestamp!r})"
     if r.provenance.threads < 1:
-        yield f"key 'provenance.threads': is less than 1 (value: {r.provenance.threads!r})"
+        yield f"key 'provenance.threads': must be at least 1 (value: {r.provenance.threads!r})"
 
 
 def _is_whole(value: float) -> bool:

@@ -1,4 +1,4 @@
-"""Plots: records and standings in, matplotlib figures out. Nothing here touches pyplot or a display."""
+"""Plots: records and standings in, matplotlib figures out, without pyplot or a display."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def write_plots(
     """Write every plot that the records have data for, as PNG and SVG, and return the paths.
 
     Args:
-        records: What the standings were made of.
-        standings: Who takes part, and in which colour.
-        out_dir: Folder; made if need be.
-        studies: Tuning studies that there are no records of.
+        records: The records of the standings.
+        standings: The tables; their order decides the colours.
+        out_dir: Folder of the plots; made if necessary.
+        studies: Tuning studies without records, such as those of committed baselines.
 
     Raises:
         RecordError: The records cannot be compared.
@@ -72,7 +72,7 @@ def write_plots(
 
 
 def plot_scores(standings: Standings) -> Figure:
-    """Return a forest plot: each entry's score with its interval, and beside it, small, its score on each workload."""
+    """Return a forest plot: each entry's score with its confidence interval, and its scores on workloads as dots."""
     rows = [row for table in standings.tables.values() for row in table if row.kind == "entry"]
     look = looks(standings)
     with mpl.rc_context(RC):
@@ -94,19 +94,19 @@ def plot_scores(standings: Standings) -> Figure:
         axes.tick_params(axis="y", length=0)
         axes.grid(visible=False, axis="y")
         axes.spines["left"].set_visible(False)
-        axes.set_xlabel(f"{_SCORE_LABEL}\nlarge: IQM with 95 % interval; small: mean on each workload")
+        axes.set_xlabel(f"{_SCORE_LABEL}\nbars: IQM with 95 % confidence interval; dots: mean on each workload")
         headline(figure, standings)
     return figure
 
 
 def plot_losses(records: Sequence[RunRecord], standings: Standings) -> Figure:
-    """Return validation loss against updates, a panel per workload: the median over runs, and the middle half of them.
+    """Return validation loss against updates, a panel for each workload: median and middle half of the runs.
 
-    Curves are clipped at chance, where a run also stays after it diverged.
+    Curves are clipped at chance, where diverged runs stay.
     """
     look = looks(standings)
     runs = _reports(records)
-    # Of a run that goes on, a workload may have a committed reference and no runs yet.
+    # In an unfinished run, a workload may have a committed reference and no runs yet.
     begun = [workload for workload in standings.workloads if any((*key, workload) in runs for key in look)]
     with mpl.rc_context(RC):
         figure, axes = panels(begun)
@@ -119,10 +119,10 @@ def plot_losses(records: Sequence[RunRecord], standings: Standings) -> Figure:
 
 
 def plot_learning_rates(records: Sequence[RunRecord], standings: Standings) -> Figure | None:
-    """Return the learning rate against updates, a panel per workload: one run per entry, report seed 0 of study 0.
+    """Return the learning rate against updates, a panel for each workload: one run per entry, report seed 0 of study 0.
 
-    An entry with learning rates per layer has a line for their geometric mean, thin ones for the layers, and a band
-    from the lowest to the highest. None where nobody has any.
+    A layerwise entry has a line for the geometric mean, thin lines for the layers, and a band from the lowest to the
+    highest. None if no record has learning rates.
     """
     runs = _reports(record for record in records if record.lr_trace.updates)
     shown = {(ruleset, entry) for ruleset, entry, _ in runs}
@@ -144,11 +144,10 @@ def plot_learning_rates(records: Sequence[RunRecord], standings: Standings) -> F
 def plot_budget(
     records: Sequence[RunRecord], standings: Standings, studies: Sequence[StudyRecord] = ()
 ) -> Figure | None:
-    """Return the budget curves: what n Optuna trials are expected to buy, with zero-shot entries as horizontal lines.
+    """Return budget curves: the expected best score after n Optuna trials; zero-shot entries are horizontal lines.
 
-    Scores are of validation losses, and 0 is what tuned cosine's last trial is expected to have reached. A dot marks
-    where cosine's curve crosses a zero-shot entry, and how many trials that takes. None where the records
-    have no two trials of cosine.
+    Scores are of validation losses. 0 is the expected score of tuned cosine after all of its trials. A dot marks where
+    cosine's curve crosses a zero-shot entry, with the number of trials. None if cosine has fewer than two trials.
     """
     look = looks(standings)
     scores = budget_scores(records, studies)
@@ -167,10 +166,9 @@ def plot_budget(
 
 
 def plot_profiles(records: Sequence[RunRecord], standings: Standings) -> Figure | None:
-    """Return performance profiles, a panel per ruleset: on how many runs an entry is within a ratio of the best loss.
+    """Return performance profiles, a panel for each ruleset: the share of runs within a ratio of the best loss.
 
-    A problem is a workload with a report seed (of each entry's first study); those that every ranked entry has count.
-    None where no ruleset has two ranked entries.
+    See `ganno_bench.leaderboard.draw.profiles`. None if no ruleset has two ranked entries.
     """
     found = profiles(records, standings)
     if not found:

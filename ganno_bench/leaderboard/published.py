@@ -1,4 +1,4 @@
-"""Submissions and challenges, as entries of the leaderboard."""
+"""Turn submissions and challenges into entries of the leaderboard."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ __all__ = ["published_entries"]
 
 
 def published_entries(baselines: Iterable[Entry], root: Path) -> list[Entry]:
-    """Return all entries of a leaderboard, with the challenges beside them.
+    """Return all entries of a leaderboard, with their challenges.
 
     Args:
-        baselines: The entries that are not submitted.
+        baselines: The entries of the committed baselines.
         root: The leaderboard's folder.
 
     Raises:
-        SubmissionError: A submission or a challenge is not what it has to be.
+        SubmissionError: A submission or challenge breaks a rule.
     """
     if not root.is_dir():
         return list(baselines)

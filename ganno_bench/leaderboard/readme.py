@@ -1,4 +1,4 @@
-"""The leaderboard's page in Markdown: every suite's tables, the two rulesets apart."""
+"""The leaderboard's page in Markdown: the tables of every suite, one for each ruleset."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["leaderboard_readme"]
 _INTRODUCTION = """\
 # Leaderboard
 
-Generated from committed records by `ganno-bench leaderboard build`; never edited by hand. The same and more is in the
-site, with curves, depths, budgets and a page for each entry: open [`site/index.html`](site/index.html) in a browser.
-[How it is built and read](../docs/leaderboard.md).
+Generated from committed records by `ganno-bench leaderboard build`; never edited by hand. The site shows more: curves,
+depths, budgets and a page for each entry. Open [`site/index.html`](site/index.html) in a browser.
+[How to build and read the leaderboard](../docs/leaderboard.md).
 
 ## What to use"""
 
@@ -28,18 +28,18 @@ def leaderboard_readme(boards: Sequence[Board], pending: Sequence[str]) -> str:
 
     Args:
         boards: The suites.
-        pending: Names of suites in which there is nothing to compare yet.
+        pending: Names of suites without results to compare yet.
     """
     parts = [_INTRODUCTION, markdown_table(_choice_table(boards))]
     if pending:
-        parts.append(f"Not there yet: {', '.join(pending)}.")
+        parts.append(f"Not shown yet: {', '.join(pending)}.")
     for board in boards:
         parts += _suite(board)
     return "\n\n".join(parts) + "\n"
 
 
 def _choice_table(boards: Sequence[Board]) -> TextTable:
-    titles = ("Suite", "For whom", "Entry", "Score (IQM)", "How sure")
+    titles = ("Suite", "Tuning", "Entry", "Score (IQM)", "How certain")
     columns = tuple(Column(title, numeric=title.startswith("Score")) for title in titles)
     rows = []
     for board in boards:
@@ -56,7 +56,7 @@ def _suite(board: Board) -> list[str]:
     standings = board.standings
     lines = [*filter(None, [board.suite.description]), *header(standings)]
     if board.left_out:
-        lines.append(f"Left out until every baseline is through with them: {', '.join(board.left_out)}")
+        lines.append(f"Left out until every baseline has finished them: {', '.join(board.left_out)}")
     parts = [f"## {board.name}", "\n".join(f"- {escape_markdown(line)}" for line in lines)]
     for ruleset in standings.tables:
         table = main_table(standings, ruleset)

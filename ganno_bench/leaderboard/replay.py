@@ -1,7 +1,7 @@
-"""Asks the sampler for the trials of a study again, given what the trials before them gave.
+"""Replay a tuning study: ask the sampler for each trial again, given the recorded results of the trials before it.
 
-The sampler is seeded by suite, workload, scheduler, study and batch, so all that a trial depends on is written down.
-Who tuned more than the budget allows and kept the best trials, or made up configurations, is found out.
+The sampler is seeded by suite, workload, scheduler, study and batch, so the files hold everything that decides a trial.
+This detects made-up configurations, and extra trials of which only the best were kept.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from ganno_bench.workloads.suite import Budget
 __all__ = ["can_replay", "replay_fault"]
 
 _ROUNDING = 1e-6
-"""Relative; what the logarithms and exponentials of another machine may change of a value."""
+"""Relative difference that logarithms and exponentials of another machine may cause."""
 
 
 def can_replay(versions: Mapping[str, str]) -> bool:
-    """Whether the sampler here is the one of the runs: another version of Optuna proposes other trials."""
+    """Whether the installed Optuna is the version of the runs; other versions propose other trials."""
     return versions.get("optuna") == version("optuna")
 
 
 def replay_fault(study: StudyRecord, space: Mapping[str, Range], budget: Budget) -> str | None:
-    """Return what is wrong with the first trial that the sampler would not have proposed; None where all are its own.
+    """Return the fault of the first trial that the sampler would not have proposed; None if there is none.
 
     Args:
-        study: A study that has as many trials as the budget.
+        study: A study with as many trials as the budget.
         space: The search space.
-        budget: The suite's.
+        budget: The budget of the suite.
     """
     try:
         again = BatchedStudy(
@@ -49,16 +49,16 @@ def replay_fault(study: StudyRecord, space: Mapping[str, Range], budget: Budget)
             seed=study_seed(study.study, study.suite_hash, study.workload, study.scheduler),
         )
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of numbers that are too large or too small
+            warnings.simplefilter("ignore")  # NumPy warns of very large and very small values
             for index, proposed in _proposals(again, study, budget):
                 for name, value in study.trials[index].config.items():
                     if not _same(value, proposed[name]):
                         return (
-                            f"key 'trials[{index}].config.{name}': the sampler proposes {proposed[name]!r} after the "
-                            f"trials before it (value: {value!r})"
+                            f"key 'trials[{index}].config.{name}': must be {proposed[name]!r}, which the sampler "
+                            f"proposes after the trials before it (value: {value!r})"
                         )
-    except Exception as error:  # there is no end to the numbers that a search space can be made of
-        return f"its trials cannot be asked for again: {one_line(error)}"
+    except Exception as error:  # extreme numbers in a search space can make the sampler fail in many ways
+        return f"its trials cannot be replayed: {one_line(error)}"
     return None
 
 

@@ -1,4 +1,4 @@
-"""A picture of robustness: scores against multiples, a column for each factor, a row for each workload."""
+"""Plot robustness: scores against multiples, a column for each factor, a row for each workload."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from ganno_bench.scoring.robustness import OWN, Robustness, Setting, VariedCell
 __all__ = ["LOWEST_SCORE", "axis_of_multiples", "draw_factor", "plot_robustness"]
 
 LOWEST_SCORE = -150
-"""Lines go on below it: at chance a score may be -400, and would hide how entries differ where they train."""
+"""Lines are cut off below it: a score at chance, such as -400, would hide how the other scores differ."""
 
 
 def plot_robustness(found: Robustness, standings: Standings) -> Figure:
-    """Return a panel for each factor and workload, above all the mean over the workloads: a line for each entry.
+    """Return a panel for each factor and workload, with a line for each entry; the first row is the mean.
 
-    Bands are 95 % intervals. The axis of multiples is logarithmic, with 0 a decade below the smallest.
+    Bands are 95 % confidence intervals. The axis of multiples is logarithmic, with 0 a decade below the smallest.
     """
     look = looks(standings)
     factors = found.factors
     mean = f"mean of {len(found.workloads)} workloads, {found.n_seeds} report seeds"
     titles = [*([mean] if len(found.workloads) > 1 else []), *found.workloads]
-    # A factor's panel is as wide as it has settings, roughly.
+    # The width of a factor's panel is roughly proportional to its number of settings.
     widths = [len(settings) + 2 for settings in factors.values()]
     with mpl.rc_context(RC | {"lines.markersize": 3.5}):
         size = (max(7.0, 0.62 * sum(widths) + 0.8), 2.0 * len(titles) + 1.1)
@@ -58,7 +58,7 @@ def draw_factor(
     workload: str,
     look: Mapping[tuple[str, str], Look],
 ) -> None:
-    """Draw scores against the multiples of one factor, on a workload; any other name: the mean over all."""
+    """Draw scores against the multiples of one factor, on a workload; with any other name, the mean over workloads."""
     points = sorted((OWN, *settings), key=lambda setting: setting.multiple)
     at = dict(zip(points, axis_of_multiples(axes, [setting.multiple for setting in points]), strict=True))
     axes.axhline(0, color="black", linewidth=0.8, linestyle=":")
@@ -68,7 +68,7 @@ def draw_factor(
 
 
 def axis_of_multiples(axes: Axes, multiples: Sequence[float]) -> list[float]:
-    """Mark multiples on the x-axis, and return where: at their decadic logarithms, 0 a decade below the smallest."""
+    """Mark multiples on the x-axis at their decadic logarithms, 0 a decade below the smallest; return these places."""
     least = min(multiple for multiple in multiples if multiple > 0)
     places = [float(np.log10(multiple)) if multiple > 0 else float(np.log10(least)) - 1 for multiple in multiples]
     axes.xaxis.set_major_locator(FixedLocator(places))

@@ -1,4 +1,4 @@
-"""The rules that a submission keeps: complete seeds, the suite's budget, a winner that won, the suite's data."""
+"""The rules of submissions: all seeds, the suite's budget and data, and the best trial as the reported one."""
 
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ from ganno_bench.workloads.suite import WorkloadSpec
 __all__ = ["derived", "rule_faults"]
 
 _Fault = tuple[str, str]
-"""(where, what)."""
+"""(file, fault)."""
 _Key = tuple[str, int]
 """(workload, study)."""
 
 
 def rule_faults(submitted: Submitted, known: KnownSuite) -> Iterator[_Fault]:
-    """Yield what of a well-formed submission breaks a rule, as (file, what)."""
+    """Yield the rules that a well-formed submission breaks, as (file, fault)."""
     info = submitted.info
     if info.suite_hash != known.suite.hash:
-        yield TOML, f"key 'suite_hash': suite {info.suite!r} has {known.suite.hash} (value: {info.suite_hash!r})"
+        right = f"must be {known.suite.hash}, the hash of suite {info.suite!r}"
+        yield TOML, f"key 'suite_hash': {right} (value: {info.suite_hash!r})"
         return
     for what in _info_faults(info, known):
         yield TOML, what
@@ -46,23 +47,24 @@ def rule_faults(submitted: Submitted, known: KnownSuite) -> Iterator[_Fault]:
         for what in _study_faults(study, info, known):
             possible = False
             yield f"{STUDIES}:{number}", what
-    if not possible:  # what follows is about all of them together
+    if not possible:  # the other rules need valid records and studies
         return
     yield from _group_faults(submitted, known)
     yield from _data_faults(submitted.records, known)
     for key, right in derived(submitted.records, submitted.studies, known).items():
         if (there := _get(info, key)) != right:
-            yield TOML, f"key {key!r}: is {right!r} by the records (value: {there!r})"
+            yield TOML, f"key {key!r}: must be {right!r}, as in the records (value: {there!r})"
     least = sum(record.cost.wall_seconds for record in submitted.records)
     if info.cost.wall_seconds < least - 0.01:
         yield (
             TOML,
-            f"key 'cost.wall_seconds': is less than the records' {least:.2f} (value: {info.cost.wall_seconds!r})",
+            f"key 'cost.wall_seconds': must be at least {least:.2f}, the sum of the records "
+            f"(value: {info.cost.wall_seconds!r})",
         )
 
 
 def derived(records: Sequence[RunRecord], studies: Sequence[StudyRecord], known: KnownSuite) -> dict[str, Any]:
-    """Return what `submission.toml` says of the records and follows from them, by key."""
+    """Return the values in `submission.toml` that follow from records and studies, by key."""
     versions: dict[str, set[str]] = defaultdict(set)
     for record in records:
         for package, version in record.provenance.versions.items():
@@ -78,19 +80,19 @@ def derived(records: Sequence[RunRecord], studies: Sequence[StudyRecord], known:
 
 def _info_faults(info: Submission, known: KnownSuite) -> Iterator[str]:
     if info.name in known.entries:
-        yield f"key 'name': is that of a committed baseline of the suite (value: {info.name!r})"
+        yield f"key 'name': a committed baseline of the suite has this name; choose another (value: {info.name!r})"
     if len(set(info.studies)) < len(info.studies):
-        yield f"key 'studies': has one twice (value: {list(info.studies)})"
+        yield f"key 'studies': must have no duplicates (value: {list(info.studies)})"
     if info.ruleset == "zero-shot" and info.studies != (0,):
-        yield f"key 'studies': a zero-shot entry is not tuned, it has study 0 alone (value: {list(info.studies)})"
+        yield f"key 'studies': must be [0], because a zero-shot entry is not tuned (value: {list(info.studies)})"
     if info.ruleset == "tuned" and info.open_optimizer:
-        yield f"key 'open_optimizer': such entries compete zero-shot (value: {info.open_optimizer!r})"
+        yield f"key 'open_optimizer': must be empty unless the entry is zero-shot (value: {info.open_optimizer!r})"
     yield from _code_faults(info)
     if strange := sorted(info.open_optimizer.keys() - known.optimizers):
         yield f"key 'open_optimizer': no workload has the optimizer {strange[0]!r}"
     wanted = known.optimizers if info.ruleset == "tuned" else frozenset()
     if info.search_space.keys() != wanted:
-        yield f"key 'search_space': is for {sorted(info.search_space)}, not {sorted(wanted)}"
+        yield f"key 'search_space': must be for optimizers {sorted(wanted)} (value: {sorted(info.search_space)})"
         return
     for optimizer, space in info.search_space.items():
         for name, what in space_faults(space, optimizer):
@@ -100,20 +102,21 @@ def _info_faults(info: Submission, known: KnownSuite) -> Iterator[str]:
         for space in info.search_space.values()
     ]
     if any(space != own[0] for space in own):
-        yield "key 'search_space': a scheduler's own hyperparameters differ between optimizers"
+        yield "key 'search_space': the scheduler's own hyperparameters must be the same for all optimizers"
     is_policy = info.scheduler.startswith("policy:")
     if is_policy != (info.policy is not None):
-        yield f"key 'policy': {'the card of the policy is missing' if is_policy else 'the entry is no policy'}"
+        what = "the card of the policy is missing" if is_policy else "the entry is not a policy; remove the card"
+        yield f"key 'policy': {what}"
     elif info.policy is not None and not re.fullmatch(
         rf"policy:{re.escape(info.policy.name)}(@[0-9a-f]{{8}})?", info.scheduler
     ):
-        yield f"key 'policy.name': is not that of {info.scheduler!r} (value: {info.policy.name!r})"
+        yield f"key 'policy.name': must be the name in {info.scheduler!r} (value: {info.policy.name!r})"
 
 
 def _code_faults(info: Submission) -> Iterator[str]:
-    """Check that what goes by the name of a built-in scheduler or a shipped policy was made by today's revision.
+    """Check that an entry with the name of a built-in scheduler or shipped policy ran its current revision.
 
-    The version of a library that is part of the code may be another one than is installed here.
+    If the code includes the version of a library, another version may be installed here.
     """
     current = _built_in_code(info.scheduler.removesuffix("@default").partition("(")[0])
     if current is None:
@@ -121,63 +124,63 @@ def _code_faults(info: Submission) -> Iterator[str]:
     parts = info.code.split(", ")
     for part in current.split(", "):
         if part.startswith(("revision ", "policy ")) and part not in parts:
-            yield f"key 'code': {info.scheduler!r} is of {part} now (value: {info.code!r})"
+            yield f"key 'code': must have {part}, the current code of {info.scheduler!r} (value: {info.code!r})"
 
 
 def _built_in_code(name: str) -> str | None:
-    """Return what stands for the code of a name of this project's; None for any other, which is not looked up."""
+    """Return the code of a built-in scheduler or shipped policy; None for other names, which are never loaded."""
     entry = SCHEDULERS.entries().get(name)
     kind, _, policy = name.partition(":")
-    shipped = policy in shipped_policies() and kind in {"policy", *CONTROLS} - {
-        "without"
-    }  # of which it is no reference
+    kinds = {"policy", *CONTROLS} - {"without"}  # `without:POLICY` lacks a feature
+    shipped = policy in shipped_policies() and kind in kinds
     built_in = entry is not None and entry.source == "built-in"
     return load_scheduler(name).code if built_in or shipped else None
 
 
 def _belongs(record: RunRecord, info: Submission, known: KnownSuite) -> Iterator[str]:
-    """Check what a single record has in common with the others, and its configuration."""
+    """Check a single record against `submission.toml` and the suite."""
     spec = known.workloads.get(record.workload)
     if spec is None or record.role == "tuning":
         return
     if record.study not in info.studies:
-        yield f"key 'study': is none of {list(info.studies)} (value: {record.study!r})"
+        yield f"key 'study': must be one of {list(info.studies)} (value: {record.study!r})"
     reference = known.baselines.reference.get(spec.id)
     if reference is not None and record.dataset_fingerprint != reference.fingerprint:
         yield (
-            f"key 'dataset_fingerprint': other data than the committed reference's, {reference.fingerprint!r} "
+            f"key 'dataset_fingerprint': must be {reference.fingerprint!r}, as in the committed reference "
             f"(value: {record.dataset_fingerprint!r})"
         )
     replaced = info.open_optimizer.get(spec.optimizer.name)
     if record.open_optimizer != replaced:
-        yield f"key 'open_optimizer': is not {replaced!r}, as in {TOML} (value: {record.open_optimizer!r})"
+        yield f"key 'open_optimizer': must be {replaced!r}, as in {TOML} (value: {record.open_optimizer!r})"
     budget = known.suite.budget
     tuning_updates = 0 if info.ruleset == "zero-shot" else budget.trials * budget.tuning_seeds * spec.n_updates
     if record.cost.tuning_updates != tuning_updates:
-        yield f"key 'cost.tuning_updates': is not {tuning_updates} (value: {record.cost.tuning_updates!r})"
+        yield f"key 'cost.tuning_updates': must be {tuning_updates} (value: {record.cost.tuning_updates!r})"
     for name in ("base_lr", "weight_decay"):
         value = record.config.get(name)
         if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-            yield f"key 'config.{name}': is no number of at least 0 (value: {value!r})"
+            yield f"key 'config.{name}': must be a number of at least 0 (value: {value!r})"
 
 
 def _study_faults(study: StudyRecord, info: Submission, known: KnownSuite) -> Iterator[str]:
     """Check the configurations and values of a study."""
     if (study.suite, study.suite_hash) != (info.suite, known.suite.hash):
-        yield f"key 'suite_hash': is not {known.suite.hash} (value: {f'{study.suite}@{study.suite_hash}'!r})"
+        right = f"{info.suite}@{known.suite.hash}"
+        yield f"key 'suite_hash': must be {right} (value: {f'{study.suite}@{study.suite_hash}'!r})"
         return
     spec = known.workloads.get(study.workload)
     if spec is None:
-        yield f"key 'workload': is none that is submitted of suite {info.suite!r} (value: {study.workload!r})"
+        yield f"key 'workload': must be a submitted workload of suite {info.suite!r} (value: {study.workload!r})"
         return
     if study.study not in info.studies:
-        yield f"key 'study': is none of {list(info.studies)} (value: {study.study!r})"
+        yield f"key 'study': must be one of {list(info.studies)} (value: {study.study!r})"
     space = info.search_space.get(spec.optimizer.name, {})
     for index, trial in enumerate(study.trials):
         for name, what in config_faults(trial.config, space):
             yield f"key 'trials[{index}].config.{name}': {what}"
         if index == 0 and trial.config != (default := {name: there.default for name, there in space.items()}):
-            yield f"key 'trials[0].config': is not the default, which is tried first: {default!r}"
+            yield f"key 'trials[0].config': must be the default, which is tried first: {default!r}"
         for value in trial.values:
             if value < 0:
                 yield f"key 'trials[{index}].values': has a negative loss (value: {value!r})"
@@ -195,7 +198,7 @@ def _group_faults(submitted: Submitted, known: KnownSuite) -> Iterator[_Fault]:
     for key in [(workload, study) for workload in known.workloads for study in info.studies]:
         name, own = f"{key[0]}, study {key[1]}", studies[key]
         if not runs[key]:
-            yield RECORDS, f"{name}: there are no records of the seeds 0 to {budget.report_seeds - 1}"
+            yield RECORDS, f"{name}: has no records of seeds 0 to {budget.report_seeds - 1}"
             continue
         expected = _expected(info, known, known.workloads[key[0]], runs[key], own)
         for what in check_runs(expected, runs[key], known.suite.variation):
@@ -206,11 +209,11 @@ def _group_faults(submitted: Submitted, known: KnownSuite) -> Iterator[_Fault]:
             yield RECORDS, f"{name}: {what}"
         chance = runs[key][0].chance_loss
         if worst := [value for study in own for trial in study.trials for value in trial.values if value > chance]:
-            yield STUDIES, f"{name}: key 'trials': a loss is above that of chance, {chance!r} (value: {worst[0]!r})"
+            yield STUDIES, f"{name}: key 'trials': a loss is above chance, {chance!r} (value: {worst[0]!r})"
 
 
 def _twin_faults(runs: Sequence[RunRecord], studies: Sequence[StudyRecord]) -> Iterator[str]:
-    """Check that no run is another one's copy: other seeds give the same digits at chance and 0 alone."""
+    """Check that no run is a copy of another: two seeds give equal losses only at chance and at 0."""
     winners = {value for study in studies for value in study.trials[study.winner].values}
     seen: dict[tuple[str, float | None, float | None], int] = {}
     for r in runs:
@@ -218,10 +221,10 @@ def _twin_faults(runs: Sequence[RunRecord], studies: Sequence[StudyRecord]) -> I
         if loss is None or not 0 < loss < r.chance_loss:
             continue
         if r.role == "report" and loss in winners:
-            yield f"seed {r.seed}: key 'metrics.val_loss': is that of a tuning run of the winner (value: {loss!r})"
+            yield f"seed {r.seed}: key 'metrics.val_loss': equals that of a run of the best trial (value: {loss!r})"
         key = (r.factor or "", r.multiple, loss)
         if (other := seen.setdefault(key, r.seed)) != r.seed:
-            yield f"seed {r.seed}: key 'metrics.val_loss': is that of seed {other}, too (value: {loss!r})"
+            yield f"seed {r.seed}: key 'metrics.val_loss': equals that of seed {other} (value: {loss!r})"
 
 
 def _expected(
@@ -252,14 +255,17 @@ def _expected(
 
 
 def _frozen(info: Submission, spec: WorkloadSpec, some: RunRecord) -> dict[str, float | int | str | bool]:
-    """Return what a zero-shot entry trains with: the optimizer's defaults, but for the learning rate of its own one."""
+    """Return the configuration of a zero-shot entry: the optimizer's defaults.
+
+    An open optimizer has a learning rate of its own.
+    """
     defaults = OPTIMIZERS[spec.optimizer.name]
     base_lr = some.config["base_lr"] if spec.optimizer.name in info.open_optimizer else defaults.base_lr
     return {"base_lr": base_lr, "weight_decay": defaults.weight_decay}
 
 
 def _data_faults(records: Sequence[RunRecord], known: KnownSuite) -> Iterator[_Fault]:
-    """Check what workloads with the same data, or the same optimizer, have in common."""
+    """Check values that must be equal on workloads with the same dataset or optimizer."""
     for key, group in (("dataset_fingerprint", "dataset"), ("chance_loss", "dataset"), ("base_lr", "optimizer")):
         first: dict[str, RunRecord] = {}
         for record in records:
@@ -272,8 +278,8 @@ def _data_faults(records: Sequence[RunRecord], known: KnownSuite) -> Iterator[_F
                 yield (
                     RECORDS,
                     (
-                        f"key {key!r}: workloads {other.workload!r} and {record.workload!r} have the same {group}, "
-                        f"and two values (value: {there!r}, {here!r})"
+                        f"key {key!r}: must be equal on workloads {other.workload!r} and {record.workload!r}, which "
+                        f"have the same {group} (value: {there!r}, {here!r})"
                     ),
                 )
                 break
@@ -281,7 +287,7 @@ def _data_faults(records: Sequence[RunRecord], known: KnownSuite) -> Iterator[_F
 
 def _value(record: RunRecord, key: str) -> object:
     if key == "chance_loss":
-        return significant(record.chance_loss)  # whose last bits depend on the machine
+        return significant(record.chance_loss)  # its last bits depend on the machine
     return record.config[key] if key == "base_lr" else getattr(record, key)
 
 

@@ -1,4 +1,4 @@
-"""What the learning rates of several runs look like, in a few numbers and curves."""
+"""Summarise the learning rates of several runs in a few numbers and curves."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class ScheduleSummary:
     """Learning rates of one entry on one workload: medians over its runs.
 
     Attributes:
-        updates: Updates that the curves have points at, shape (K,).
+        updates: Updates of the curves' points, shape (K,).
         mean: Geometric mean over the layers, shape (K,).
-        low: Of the layer with the lowest learning rate, shape (K,).
-        high: Of the layer with the highest, shape (K,).
-        spread: Largest ratio of two layers' learning rates at any one time, at least 1.
+        low: Lowest learning rate of a layer, shape (K,).
+        high: Highest learning rate of a layer, shape (K,).
+        spread: Largest ratio between the learning rates of two layers at the same update, at least 1.
     """
 
     updates: NDArray[np.int64]
@@ -41,23 +41,23 @@ class ScheduleSummary:
 
     @property
     def peak_at(self) -> int:
-        """Update of the peak."""
+        """Update at which the mean learning rate is largest."""
         return int(self.updates[self.mean.argmax()])
 
     @property
     def final_share(self) -> float:
-        """Last mean learning rate over the largest."""
+        """Last mean learning rate, divided by the largest."""
         return float(self.mean[-1] / self.peak)
 
 
 def layer_rates(run: RunRecord) -> FloatArray:
-    """Return the learning rates of a run, shape (K, layers); a zero becomes the smallest positive number."""
+    """Return the learning rates of a run, shape (K, layers); zeros become the smallest positive number."""
     trace = run.lr_trace
     return np.maximum(np.array(trace.lr, dtype=np.float64).reshape(len(trace.updates), -1), _TINY)
 
 
 def summarise_schedule(runs: Sequence[RunRecord]) -> ScheduleSummary | None:
-    """Return the summary of the runs that got farthest; None where there is no learning rate at all."""
+    """Return the summary of the runs with the most recorded updates; None if no run has learning rates."""
     longest = max(len(run.lr_trace.updates) for run in runs)
     chosen = [run for run in runs if len(run.lr_trace.updates) == longest]
     if longest == 0:

@@ -1,4 +1,4 @@
-"""Search spaces as they are written down: plain data that says what a value of a hyperparameter may be."""
+"""Search spaces as plain data in files: the allowed values of each hyperparameter."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["Choices", "FloatRange", "IntRange", "Range", "Value", "config_faults
 
 Value = float | int | str | bool
 _ROUNDING = 1e-9
-"""Relative; what a logarithm and its inverse may leave of a bound."""
+"""Relative rounding error of a logarithm and its inverse."""
 
 
 class FloatRange(Config):
-    """Numbers of an interval."""
+    """A range of numbers."""
 
     distribution: Literal["FloatDistribution"]
     low: float
@@ -30,17 +30,18 @@ class FloatRange(Config):
 
     @property
     def problem(self) -> str | None:
-        """Why it is no interval, or None."""
+        """Why it is invalid, or None."""
         if self.step is not None and (self.log or self.step <= 0):
-            return f"cannot have such a step (value: {self.step!r})"
-        return _interval_problem(self.low, self.high, self.log, self.contains(self.default))
+            what = "cannot have a step, since it is logarithmic" if self.log else "must have a step above 0"
+            return f"{what} (value: {self.step!r})"
+        return _range_problem(self)
 
     def optuna(self) -> BaseDistribution:
-        """Return it as Optuna's distribution."""
+        """Return the range as an Optuna distribution."""
         return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
 
     def contains(self, value: Any) -> bool:
-        """Whether a value lies in it."""
+        """Whether a value lies in the range."""
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
         slack = _ROUNDING * max(abs(self.low), abs(self.high))
@@ -48,7 +49,7 @@ class FloatRange(Config):
 
 
 class IntRange(Config):
-    """Whole numbers of an interval."""
+    """A range of integers."""
 
     distribution: Literal["IntDistribution"]
     low: int
@@ -59,24 +60,24 @@ class IntRange(Config):
 
     @property
     def problem(self) -> str | None:
-        """Why it is no interval, or None."""
+        """Why it is invalid, or None."""
         if self.log and self.step != 1:
-            return f"cannot have such a step (value: {self.step!r})"
-        return _interval_problem(self.low, self.high, self.log, self.contains(self.default))
+            return f"must have step 1, since it is logarithmic (value: {self.step!r})"
+        return _range_problem(self)
 
     def optuna(self) -> BaseDistribution:
-        """Return it as Optuna's distribution."""
+        """Return the range as an Optuna distribution."""
         return IntDistribution(self.low, self.high, log=self.log, step=self.step)
 
     def contains(self, value: Any) -> bool:
-        """Whether a value lies in it."""
+        """Whether a value lies in the range."""
         if isinstance(value, bool) or not isinstance(value, int):
             return False
         return self.low <= value <= self.high and (value - self.low) % self.step == 0
 
 
 class Choices(Config):
-    """A few values."""
+    """A list of values."""
 
     distribution: Literal["CategoricalDistribution"]
     choices: Annotated[tuple[Value, ...], Field(min_length=1, max_length=100)]
@@ -84,15 +85,15 @@ class Choices(Config):
 
     @property
     def problem(self) -> str | None:
-        """Why it is no choice, or None."""
-        return None if self.contains(self.default) else "its default is outside of it"
+        """Why it is invalid, or None."""
+        return None if self.contains(self.default) else _outside(self.default)
 
     def optuna(self) -> BaseDistribution:
-        """Return it as Optuna's distribution."""
+        """Return the range as an Optuna distribution."""
         return CategoricalDistribution(self.choices)
 
     def contains(self, value: Any) -> bool:
-        """Whether a value is one of them."""
+        """Whether a value is one of the choices."""
         return any(type(value) is type(choice) and value == choice for choice in self.choices)
 
 
@@ -100,7 +101,7 @@ Range = Annotated[FloatRange | IntRange | Choices, Field(discriminator="distribu
 
 
 def space_faults(space: Mapping[str, Range], optimizer: str) -> Iterator[tuple[str, str]]:
-    """Yield (hyperparameter, what is wrong) of a search space; base learning rate and weight decay are as for all."""
+    """Yield (hyperparameter, fault) of a search space; base learning rate and weight decay have fixed ranges."""
     defaults = OPTIMIZERS[optimizer]
     fixed = {
         "base_lr": (*defaults.base_lr_range, defaults.base_lr),
@@ -112,14 +113,14 @@ def space_faults(space: Mapping[str, Range], optimizer: str) -> Iterator[tuple[s
         if there is None:
             yield name, "is missing"
         elif there != wanted:
-            yield name, f"is not [{low:g}, {high:g}], logarithmic, default {default:g}, as for every entry"
+            yield name, f"must be [{low:g}, {high:g}], logarithmic, default {default:g}, as for every entry"
     for name, there in space.items():
         if name not in fixed and there.problem is not None:
             yield name, there.problem
 
 
 def config_faults(config: Mapping[str, Value], space: Mapping[str, Range]) -> Iterator[tuple[str, str]]:
-    """Yield (hyperparameter, what is wrong) of a configuration, in and outside of a search space."""
+    """Yield (hyperparameter, fault) of a configuration that should lie in a search space."""
     for name in sorted(config.keys() | space.keys()):
         if name not in config:
             yield name, "is missing"
@@ -129,7 +130,12 @@ def config_faults(config: Mapping[str, Value], space: Mapping[str, Range]) -> It
             yield name, f"is outside of the search space (value: {config[name]!r})"
 
 
-def _interval_problem(low: float, high: float, log: bool, holds_default: bool) -> str | None:
-    if low > high or (log and low <= 0):
-        return f"is no {'logarithmic ' if log else ''}interval (low: {low!r}, high: {high!r})"
-    return None if holds_default else "its default is outside of it"
+def _range_problem(found: FloatRange | IntRange) -> str | None:
+    if found.low > found.high or (found.log and found.low <= 0):
+        wanted = "0 < low <= high, since it is logarithmic" if found.log else "low <= high"
+        return f"must have {wanted} (low: {found.low!r}, high: {found.high!r})"
+    return None if found.contains(found.default) else _outside(found.default)
+
+
+def _outside(default: Value) -> str:
+    return f"must contain its default (default: {default!r})"

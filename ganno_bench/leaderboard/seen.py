@@ -1,4 +1,4 @@
-"""What of a workload a policy has seen in training; the protocol asks for it beside every score of a policy."""
+"""What is new about a workload to a policy; the protocol requires it next to every score of a policy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["seen_in_training"]
 
 
 def seen_in_training(board: Board, entry: Entry) -> dict[str, str]:
-    """Return workload -> `seen`, or what is new there; empty for an entry without a policy's card."""
+    """Return workload -> `seen` or the new parts; empty for an entry without a policy's card."""
     if entry.card is None:
         return {}
     found = {}

@@ -1,4 +1,4 @@
-"""The static site: a page for every suite, entry and workload. Nothing of it comes from anywhere but its folder."""
+"""The static site: a page for every suite, entry and workload. It loads nothing from outside its folder."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _TABLES = "../tables/"
 
 
 def render_site(boards: Sequence[Board], pending: Sequence[str], *, drawn: bool) -> Iterator[tuple[str, str]]:
-    """Yield path below the site's folder, and text.
+    """Yield (path below the site's folder, text) of every page and asset.
 
     Args:
         boards: The suites.
-        pending: Names of suites in which there is nothing to compare yet.
-        drawn: Whether pages have their drawings; without them they take seconds instead of a minute.
+        pending: Names of suites without results to compare yet.
+        drawn: Whether to draw the drawings, which takes a minute; without them the pages take seconds.
     """
     templates = files("ganno_bench.leaderboard") / "templates"
     for asset in ASSETS:
@@ -102,12 +102,12 @@ def _web_address(url: str) -> bool:
 
 
 def _breakable(text: str) -> Markup:
-    """Return a name that may be broken where its parts meet."""
+    """Return a name that a browser may break between its parts."""
     return Markup(re.sub(r"([:@(])", r"<wbr>\1" if "@" in text else r"\1<wbr>", str(escape(text))))
 
 
 def _code(text: str) -> Markup:
-    """Return a text in which what stands between backticks is code."""
+    """Return a text with backticks turned into `<code>`."""
     parts = re.split(r"`([^`]+)`", text)
     return Markup("").join(
         Markup("<code>{}</code>").format(part) if index % 2 else escape(part) for index, part in enumerate(parts)

@@ -1,4 +1,4 @@
-"""What all plots share: who is drawn in which colour, panels, axes, files."""
+"""What all plots share: the entries' colours and line styles, panels, axes, files."""
 
 from __future__ import annotations
 
@@ -38,23 +38,23 @@ RC: dict[Any, Any] = {
     "lines.linewidth": 1.6,
     "svg.hashsalt": "ganno-bench",
 }
-"""Matplotlib settings; the salt makes the ids in an SVG the same every time."""
+"""Matplotlib settings; the fixed salt makes the ids in an SVG reproducible."""
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart; without black (the reference) and yellow (too pale
-# for a line).
+# Okabe and Ito's colours, which colour-blind readers can distinguish; without black (the reference) and yellow (too
+# pale for a line).
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 _GREY = "#b8b8b8"
 
 
 @dataclass(frozen=True)
 class Look:
-    """How an entry is drawn: tuned ones solid, zero-shot ones dashed, what is not among the best grey.
+    """The colour and line style of an entry: tuned is solid, zero-shot dashed; entries not among the best are grey.
 
     Attributes:
-        label: What a legend calls it.
+        label: Its name in a legend.
         colour: Its colour.
-        dashed: Whether its lines are.
-        prominent: Whether it has a colour and a width of its own.
+        dashed: Whether its lines are dashed.
+        prominent: Whether it has its own colour and thick lines; others are thin and grey.
         gid: Name of its lines in an SVG, or None.
     """
 
@@ -77,9 +77,9 @@ class Look:
 
 
 def looks(standings: Standings) -> dict[tuple[str, str], Look]:
-    """Return how each entry is drawn, by (ruleset, entry).
+    """Return (ruleset, entry) -> its look.
 
-    The reference is black; six others have a colour, taken from the top of the tables in turn.
+    The reference is black. Six other entries have a colour, taken in turn from the top of each ruleset's table.
     """
     tables = [[row for row in table if row.kind == "entry"] for table in standings.tables.values()]
     rows = [row for table in tables for row in table]
@@ -101,7 +101,7 @@ def panels(titles: Iterable[str], *, height: float = 2.6) -> tuple[Figure, list[
 
     Args:
         titles: Panel titles.
-        height: Of a panel, inches.
+        height: Height of a panel, inches.
     """
     titles = list(titles)
     n_columns = 2 if len(titles) == 4 else min(3, len(titles))
@@ -115,14 +115,14 @@ def panels(titles: Iterable[str], *, height: float = 2.6) -> tuple[Figure, list[
 
 
 def headline(figure: Figure, standings: Standings) -> None:
-    """Say above the panels what the runs were, and whether a claim can rest on them."""
+    """Write above the panels what was run, and whether it supports a claim."""
     text = " ".join(claims(standings))
     width = int(14 * figure.get_figwidth())
     figure.suptitle(textwrap.fill(text, width), x=0.01, ha="left", fontsize=9, color="#606060")
 
 
 def legend(figure: Figure, shown: Mapping[tuple[str, str], Look]) -> None:
-    """Add a legend below the panels; all grey lines share one item."""
+    """Add a legend below the panels, with one item for all grey lines."""
     handles = [Line2D([], [], label=look.label, **look.line) for look in shown.values() if look.prominent]
     if len(handles) < len(shown):
         handles.append(Line2D([], [], label="others", color=_GREY, linewidth=0.8))
@@ -132,7 +132,7 @@ def legend(figure: Figure, shown: Mapping[tuple[str, str], Look]) -> None:
 
 
 def log_ticks(axis: Axis) -> None:
-    """Label a logarithmic axis: by decades, or where there is hardly more than one, with plain numbers in between."""
+    """Label a logarithmic axis at decades; if it covers less than 1.5 decades, at numbers in between as well."""
     low, high = axis.get_view_interval()
     narrow = np.log10(high / low) < 1.5
     axis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if narrow else (1.0,)))
@@ -142,7 +142,7 @@ def log_ticks(axis: Axis) -> None:
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write a figure as PNG and SVG, the same bytes every time; `stem` is the path without its suffix."""
+    """Write a figure as PNG and SVG with reproducible bytes; `stem` is the path without its suffix."""
     paths = [stem.with_name(f"{stem.name}.{suffix}") for suffix in ("png", "svg")]
     with mpl.rc_context(RC):
         figure.savefig(paths[0], dpi=150)

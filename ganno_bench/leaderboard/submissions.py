@@ -1,11 +1,11 @@
-"""Submissions to the leaderboard: what a folder of one holds, and how it is read.
+"""Submissions to the leaderboard: their files and how to read them.
 
-submissions/SUITE/NAME/submission.toml   who submits what, and what it took
-submissions/SUITE/NAME/records.jsonl     report runs, and varied ones, compact
-submissions/SUITE/NAME/studies.jsonl     tuning studies, in short; not for zero-shot entries
+submissions/SUITE/NAME/submission.toml   author, entry, search space, cost
+submissions/SUITE/NAME/records.jsonl     compact records of report and varied runs
+submissions/SUITE/NAME/studies.jsonl     summaries of the tuning studies; not for zero-shot entries
 
-All of it may have been written by anyone. It is data: nothing in it is executed, and no path or URL in it is followed.
-Strings that were read can be printed, on one line. Whoever makes HTML or Markdown of them has to escape them.
+Anyone may have written these files. They are data: nothing in them is executed, and no path or URL in them is followed.
+The strings that are read can be printed on one line. Code that puts them into HTML or Markdown must escape them.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ C = TypeVar("C", bound=Config)
 
 TOML, RECORDS, STUDIES = "submission.toml", "records.jsonl", "studies.jsonl"
 FILES = {TOML: 64 * 1024, RECORDS: 4 * 1024**2, STUDIES: 4 * 1024**2}
-"""File -> most bytes that it may have."""
+"""File -> largest size, bytes."""
 _MAX_LINE = 64 * 1024
 _MAX_LINES = 10_000
 
@@ -65,90 +65,90 @@ _URL = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]+)?([/?#][A-Za-z0-9._~:/?#@!$&
 def _slug(name: str) -> str:
     if not is_slug(name):
         raise PydanticCustomError(
-            "slug", "takes lower-case letters and digits, with single dots and hyphens between, at most 64"
+            "slug", "must have lower-case letters and digits, with single dots and hyphens between, at most 64 in all"
         )
     return name
 
 
 def _url(url: str) -> str:
     if url and (len(url) > 300 or not _URL.fullmatch(url)):
-        raise PydanticCustomError("url", "is no plain web address, http or https, of at most 300 characters")
+        raise PydanticCustomError("url", "must be a plain web address, http or https, of at most 300 characters")
     return url
 
 
 Slug = Annotated[str, AfterValidator(_slug)]
-"""A name that is a folder's name on every system."""
+"""A name that is valid as a folder's name on every system."""
 Line = Annotated[str, Field(min_length=1, max_length=300)]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 Url = Annotated[str, AfterValidator(_url)]
-"""A web address or nothing, without a user's name, and without what could end an attribute of HTML."""
+"""A web address or an empty string. User names, and characters that could end an HTML attribute, are not allowed."""
 _Count = Annotated[int, Field(ge=0)]
 
 
 class SubmissionCost(Config):
-    """What an entry cost, all workloads and studies together."""
+    """The cost of an entry, over all workloads and studies."""
 
     updates: _Count
-    """Of the report runs and varied ones."""
+    """Updates of the report and varied runs."""
     tuning_updates: _Count
-    """Of the tuning runs."""
+    """Updates of the tuning runs."""
     wall_seconds: Annotated[float, Field(ge=0)]
-    """Of all of them."""
+    """Time of all runs."""
 
 
 class Submission(Config):
-    """What is said of a submission: the file `submission.toml`."""
+    """The content of the file `submission.toml`."""
 
     format: Literal[2] = 2
     name: Slug
-    """Under which it stands on the leaderboard: the folder's."""
+    """Name on the leaderboard, and of the folder."""
     description: Line
     author: Annotated[str, Field(max_length=100)] = ""
     url: Url = ""
-    """Where code or a paper lies."""
+    """Web address of code or a paper."""
     suite: Slug
     suite_hash: Hash
     ruleset: Ruleset
     scheduler: Line
     """Name of the scheduler in its records."""
     ref: Line
-    """Reference that it was run by, without the folders of the machine that it was run on."""
+    """Reference that it was run with, without the folders of the submitter's machine."""
     code: Line
-    """What stands for its code; see `ganno_bench.schedulers.registry.code_of`."""
+    """Identifier of its code; see `ganno_bench.schedulers.registry.code_of`."""
     studies: Annotated[tuple[_Count, ...], Field(min_length=1, max_length=10)]
     """Indices of its independent tuning studies; (0,) for a zero-shot entry."""
     date: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
-    """Of its last run."""
+    """Date of its last run."""
     open_optimizer: dict[str, Line] = Field(default_factory=dict, exclude_if=lambda value: not value)
-    """Workload's optimizer -> `package.Class` of the released one that replaced it; empty where it was kept."""
+    """Workload's optimizer -> `package.Class` of the optimizer that replaced it; empty if none was replaced."""
     cost: SubmissionCost
     versions: dict[str, Line]
-    """Package -> version, several ones with `/` between them."""
+    """Package -> version; several versions are separated by `/`."""
     search_space: dict[str, Annotated[dict[str, Range], Field(max_length=20)]] = Field(
         default_factory=dict, exclude_if=lambda value: not value
     )
     """Optimizer -> hyperparameter -> distribution and default; empty for a zero-shot entry."""
     policy: PolicyCard | None = None
-    """The card of a learned policy; None for others."""
+    """The card of a learned policy; None for other entries."""
 
     @classmethod
     def upgraded(cls, data: dict[str, Any]) -> dict[str, Any]:
-        """Return a submission of format 1 with what stands for its code."""
+        """Convert a submission of format 1, which had a hash in place of `code`."""
         return with_code(data, key="format", versioned=False)
 
     def text(self) -> str:
-        """Return it as TOML."""
+        """Return the file's text, TOML."""
         comment = "# Made by `ganno-bench leaderboard submit`. Description, author and url may be edited.\n\n"
         return comment + tomli_w.dumps(_without_none(self.model_dump(mode="json")))
 
 
 @dataclass(frozen=True)
 class Submitted:
-    """A submission that was read.
+    """The files of a submission, read and well-formed.
 
     Attributes:
-        info: What is said of it.
-        records: Its report runs, and varied ones.
+        info: The content of `submission.toml`.
+        records: Its report and varied runs.
         studies: Its tuning studies.
     """
 
@@ -158,26 +158,26 @@ class Submitted:
 
     @property
     def ranked_records(self) -> list[RunRecord]:
-        """Its records under the name of the submission, which no baseline of the suite has."""
+        """Its records with the submission's name as the scheduler; no baseline of the suite has that name."""
         return [record.model_copy(update={"scheduler": self.info.name}) for record in self.records]
 
     @property
     def ranked_studies(self) -> list[StudyRecord]:
-        """Its studies under the name of the submission."""
+        """Its studies with the submission's name as the scheduler."""
         return [study.model_copy(update={"scheduler": self.info.name}) for study in self.studies]
 
 
 def read_submissions(root: Path) -> list[Submitted]:
     """Read all submissions of a leaderboard, sorted by suite and name.
 
-    The files are read as a stranger's, and have to be well-formed. Whether they keep the benchmark's rules is what
-    `ganno_bench.leaderboard.validate.check_leaderboard` says, which is to be asked before they are published.
+    The files are read as untrusted, and this checks their form only. Before you publish them, check the benchmark's
+    rules with `ganno_bench.leaderboard.validate.check_leaderboard`.
 
     Args:
-        root: The leaderboard's folder; one without submissions has none.
+        root: The leaderboard's folder; it may have no submissions.
 
     Raises:
-        SubmissionError: One of them is not well-formed; the message has the first thing that is wrong.
+        SubmissionError: A submission is malformed; the message has its first fault.
     """
     found = []
     for folder in submission_folders(root):
@@ -190,13 +190,13 @@ def read_submissions(root: Path) -> list[Submitted]:
 
 
 def submission_folders(root: Path) -> list[Path]:
-    """Return the folders of all submissions of a leaderboard, links left out."""
+    """Return the folders of all submissions of a leaderboard, without links."""
     suites = folders_in(root / "submissions")
     return [folder for suite in suites for folder in folders_in(suite)]
 
 
 def parse_submission(folder: Path, faults: Faults) -> Submitted | None:
-    """Read the files of a submission; None where one of them is not well-formed, which `faults` then says."""
+    """Read the files of a submission; if one is malformed, add the faults to `faults` and return None."""
     n_before = faults.n_total
     info: Submission | None = None
     try:
@@ -213,12 +213,12 @@ def parse_submission(folder: Path, faults: Faults) -> Submitted | None:
 
 
 def parse_lines(model: type[C], folder: Path, name: str, faults: Faults, max_bytes: int = FILES[RECORDS]) -> list[C]:
-    """Read a file of JSON lines, of which none may be empty; where nothing is wrong, item i is line i + 1."""
+    """Read a file of JSON lines, none of them empty; if there are no faults, item i is line i + 1."""
     found: list[C] = []
     try:
         text = read_text(folder / name, max_bytes)
         if text and not text.endswith("\n"):
-            raise SubmissionError("does not end with a line's end")
+            raise SubmissionError("must end with a line break")
         if (n_lines := text.count("\n")) > _MAX_LINES:
             raise SubmissionError(f"has more than {_MAX_LINES} lines (value: {n_lines})")
     except SubmissionError as error:
@@ -247,12 +247,12 @@ def parse_lines(model: type[C], folder: Path, name: str, faults: Faults, max_byt
 
 
 def is_slug(name: str) -> bool:
-    """Whether a name is one that a submission or a challenge can have."""
+    """Whether a name is valid for a submission or a challenge."""
     return len(name) <= 64 and _SLUG.fullmatch(name) is not None
 
 
 def folders_in(parent: Path) -> list[Path]:
-    """Return the folders in a folder, sorted, links left out; none where it is not there."""
+    """Return the folders in a folder, sorted, without links; empty if the folder does not exist."""
     if not parent.is_dir() or parent.is_symlink():
         return []
     return sorted(path for path in parent.iterdir() if path.is_dir() and not path.is_symlink())

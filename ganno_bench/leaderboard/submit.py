@@ -1,4 +1,4 @@
-"""From a run directory to a submission."""
+"""Turn run directories into a submission."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ __all__ = ["Written", "submit"]
 
 @dataclass(frozen=True)
 class Written:
-    """A submission that was written.
+    """A written submission.
 
     Attributes:
         path: Its folder.
         files: Names of its files.
-        verdict: What came of checking it.
+        verdict: The result of checking it.
     """
 
     path: Path
@@ -56,21 +56,21 @@ def submit(
     scheduler: str | None = None,
     suites: KnownSuites | None = None,
 ) -> Written:
-    """Write what a run has of one scheduler as a submission, all of it or nothing.
+    """Write a run's results of one scheduler as a submission; after an error nothing is left.
 
     Args:
-        run_dirs: Run directories; several ones are independent tuning studies of the same scheduler.
+        run_dirs: Run directories; each is an independent tuning study of the same scheduler.
         out: Folder of the submissions.
-        name: Under which it is to stand on the leaderboard.
-        description: One line.
+        name: Name of the entry on the leaderboard.
+        description: One line about the entry.
         author: Who submits it.
-        url: Where code or a paper lies.
-        scheduler: Name of the scheduler, or the reference that it was run by; needed where a run has several.
+        url: Web address of code or a paper.
+        scheduler: Name or reference of the scheduler; required if a run has several schedulers.
         suites: The project's suites.
 
     Raises:
-        SubmissionError: The run is custom or incomplete, its suite or its code is another now, or what would be
-            written breaks a rule; nothing was written.
+        SubmissionError: The run is custom or incomplete, its suite or code has changed, or the submission would break
+            a rule; nothing was written.
         UserError: A run directory cannot be read, or the scheduler cannot be loaded.
     """
     suites = suites or KnownSuites()
@@ -79,7 +79,8 @@ def submit(
     for run in runs[1:]:
         if (run.config.suite, run.name) != (first.config.suite, first.name):
             raise SubmissionError(
-                f"{run.path}: is {run.name!r} on {run.config.suite!r}, not {first.name!r} on {first.config.suite!r}"
+                f"{run.path}: must be a run of {first.name!r} on {first.config.suite!r}, as in {first.path} "
+                f"(value: {run.name!r} on {run.config.suite!r})"
             )
     entry = load_scheduler(first.ref)
     for run in runs:
@@ -91,34 +92,34 @@ def submit(
     texts = _texts(runs, entry, first.known, {"name": name, "description": description, "author": author, "url": url})
     target = out / first.known.suite.name / name
     if target.exists() or target.is_symlink():
-        raise SubmissionError(f"{target}: is there already; remove it first, or give another --name")
+        raise SubmissionError(f"{target}: exists; remove it, or give another --name")
     return Written(target, tuple(texts), _write(target, texts, suites))
 
 
 class _Run:
-    """What a run directory has of one scheduler."""
+    """The results of one scheduler in a run directory."""
 
     def __init__(self, path: Path, scheduler: str | None, suites: KnownSuites) -> None:
         self.path = path
         file = path / "config.toml"
         if not file.is_file():
-            raise SubmissionError(f"{path}: is no run directory, there is no config.toml in it")
+            raise SubmissionError(f"{path}: is not a run directory: it has no config.toml")
         self.config = parse_config(RunConfig, read_toml(file), str(file))
         if self.config.custom:
             raise SubmissionError(
-                f"{path}: custom runs are not submitted: leave out --trials, --tuning-seeds and --report-seeds"
+                f"{path}: custom runs cannot be submitted; run without --trials, --tuning-seeds and --report-seeds"
             )
         self.known = suites.load(self.config.suite)
         if self.config.suite_hash != self.known.suite.hash:
             raise SubmissionError(
-                f"{path}: its suite {self.config.suite!r} is not the project's: hash {self.config.suite_hash}, "
+                f"{path}: suite {self.config.suite!r} differs from the project's: hash {self.config.suite_hash}, "
                 f"not {self.known.suite.hash}"
             )
         if not self.known.workloads:
-            raise SubmissionError(f"{path}: all data of suite {self.config.suite!r} differ from place to place")
+            raise SubmissionError(f"{path}: suite {self.config.suite!r} has local data only; it has no leaderboard")
         entries = {entry.name: entry for entry in self.config.entries}
         if scheduler is None and len(entries) > 1:
-            raise SubmissionError(f"{path}: has several schedulers; say which with --scheduler ({', '.join(entries)})")
+            raise SubmissionError(f"{path}: has several schedulers; choose one with --scheduler ({', '.join(entries)})")
         wanted = [entry for entry in entries.values() if scheduler in (None, entry.name, entry.ref)]
         if not wanted:
             raise SubmissionError(f"{path}: has no scheduler {scheduler!r}{did_you_mean(str(scheduler), entries)}")
@@ -127,7 +128,7 @@ class _Run:
         self.records = [r for r in records if r.scheduler == self.name and r.workload in self.known.workloads]
 
     def check_complete(self, entry: SchedulerEntry) -> None:
-        """Refuse a run that is not through.
+        """Refuse a run that has not finished.
 
         Raises:
             SubmissionError: Runs are missing.
@@ -140,12 +141,12 @@ class _Run:
             if n_there < n_wanted:
                 raise SubmissionError(
                     f"{self.path}: is incomplete: {n_wanted - n_there} of {n_wanted} runs of {self.name!r} on "
-                    f"{workload!r} are missing; `ganno-bench run` with the same settings goes on"
+                    f"{workload!r} are missing; resume it with `ganno-bench run` and the same settings"
                 )
 
 
 def _texts(runs: Sequence[_Run], entry: SchedulerEntry, known: KnownSuite, said: dict[str, str]) -> dict[str, str]:
-    """Return the files of a submission."""
+    """Return file name -> text of a submission."""
     for run in runs:
         run.check_complete(entry)
     every = [record for run in runs for record in run.records]
@@ -188,14 +189,14 @@ def _texts(runs: Sequence[_Run], entry: SchedulerEntry, known: KnownSuite, said:
 
 
 def _write(target: Path, texts: dict[str, str], suites: KnownSuites) -> Verdict:
-    """Write the files into a folder beside the target, check them, and let it take the target's place."""
+    """Write the files into a temporary folder next to the target, check them, and rename the folder to the target."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".new-", dir=target.parent))
     except OSError as error:
         raise SubmissionError(f"{target}: cannot be written: {error.strerror}") from None
     try:
-        temporary.chmod(0o755)  # not the owner's alone, as temporary folders are
+        temporary.chmod(0o755)  # temporary folders are readable by their owner only
         for name, text in texts.items():
             replace_file(temporary / name, text)
         verdict = check_submission(temporary, target.parent.name, target.name, suites, str(target))
@@ -207,7 +208,7 @@ def _write(target: Path, texts: dict[str, str], suites: KnownSuites) -> Verdict:
         raise SubmissionError(f"{target}: cannot be written: {error.strerror}") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        with suppress(OSError):  # it is not empty
+        with suppress(OSError):  # the folder has other submissions
             target.parent.rmdir()
     return verdict
 
@@ -223,7 +224,7 @@ def _seconds(records: Sequence[RunRecord]) -> float:
 
 
 def _public(ref: str) -> str:
-    """Return a reference without the folders of this machine: `./mine/file.py:Name` is `file.py:Name`."""
+    """Return a reference without the folders of this machine: `./mine/file.py:Name` becomes `file.py:Name`."""
     before, mark, after = ref.rpartition(".py:")
     if mark:
         kind = "default:" if ref.startswith("default:") else ""

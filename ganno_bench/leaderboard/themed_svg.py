@@ -1,8 +1,8 @@
-"""Matplotlib's SVG made fit for a page: small, and in the colours of the page's theme.
+"""Convert Matplotlib's SVG for the pages: small, and in the colours of the page's theme.
 
-Matplotlib writes style attributes, which a strict content security policy forbids, fixed colours, and a lot of
-structure that nobody needs. What is left of it here: paths, texts and images, coordinates to a tenth of a point, and
-classes in the place of colours.
+Matplotlib writes style attributes, which a strict content security policy forbids, fixed colours, and much structure.
+The converted SVG has paths, texts and images only. It rounds coordinates to a tenth of a point, and has classes in
+place of colours.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CLASSES = {
     "#56b4e9": "c5",
     "#e69f00": "c6",
 }
-"""Colour in a plot -> class in a page, `s-` before it for lines and `f-` for areas."""
+"""Colour in a plot -> class in a page, with the prefix `s-` for lines and `f-` for areas."""
 
 _GRID = re.compile(r'<path d="([^"]+)" class="n s-grid" stroke-width="0.6"/>')
 _TEXT = re.compile(r'<text( class="[^"]+")( x="[^"]+" y="[^"]+")( text-anchor="\w+")?>([^<]*)</text>')
@@ -42,11 +42,11 @@ _SVG, _XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
 
 
 def themed_svg(text: str, name: str, tips: Mapping[str, str]) -> str:
-    """Return the elements of a matplotlib SVG without their structure, themed by classes.
+    """Return the elements of a Matplotlib SVG, without its structure, coloured by classes.
 
     Args:
-        text: What matplotlib wrote, with `svg.fonttype` none.
-        name: Comes before the ids of what is referred to.
+        text: The SVG, written with `svg.fonttype` none.
+        name: Prefix of ids.
         tips: See `Drawing.tips`.
     """
     root = ElementTree.fromstring(text)
@@ -67,7 +67,7 @@ def themed_svg(text: str, name: str, tips: Mapping[str, str]) -> str:
 
 
 def _gathered(body: str) -> str:
-    """Return elements with all lines of the grid in one path, first, and texts of one look in one group, last."""
+    """Return elements with the grid as one path, first, and the texts of each style in one group, last."""
     if "<g transform" in body:
         return body
     grid = "".join(_GRID.findall(body))
@@ -81,7 +81,7 @@ def _gathered(body: str) -> str:
 
 @dataclass(frozen=True)
 class _Box:
-    """What a path is cut off at."""
+    """A rectangle that clips paths."""
 
     name: str
     left: float
@@ -95,7 +95,7 @@ class _Box:
         return f'<clipPath id="{self.name}"><rect {_round(sides)}/></clipPath>'
 
     def cuts(self, path: str) -> bool:
-        """Return whether some of a path in absolute coordinates lies outside."""
+        """Return whether a part of a path in absolute coordinates lies outside."""
         numbers = [float(number) for number in _NUMBER.findall(path)]
         inside_x = all(self.left - 0.5 <= x <= self.right + 0.5 for x in numbers[::2])
         return not (inside_x and all(self.top - 0.5 <= y <= self.bottom + 0.5 for y in numbers[1::2]))
@@ -109,7 +109,7 @@ def _elements(
         if tag == "g":
             inner = "".join(_elements(element, clips, shapes, tips))
             tip = tips.get(element.attrib.get("id", ""))
-            if inner and element.attrib.get("transform"):  # of a text of several lines
+            if inner and element.attrib.get("transform"):  # a text of several lines
                 inner = f'<g transform="{_round(element.attrib["transform"])}">{inner}</g>'
             yield inner if tip is None or not inner else f"<g><title>{escape(tip)}</title>{inner}</g>"
         elif tag == "path":
@@ -124,7 +124,7 @@ def _elements(
 
 
 def _used(element: ElementTree.Element, shape: str, clips: Mapping[str, _Box]) -> str:
-    """Return a shape that is defined elsewhere and moved: an area, or a marker, of which plots have round ones only."""
+    """Return a shape that is defined elsewhere and moved: an area or a marker; all markers in plots are round."""
     x, y = float(element.attrib["x"]), float(element.attrib["y"])
     numbers = [float(number) for number in _NUMBER.findall(shape)]
     radius = max(map(abs, numbers), default=0.0)
@@ -145,7 +145,7 @@ def _style(element: ElementTree.Element) -> dict[str, str]:
 
 
 def _look(element: ElementTree.Element, clips: Mapping[str, _Box]) -> str:
-    """Return the attributes of a path; empty for one that cannot be seen."""
+    """Return the attributes of a path; empty for an invisible path."""
     style = _style(element)
     fill, stroke = style.get("fill", "#000000"), style.get("stroke", "none")
     if fill == stroke == "none" or float(style.get("opacity", "1")) == 0:
@@ -171,7 +171,7 @@ def _look(element: ElementTree.Element, clips: Mapping[str, _Box]) -> str:
 def _class(colour: str) -> str:
     colour = to_hex(colour)
     if colour not in CLASSES:
-        raise ValueError(f"colour {colour} has no class in the pages' themes; known: {', '.join(CLASSES)}")
+        raise ValueError(f"colour {colour} has no class in the pages' themes; valid: {', '.join(CLASSES)}")
     return CLASSES[colour]
 
 
@@ -200,14 +200,14 @@ def _image(element: ElementTree.Element) -> str:
 
 
 def _path(d: str) -> str:
-    """Return a path's description in absolute coordinates, without spaces that are not needed."""
+    """Return a path's description in absolute coordinates, rounded and without superfluous spaces."""
     parts = re.findall(r"([A-Za-z])([^A-Za-z]*)", re.sub(r"(\d)e(-?\d)", r"\1e\2", d))
     short = "".join(command + _round(" ".join(numbers.split())) for command, numbers in parts)
     return re.sub(r" (?=-)|(?<=[A-Za-z]) ", "", short).removesuffix(" ")
 
 
 def _round(text: str) -> str:
-    """Return a text whose numbers are rounded to a tenth."""
+    """Return a text with its numbers rounded to a tenth."""
 
     def rounded(match: re.Match[str]) -> str:
         value = float(match[0])

@@ -1,6 +1,6 @@
-"""Files that strangers wrote: read within limits, never followed, never executed, and shown without doing anything.
+"""Read untrusted files: within limits, without following links or executing anything, and print them safely.
 
-Whatever is wrong with a file is a `SubmissionError` whose message is what to say after the file's name.
+Every fault of a file is a `SubmissionError` whose message follows the file's name.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ _MAX_TOML_LINE = 4096
 _MAX_KEY_PARTS = 16
 """`tomllib` needs time quadratic in the parts of a dotted key: a file of 64 kB can hold one that takes 20 seconds."""
 _MAX_PROBLEMS = 10
-"""Most that are said of one object."""
+"""Largest number of faults that are reported for one object."""
 _UNION_TAGS = {"float", "int", "str", "bool"}
 
 
 class Faults:
-    """What is wrong, in lines that are safe to print; only so many are kept, all are counted.
+    """Faults as lines that are safe to print; all are counted, but only the first are kept.
 
     Attributes:
-        lines: Those that are kept.
-        n_total: How many there were.
+        lines: The kept faults.
+        n_total: Number of all faults.
     """
 
     def __init__(self, folder: str = "", limit: int = 20) -> None:
-        """Collect the faults of the files of a folder, which is put before their names."""
+        """Collect the faults of a folder's files; messages have the folder before the file's name."""
         self._folder, self._limit = folder, limit
         self.lines: list[str] = []
         self.n_total = 0
@@ -54,13 +54,13 @@ class Faults:
             self.lines.append(f"{printable(self._folder + where)}: {printable(what)}")
 
     def report(self) -> list[str]:
-        """Return the lines, and one that says how many more there are."""
+        """Return the kept faults, and a line with the number of others."""
         more = self.n_total - len(self.lines)
         return [*self.lines, *([f"... and {more} more"] if more else [])]
 
 
 def printable(text: str, limit: int = _MAX_SHOWN) -> str:
-    r"""Return text on one line, cut, with all that a terminal might obey (escapes, bidi marks) as `\x1b`, `\u202e`."""
+    r"""Return text on one line, cut off, with control characters and bidi marks shown as `\x1b`, `\u202e`."""
     shown = "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text[:limit]
     )
@@ -68,10 +68,10 @@ def printable(text: str, limit: int = _MAX_SHOWN) -> str:
 
 
 def read_text(path: Path, max_bytes: int) -> str:
-    """Read a regular file of UTF-8.
+    """Read a regular UTF-8 file.
 
     Raises:
-        SubmissionError: It is a link, no regular file, too large, not readable or not UTF-8.
+        SubmissionError: It is a link, not a regular file, too large, unreadable or not UTF-8.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
@@ -81,7 +81,7 @@ def read_text(path: Path, max_bytes: int) -> str:
         raise SubmissionError(f"cannot be read: {error.strerror}") from None
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise SubmissionError("is no regular file")
+            raise SubmissionError("is not a regular file")
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             content = file.read(max_bytes + 1)
     finally:
@@ -95,10 +95,10 @@ def read_text(path: Path, max_bytes: int) -> str:
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """Parse TOML into plain data: tables, arrays, strings, finite numbers, truth values.
+    """Parse TOML into plain data: tables, arrays, strings, finite numbers, booleans.
 
     Raises:
-        SubmissionError: It is no TOML, or is made to take long.
+        SubmissionError: It is not valid TOML, or would take long to parse.
     """
     for number, line in enumerate(text.split("\n"), 1):
         if len(line) > _MAX_TOML_LINE:
@@ -109,17 +109,17 @@ def parse_toml(text: str) -> dict[str, Any]:
         data = tomllib.loads(text)
     except RecursionError:
         raise SubmissionError("is nested too deeply") from None
-    except ValueError as error:  # of whole numbers and dates, too
+    except ValueError as error:  # also raised for invalid integers and dates
         raise SubmissionError(f"is not valid TOML: {error}") from None
     _check_plain(data)
     return data
 
 
 def parse_json(text: str) -> Any:
-    """Parse JSON, stricter than the standard library: no key twice, no NaN, no number that is infinite or huge.
+    """Parse JSON more strictly than the standard library: no duplicate keys, no NaN, no infinite or huge numbers.
 
     Raises:
-        SubmissionError: It is no such JSON.
+        SubmissionError: It is not such JSON.
     """
     try:
         data = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_int=_int)
@@ -132,20 +132,20 @@ def parse_json(text: str) -> Any:
 
 
 def parse_model(model: type[C], data: Any) -> tuple[C | None, list[str]]:
-    """Make a model of plain data, as `parse_toml` and `parse_json` return it; or say all that is wrong with it."""
+    """Turn plain data from `parse_toml` or `parse_json` into a model; return it, or None, and the list of faults."""
     if not isinstance(data, dict):
-        return None, [f"is no object of keys and values (value: {data!r})"]
+        return None, [f"must be an object with keys and values (value: {data!r})"]
     try:
-        # JSON mode, because it is the one in which a strict model takes an array for a tuple.
+        # In JSON mode a strict model accepts an array for a tuple.
         return model.model_validate_json(json.dumps(model.upgraded(data), ensure_ascii=True)), []
     except VersionError as error:
         return None, [str(error)]
     except ValidationError as error:
         found: dict[Any, str] = {}
         errors = error.errors()
-        # A misspelt key is unknown and leaves another one missing; the former says more.
+        # A misspelt key is unknown, and the right key is missing; the former fault says more.
         for one in sorted(errors, key=lambda one: one["type"] != "extra_forbidden"):
-            if len(found) == _MAX_PROBLEMS:  # to look for the nearest valid name takes its time
+            if len(found) == _MAX_PROBLEMS:  # searching for the nearest valid name takes time
                 found[None] = f"... and more, {len(errors)} problems in all"
                 break
             place = one["loc"][:-1] if one["loc"] and one["loc"][-1] in _UNION_TAGS else one["loc"]
@@ -168,15 +168,15 @@ def _no_constant(name: str) -> Any:
 
 def _int(digits: str) -> int:
     if len(digits) > 16:
-        raise SubmissionError(f"has a whole number of {len(digits)} characters (value: {digits[:20]}...)")
+        raise SubmissionError(f"has an integer of {len(digits)} characters, at most 16 (value: {digits[:20]}...)")
     return int(digits)
 
 
 def _check_plain(data: Any) -> None:
-    """Refuse what no submission needs.
+    """Refuse data that no submission needs.
 
     Raises:
-        SubmissionError: Something is nested too deeply, is too long, is not printable, or is of another type.
+        SubmissionError: A value is nested too deeply, too long, unprintable, or of an unsupported type.
     """
     stack: list[tuple[str, int, Any]] = [("", 0, data)]
     while stack:
@@ -194,9 +194,9 @@ def _check_plain(data: Any) -> None:
         elif isinstance(item, float) and not math.isfinite(item):
             raise SubmissionError(f"key {key!r}: is not finite (value: {item})")
         elif isinstance(item, int) and abs(item) >= 10**16:
-            raise SubmissionError(f"key {key!r}: is too large a whole number")
+            raise SubmissionError(f"key {key!r}: must be an integer of at most 16 digits")
         elif not isinstance(item, int | float | bool | None):
-            raise SubmissionError(f"key {key!r}: is a {type(item).__name__}, which nothing here is")
+            raise SubmissionError(f"key {key!r}: has the unsupported type {type(item).__name__}")
 
 
 def _check_string(key: str, text: str) -> None:

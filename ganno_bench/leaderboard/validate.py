@@ -1,4 +1,4 @@
-"""Checks everything that was submitted: files, form, rules. What is submitted is data; none of it is executed."""
+"""Check submissions and challenges: files, form and rules. They are data; nothing in them is executed."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from ganno_bench.scoring.metrics import is_diverged
 __all__ = ["Checked", "Verdict", "check_challenge", "check_leaderboard", "check_submission"]
 
 MAX_SUBMISSION = 6 * 1024**2
-"""Most bytes of a submission, all files together."""
+"""Largest size of a submission, all files together, bytes."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of checking a submission or a challenge.
+    """The result of checking a submission or a challenge.
 
     Attributes:
-        name: Which one: its folder below the leaderboard's, or its file.
-        faults: What is wrong, safe to print; the last line may say how many more there are.
-        n_faults: How many faults there are.
-        summary: What it is, where nothing is wrong.
-        submitted: The submission, if it is one and nothing is wrong.
-        challenge: The challenge, if it is one and nothing is wrong.
+        name: Folder of the submission, or file of the challenge, below the leaderboard's folder.
+        faults: Faults, safe to print; the last line may give the number of others.
+        n_faults: Number of all faults.
+        summary: A description, if there are no faults.
+        submitted: The submission, if it is one and has no faults.
+        challenge: The challenge, if it is one and has no faults.
     """
 
     name: str
@@ -50,10 +50,10 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Checked:
-    """What came of checking a leaderboard.
+    """The result of checking a leaderboard.
 
     Attributes:
-        verdicts: One for each submission and challenge, and for what is neither.
+        verdicts: One for each submission, each challenge, and each file that is neither.
     """
 
     verdicts: list[Verdict] = field(default_factory=list)
@@ -75,12 +75,12 @@ class Checked:
 
 
 def check_leaderboard(root: Path, suites: KnownSuites | None = None, *, replay: bool = True) -> Checked:
-    """Check all submissions and challenges of a leaderboard, or the one submission that a folder holds.
+    """Check all submissions and challenges of a leaderboard, or a single submission.
 
     Args:
-        root: The leaderboard's folder, or that of a submission.
+        root: Folder of the leaderboard or of a submission.
         suites: The project's suites.
-        replay: Whether to ask the sampler for the trials again; see `ganno_bench.leaderboard.replay`.
+        replay: Whether to replay the tuning studies; see `ganno_bench.leaderboard.replay`.
 
     Raises:
         SubmissionError: There is no such folder.
@@ -108,12 +108,12 @@ def check_submission(
     """Check a submission.
 
     Args:
-        folder: Where it lies.
-        suite: The suite that it is to be for: the name of the folder above.
-        name: The name that it is to have: the folder's.
+        folder: Its folder.
+        suite: The suite that it must be for: the name of the folder above.
+        name: The name that it must have: the folder's.
         suites: The project's suites.
-        title: What messages call the folder; by default what it is given as.
-        replay: Whether to ask the sampler for the trials again, a tenth of a second for each study.
+        title: Name of the folder in messages; by default its path.
+        replay: Whether to replay the tuning studies, a tenth of a second for each.
     """
     title = title or str(folder)
     faults = Faults(f"{title}/")
@@ -124,9 +124,9 @@ def check_submission(
     info = submitted.info
     for key, there, wanted in (("name", info.name, name), ("suite", info.suite, suite)):
         if there != wanted:
-            faults.add(TOML, f"key {key!r}: is not the folder's, {wanted!r} (value: {there!r})")
+            faults.add(TOML, f"key {key!r}: must be {wanted!r}, as in the path of its folder (value: {there!r})")
     if info.ruleset == "zero-shot" and (folder / STUDIES).exists():
-        faults.add(STUDIES, "a zero-shot entry is not tuned, and has no such file")
+        faults.add(STUDIES, "a zero-shot entry is not tuned; remove this file")
     try:
         known = suites.load(info.suite)
     except UnknownNameError as error:
@@ -151,7 +151,7 @@ def check_submission(
 def _check_challenges(
     folder: Path, submissions: Set[tuple[str, str]], suites: KnownSuites, title: str
 ) -> Iterator[Verdict]:
-    """Check the challenges of an entry; `submissions` are the (suite, name) that there are."""
+    """Check the challenges of an entry; `submissions` has (suite, name) of all valid submissions."""
     files = Faults(f"{title}/")
     stems = {Path(name).stem for name in os.listdir(folder) if name.endswith(".toml")}
     allowed = {f"{stem}.toml": MAX_CHALLENGE for stem in stems} | {f"{stem}.jsonl": MAX_EVIDENCE for stem in stems}
@@ -166,26 +166,26 @@ def _check_challenges(
 def check_challenge(
     file: Path, suite: str, entry: str, submissions: Set[tuple[str, str]], suites: KnownSuites, title: str
 ) -> Verdict:
-    """Check a challenge, and the runs beside it.
+    """Check a challenge and its records.
 
     Args:
-        file: Where it lies.
-        suite: The suite that it is to be about: the name of the folder two above.
-        entry: The entry that it is to be about, as a folder is called: the name of the folder above.
-        submissions: (suite, name) of the submissions that there are.
+        file: Its file.
+        suite: The suite that it must be about: the name of the folder two levels above.
+        entry: The entry that it must be about, as a file name: the name of the folder above.
+        submissions: (suite, name) of all valid submissions.
         suites: The project's suites.
-        title: What messages call its folder.
+        title: Name of its folder in messages.
     """
     faults = Faults(f"{title}/")
     challenge = parse_challenge(file, faults)
     if not is_slug(file.stem):
-        faults.add(file.name, "its name has other than lower-case letters, digits, single dots and hyphens")
+        faults.add(file.name, "its name must have lower-case letters, digits, single dots and hyphens only")
     summary = ""
     if challenge is not None:
         for where, what in _challenge_faults(challenge, suite, entry, submissions, suites):
             faults.add(where, what)
         summary = f"challenge of {printable(challenge.info.entry)!r}, {challenge.info.status}, "
-        summary += f"{len(challenge.records)} runs beside it"
+        summary += f"{len(challenge.records)} records"
     good = None if faults.n_total else challenge
     return _verdict(f"{title}/{file.name}", faults, summary=summary, challenge=good)
 
@@ -196,7 +196,7 @@ def _challenge_faults(
     info, file = challenge.info, f"{challenge.slug}.toml"
     for key, there, wanted in (("suite", info.suite, suite), ("entry", slug(info.entry), entry)):
         if there != wanted:
-            yield file, f"key {key!r}: is not the folder's, {wanted!r} (value: {getattr(info, key)!r})"
+            yield file, f"key {key!r}: must be {wanted!r}, as in the path of its folder (value: {getattr(info, key)!r})"
     try:
         known = suites.load(info.suite)
     except UnknownNameError as error:
@@ -213,7 +213,7 @@ def _challenge_faults(
 def _check_files(
     folder: Path, allowed: Mapping[str, int], most: int, faults: Faults, needed: Sequence[str] = (TOML, RECORDS)
 ) -> None:
-    """Check names, kinds and sizes of a folder's files, without opening any; none but those allowed may be there."""
+    """Check names, kinds and sizes of a folder's files, without opening any; only the allowed files may exist."""
     total, names = 0, []
     with os.scandir(folder) as items:
         found = sorted(items, key=lambda item: item.name)
@@ -223,9 +223,9 @@ def _check_files(
         if stat.S_ISLNK(status.st_mode):
             faults.add(item.name, "is a symbolic link")
         elif item.name not in allowed:
-            faults.add(item.name, "is not expected here; there are " + ", ".join(sorted(allowed)) + " at most")
+            faults.add(item.name, "is not expected here; allowed: " + ", ".join(sorted(allowed)))
         elif not stat.S_ISREG(status.st_mode):
-            faults.add(item.name, "is no regular file")
+            faults.add(item.name, "is not a regular file")
         elif status.st_size > allowed[item.name]:
             faults.add(item.name, f"is larger than {allowed[item.name]} bytes (value: {status.st_size})")
         total += status.st_size
@@ -237,7 +237,7 @@ def _check_files(
 
 
 def _entries(parent: Path, title: str) -> Iterator[tuple[Path, str, Verdict | None]]:
-    """Yield the folders SUITE/NAME below a folder with their titles, or the verdict on what else lies there."""
+    """Yield the folders SUITE/NAME below a folder with their titles, and verdicts on anything else in it."""
     if not parent.is_symlink() and not parent.exists():
         return
     level = [(parent, title)]
@@ -246,7 +246,7 @@ def _entries(parent: Path, title: str) -> Iterator[tuple[Path, str, Verdict | No
         for path, name in level:
             if path.is_symlink() or not path.is_dir():
                 faults = Faults()
-                faults.add(name, "is a symbolic link" if path.is_symlink() else "is no folder")
+                faults.add(name, "is a symbolic link" if path.is_symlink() else "is not a folder")
                 yield path, name, _verdict(name, faults)
             elif depth == 2:
                 yield path, name, None
@@ -256,7 +256,7 @@ def _entries(parent: Path, title: str) -> Iterator[tuple[Path, str, Verdict | No
 
 
 def _summary(submitted: Submitted, known: KnownSuite) -> str:
-    """Score a submission, and say in short what it is.
+    """Score a submission and return a short description.
 
     Raises:
         RecordError: It cannot be scored.
@@ -267,10 +267,10 @@ def _summary(submitted: Submitted, known: KnownSuite) -> str:
         f"{sum(map(is_diverged, reports))} diverged"
     )
     if submitted.studies and not can_replay(submitted.info.versions):
-        counts += f", trials not asked for again (of Optuna {submitted.info.versions.get('optuna')})"
+        counts += f", trials not replayed (made with Optuna {submitted.info.versions.get('optuna')})"
     scored = [record for record in submitted.ranked_records if record.workload in known.baselines.reference]
     if not scored:
-        return f"{counts}; no reference is committed to score it by"
+        return f"{counts}; no score, because no reference is committed"
     table = compare(scored, Baselines(reference=known.baselines.reference)).standings(n_resamples=1)
     (row,) = [row for row in table.tables[submitted.info.ruleset] if row.kind == "entry"]
     return f"{counts}; score {row.iqm:+.1f}"

@@ -1,4 +1,4 @@
-"""A suite that asks for augmentation: from end to end, torn and resumed, and what it may not ask for."""
+"""A suite with augmentation: run, torn, resumed, and refused if it is invalid."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def augmented(folder: Path, augmentation: str) -> Path:
 
 
 def first_trial(out: Path, workload: str) -> Any:
-    """Return what came of the default configuration; further trials hang on the suite's hash."""
+    """Return the results of the default configuration; further trials depend on the suite's hash."""
     return next(record["metrics"] for record in results(out) if record["workload"] == workload)
 
 
-def test_only_the_workload_that_asks_is_augmented_and_a_torn_run_goes_on(suite: Path, tmp_path: Path) -> None:
+def test_only_the_workload_with_augmentation_is_augmented_and_a_torn_run_resumes(suite: Path, tmp_path: Path) -> None:
     settings = SMALL | {"schedulers": ["cosine"]}
     run_tiny(suite, tmp_path / "plain", **settings)
     changed = augmented(tmp_path / "changed", "{ flip = true, crop = 2 }")

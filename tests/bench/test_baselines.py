@@ -36,7 +36,7 @@ NAMES = ("cosine", "wsd", "cosine@default")
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the tiny suite, a finished run directory `out` and `baselines` of it; not to be written to."""
+    """A folder with the tiny suite, a finished run directory `out` and its `baselines`; read-only."""
     folder = tmp_path_factory.mktemp("made")
     suite = write_suite(folder)
     writer = BaselineWriter(BaselineFolder(folder / "baselines"))
@@ -47,12 +47,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copy(made: Path, tmp_path: Path) -> Path:
-    """A copy of it that can be written to."""
+    """A copy of the folder that a test may change."""
     return Path(shutil.copytree(made, tmp_path / "copy"))
 
 
 def again(folder: Path, replace: bool = False, **settings: Any) -> BaselineWriter:
-    """Go on with the finished run, and write what it has."""
+    """Resume the finished run and write its results."""
     writer = BaselineWriter(BaselineFolder(folder / "baselines"), replace=replace)
     run_tiny(folder / "tiny.toml", folder / "out", on_finished=writer.write, **{"schedulers": ENTRIES} | settings)
     return writer
@@ -202,7 +202,7 @@ def test_another_result_is_refused_or_replaced(copy: Path) -> None:
         with pytest.raises(BaselineError) as caught:
             again(copy)
         assert "wsd.toml: wsd on 'adam-mlp' of tiny@" in str(caught.value)
-        assert str(caught.value).endswith(", study 0, is there with another result; --replace takes the new one")
+        assert str(caught.value).endswith(", study 0: the committed result differs; use --replace to overwrite it")
         assert snapshot(copy / "baselines") == edited
         assert again(copy, replace=True).n_written == 1
         assert snapshot(copy / "baselines") == before
@@ -224,9 +224,9 @@ def test_a_name_with_dots_leads_back_to_its_file(copy: Path) -> None:
         folder = copy / "baselines" / kind / "tiny"
         stray = folder / f"{slug('torch:StepLR(gamma=0.5)')}.{ending}"
         replace_file(stray, read_file(folder / f"wsd.{ending}").decode())
-    found = [fault for fault in faults(copy) if "there is no " in fault]
+    found = [fault for fault in faults(copy) if ", which is missing" in fault]
     assert len(found) == 2
-    assert all("there is no torch+StepLR%28gamma%3D0.5%29.toml that it belongs to" in fault for fault in found)
+    assert all("belongs to torch+StepLR%28gamma%3D0.5%29.toml, which is missing" in fault for fault in found)
 
 
 def test_a_second_study_is_added(copy: Path) -> None:
@@ -246,12 +246,12 @@ def test_a_second_study_is_added(copy: Path) -> None:
 def test_other_data_than_the_references_are_refused(copy: Path) -> None:
     reference = copy / "baselines" / "reference.json"
     reference.write_text(reference.read_text().replace('"fingerprint": "', '"fingerprint": "0'))
-    with pytest.raises(BaselineError, match="the data of 'sgd-mlp' of tiny are others than the committed reference's"):
+    with pytest.raises(BaselineError, match="the data of 'sgd-mlp' of tiny differ from the committed reference's"):
         again(copy, replace=True, schedulers=["wsd"])
 
 
-def test_custom_runs_make_no_baselines(copy: Path) -> None:
-    message = "a custom run makes no baselines: leave out --trials, --tuning-seeds and --report-seeds"
+def test_custom_runs_are_not_written_as_baselines(copy: Path) -> None:
+    message = "a custom run cannot be written as baselines; leave out --trials, --tuning-seeds and --report-seeds"
     with pytest.raises(BaselineError, match=message):
         api.tune(str(copy / "tiny.toml"), trials=2, out=copy / "new", baselines=copy / "b", write_baselines=True)
     assert not (copy / "new").exists()
@@ -267,7 +267,7 @@ def test_what_is_committed_is_not_run_again(copy: Path) -> None:
     before = snapshot(copy / "baselines")
     report = api.tune(suite, schedulers=ENTRIES, out=copy / "elsewhere", **common)
     assert report.records == []
-    assert report.note == "nothing to run: all of it is committed; --replace runs it again"
+    assert report.note == "nothing to run: all results are committed; use --replace to rerun"
     assert snapshot(copy / "baselines") == before
     # One workload of one entry is missing, and another entry is new.
     folder = BaselineFolder(copy / "baselines")
@@ -356,7 +356,7 @@ TAMPERED: dict[str, tuple[Tamper, str]] = {
     ),
     "a seed": (
         _drop_line("records/tiny/wsd.jsonl.gz"),
-        "records/tiny/wsd.jsonl.gz: adam-mlp of HASH, study 0: there are records of the seeds [1, 2], not of 0 to 2",
+        "records/tiny/wsd.jsonl.gz: adam-mlp of HASH, study 0: has records of seeds [1, 2], expected [0, 1, 2]",
     ),
     "a trial": (
         _in("studies/tiny/wsd.jsonl", ('"values":[2', '"values":[1')),
@@ -364,21 +364,21 @@ TAMPERED: dict[str, tuple[Tamper, str]] = {
     ),
     "a study": (
         _drop_line("studies/tiny/wsd.jsonl"),
-        "studies/tiny/wsd.jsonl: adam-mlp of HASH, study 0: there are 0 studies",
+        "studies/tiny/wsd.jsonl: adam-mlp of HASH, study 0: has 0 studies, expected 1",
     ),
-    "the reference": (_scale_reference, "reference.json: HASH.adam-mlp: is ReferenceValues(loss="),
+    "the reference": (_scale_reference, "reference.json: key 'HASH.adam-mlp': must be ReferenceValues(loss="),
     "a test loss of cosine": (
         _in("records/tiny/cosine.jsonl.gz", *[('"test_loss":2', '"test_loss":1')] * 2),
-        "reference.json: HASH.adam-mlp: is ReferenceValues(loss=",
+        "reference.json: key 'HASH.adam-mlp': must be ReferenceValues(loss=",
     ),
     "the search space": (
         _in("wsd.toml", ("high = 0.1", "high = 0.2")),
-        "wsd.toml: key 'search_space.adam': differs from the code's in 'base_lr'",
+        "wsd.toml: key 'search_space.adam': differs from the code in 'base_lr'",
     ),
     "the code": (_in("wsd.toml", ('code = "', 'code = "0')), "wsd.toml: key 'code': the code has chan"),
     "a missing TOML file": (
         lambda baselines: (baselines / "wsd.toml").unlink(),
-        "records/tiny/wsd.jsonl.gz: there is no wsd.toml that it belongs to",
+        "records/tiny/wsd.jsonl.gz: belongs to wsd.toml, which is missing",
     ),
     "a corrupt file": (_in("records/tiny/wsd.jsonl.gz", ("{", "")), "records/tiny/wsd.jsonl.gz:1: is not valid JSON: "),
 }
@@ -394,7 +394,9 @@ def test_files_that_contradict_one_another_are_found(copy: Path, tamper: Tamper,
 
 def test_another_suite_file_is_found(copy: Path) -> None:
     (copy / "tiny.toml").write_text(SUITE.replace("n_updates = 6", "n_updates = 7"))
-    assert any(fault.endswith("suite 'tiny' has hash HASH") for fault in faults(copy))
+    before = records_of(copy, "wsd")[0].suite_hash
+    expected = f"key 'suite_hash': must be 'HASH', the hash of suite 'tiny' (value: {before!r})"
+    assert any(fault.endswith(expected) for fault in faults(copy))
 
 
 def test_a_sample_is_trained_again_bit_by_bit(copy: Path) -> None:
@@ -408,7 +410,7 @@ def test_a_sample_is_trained_again_bit_by_bit(copy: Path) -> None:
     edit(file, (f'"test_loss":{loss!r}', f'"test_loss":{math.nextafter(loss, 9)!r}'))  # the last bit
     (tampered,) = retrain(folder, suites, 1, 0)
     assert tampered.ok is False
-    assert tampered.text.endswith("bit-equal expected")
+    assert tampered.text.endswith("; expected bit-equal")
 
 
 def test_on_another_machine_a_run_agrees_within_the_range_of_its_seeds(copy: Path) -> None:
@@ -417,29 +419,29 @@ def test_on_another_machine_a_run_agrees_within_the_range_of_its_seeds(copy: Pat
         replace_file(file, resealed(read_file(file).decode().replace('"torch":"', '"torch":"0.')))
     (outcome,) = retrain(folder, suites, 1, 0)
     assert outcome.ok
-    assert "within the range of its seeds" in outcome.text
-    assert outcome.text.endswith("(another torch here)")
+    assert "; within the range of its seeds, " in outcome.text
+    assert outcome.text.endswith("(different here: torch)")
     file = folder.records("tiny", outcome.record.scheduler)
     loss = outcome.record.metrics.test_loss
     replace_file(file, resealed(read_file(file).decode().replace(f'"test_loss":{loss!r}', '"test_loss":0.001')))
-    for run in records_of(copy, outcome.record.scheduler):  # the others agree on what the changed one is far from
+    for run in records_of(copy, outcome.record.scheduler):  # all other seeds agree, and the changed one differs
         other = f'"test_loss":{run.metrics.test_loss!r}'
         replace_file(file, resealed(read_file(file).decode().replace(other, '"test_loss":0.001')))
     (changed,) = retrain(folder, suites, 1, 0)
     assert changed.ok is False
 
 
-def test_data_that_are_others_here_are_passed_over(copy: Path) -> None:
+def test_runs_on_different_data_are_skipped(copy: Path) -> None:
     folder, suites = BaselineFolder(copy / "baselines"), BaselineSuites(str(copy / "tiny.toml"))
     for file in (copy / "baselines" / "records").rglob("*.jsonl.gz"):
         text = read_file(file).decode().replace('"dataset_fingerprint":"', '"dataset_fingerprint":"0')
         replace_file(file, resealed(text))
     outcomes = list(retrain(folder, suites, 2, 0))
     assert len(outcomes) == 18
-    assert {(outcome.ok, outcome.text) for outcome in outcomes} == {(None, "its data are others here")}
+    assert {(outcome.ok, outcome.text) for outcome in outcomes} == {(None, "its data differ on this machine")}
 
 
-def test_a_draw_goes_round_the_workloads_and_entries(made: Path) -> None:
+def test_workloads_and_entries_take_turns_in_a_draw(made: Path) -> None:
     records = [run for name in NAMES for run in records_of(made, name)]
     drawn = draw(records, 1)
     assert sorted(map(repr, drawn)) == sorted(map(repr, records))

@@ -1,4 +1,4 @@
-"""Records that were edited, lost lines or rotted are noticed and named, whoever reads them; nothing is made of them."""
+"""Every reader of records notices and names edited, lost and corrupted lines, and uses none of them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Lines = list[bytes]
 
 @pytest.fixture
 def run(unbroken: Path, tmp_path: Path) -> Path:
-    """A copy of the first three populations of a run, with the file that says how far they were written."""
+    """A copy of the first three populations of a run, with records.end."""
     out = Path(shutil.copytree(unbroken, tmp_path / "run"))
     keep(out, N - 3)
     with RunDirectory(out) as directory:
@@ -55,7 +55,7 @@ def test_records_that_cannot_be_read_at_all(run: Path, suite: Path) -> None:
 
 
 def leaves(data: Any, *path: Any) -> Iterator[tuple[Any, ...]]:
-    """Yield where each value of plain data stands."""
+    """Yield the place of each value in plain data."""
     if isinstance(data, dict | list) and data:
         for key, value in data.items() if isinstance(data, dict) else enumerate(data):
             yield from leaves(value, *path, key)
@@ -105,7 +105,7 @@ def byte_changes(lines: Lines) -> Iterator[tuple[str, int, Lines]]:
 
 
 def line_named_by(read: Callable[[], Any]) -> int | None:
-    """Return the line of the records that an error names; None where there is none."""
+    """Return the line of the records that an error names; None if it names none."""
     try:
         read()
     except RecordError as error:
@@ -124,7 +124,7 @@ def test_every_change_is_noticed_and_named(
     for name, at, mutant in mutants:
         file.write_bytes(b"".join(mutant))
         for line in (line_named_by(lambda: read_records([run])), line_named_by(lambda: RunDirectory(run))):
-            # A line that is whole, but not in its place, is told by the one after it.
+            # The line after it shows that an intact line is in the wrong place.
             assert line in (at, at + 1, at + 2), name
 
 
@@ -136,7 +136,7 @@ def test_what_to_do_is_said_and_does_it(run: Path, unbroken: Path, suite: Path) 
         run_tiny(suite, run)
     assert str(caught.value).startswith(f"{run}/records.jsonl:9: was not written after what stands before it: ")
     assert str(caught.value).endswith(
-        "; get the file back, or keep its first 8 lines and remove records.end: the same command then trains the rest "
+        "; restore the file, or keep its first 8 lines and remove records.end: the same command then trains the rest "
         "again"
     )
     assert snapshot(run) == before
@@ -147,11 +147,11 @@ def test_what_to_do_is_said_and_does_it(run: Path, unbroken: Path, suite: Path) 
     assert results(run) == results(unbroken)
 
 
-def test_what_is_lost_at_the_end_is_known_by_the_file_beside(run: Path, suite: Path) -> None:
+def test_lines_lost_at_the_end_are_noticed_by_the_end_file(run: Path, suite: Path) -> None:
     lines = (run / "records.jsonl").read_bytes().splitlines(keepends=True)
     (run / "records.jsonl").write_bytes(b"".join(lines[:12]))
     with pytest.raises(
-        RecordError, match=r"records.jsonl:13: this line and all after it are lost: .* there were 15; get"
+        RecordError, match=r"records.jsonl:13: this line and all after it are lost: .* there were 15; restore"
     ):
         run_tiny(suite, run)
     (run / "records.jsonl").unlink()
@@ -173,7 +173,7 @@ def test_a_line_of_another_run_is_noticed(run: Path, tmp_path: Path) -> None:
         read_records([run])
 
 
-# A run of an earlier version has no checksums, but what it must have recorded is known.
+# A run of an earlier version has no checksums, but its plan says what it must have recorded.
 
 
 @pytest.fixture
@@ -189,7 +189,7 @@ def old(run: Path) -> Path:
     return run
 
 
-def test_a_run_of_version_2_goes_on(old: Path, suite: Path, unbroken: Path) -> None:
+def test_a_run_of_version_2_resumes(old: Path, suite: Path, unbroken: Path) -> None:
     before = (old / "records.jsonl").read_bytes()
     run_tiny(suite, old)
     assert (old / "records.jsonl").read_bytes().startswith(before)
@@ -209,16 +209,20 @@ def test_a_run_of_version_2_goes_on(old: Path, suite: Path, unbroken: Path) -> N
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda lines: lines[1:], "1: is {} (tuning 0, seed 1), but {} (tuning 0, seed 0) comes here: a"),
-        (lambda lines: lines[:7] + lines[8:], "8: is {} (tuning 4, seed 0), but {} (tuning 3, seed 1) comes here"),
-        (lambda lines: lines[:5] + lines[6:], "6: is {} (tuning 3, seed 0), but {} (tuning 2, seed 1) comes here"),
-        (lambda lines: lines[6:], "1: is {} (tuning 3, seed 0), but {} (tuning 0, seed 0) comes here"),
-        (lambda lines: lines[:12] + lines[11:], "13: is {} (tuning 5, seed 1), but {} (report, seed 0) comes here"),
-        (lambda lines: lines + lines[-1:], "16: is {} (report, seed 2), but nothing more of it comes here"),
-        (lambda lines: [lines[1], lines[0], *lines[2:]], "1: is {} (tuning 0, seed 1), but {} (tuning 0, seed 0)"),
-        (lambda lines: [lines[0].replace(b'"study":0', b'"study":1')], "1: key 'study': 1 is not 0, as in config.toml"),
-        (lambda lines: [lines[0].replace(b"sgd-m", b"sdg-m")], "1: key 'workload': 'sdg-mlp' is not 'adam-mlp' or"),
-        (lambda lines: [lines[0].replace(b"revision 1", b"revision 2")], "1: key 'code': 'revision 2' is not 're"),
+        (lambda lines: lines[1:], "1: found {} (tuning 0, seed 1), expected {} (tuning 0, seed 0): a"),
+        (lambda lines: lines[:7] + lines[8:], "8: found {} (tuning 4, seed 0), expected {} (tuning 3, seed 1)"),
+        (lambda lines: lines[:5] + lines[6:], "6: found {} (tuning 3, seed 0), expected {} (tuning 2, seed 1)"),
+        (lambda lines: lines[6:], "1: found {} (tuning 3, seed 0), expected {} (tuning 0, seed 0)"),
+        (lambda lines: lines[:12] + lines[11:], "13: found {} (tuning 5, seed 1), expected {} (report, seed 0)"),
+        (lambda lines: lines + lines[-1:], "16: found {} (report, seed 2), expected no further run"),
+        (lambda lines: [lines[1], lines[0], *lines[2:]],
+         "1: found {} (tuning 0, seed 1), expected {} (tuning 0, seed 0)"),
+        (lambda lines: [lines[0].replace(b'"study":0', b'"study":1')],
+         "1: key 'study': must be 0, as in config.toml (value: 1)"),
+        (lambda lines: [lines[0].replace(b"sgd-m", b"sdg-m")],
+         "1: key 'workload': must be 'adam-mlp' or 'sgd-mlp', as in config.toml (value: 'sdg-mlp')"),
+        (lambda lines: [lines[0].replace(b"revision 1", b"revision 2")],
+         "1: key 'code': must be 'revision 1', as in config.toml (value: 'revision 2')"),
     ],
 )  # fmt: skip
 def test_what_an_old_run_lost_is_named(old: Path, suite: Path, change: Callable[[Lines], Lines], message: str) -> None:
@@ -235,12 +239,12 @@ def test_what_an_old_run_lost_is_named(old: Path, suite: Path, change: Callable[
 # Settings and suite
 
 
-def test_a_run_that_is_said_to_be_no_custom_one_is_refused(run: Path, suite: Path, tmp_path: Path) -> None:
+def test_a_custom_run_with_an_edited_flag_is_refused(run: Path, suite: Path, tmp_path: Path) -> None:
     out = tmp_path / "custom"
     run_tiny(suite, out, trials=1, schedulers=["cosine"])
     config = out / "config.toml"
     config.write_text(config.read_text().replace("custom = true", "custom = false"))
-    with pytest.raises(ResumeError, match=r"config\.toml: this run has custom = False, not True; give the former"):
+    with pytest.raises(ResumeError, match=r"config\.toml: this run has custom = False, not True; use the same value"):
         run_tiny(suite, out, trials=1, schedulers=["cosine"])
 
 
@@ -250,7 +254,7 @@ def test_an_entry_that_was_removed_from_the_settings_is_missed(run: Path, suite:
     settings["entries"] = [entry for entry in settings["entries"] if entry["name"] != "cosine"]
     config.write_text(tomli_w.dumps(settings))
     with pytest.raises(
-        RecordError, match=r"records.jsonl:1: key 'scheduler': 'cosine' is not 'wsd', as in config.toml"
+        RecordError, match=r"records.jsonl:1: key 'scheduler': must be 'wsd', as in config.toml \(value: 'cosine'\)"
     ):
         run_tiny(suite, run, schedulers=["wsd"])
 
@@ -258,9 +262,7 @@ def test_an_entry_that_was_removed_from_the_settings_is_missed(run: Path, suite:
 def test_a_suite_that_was_edited_is_refused(run: Path, suite: Path) -> None:
     kept = run / "suite.toml"
     kept.write_text(kept.read_text().replace("n_updates = 6", "n_updates = 60"))
-    with pytest.raises(
-        ResumeError, match=r"suite\.toml: is not the suite that this run began with \(hash \w{16}, not "
-    ):
+    with pytest.raises(ResumeError, match=r"suite\.toml: was edited after this run began \(hash \w{16}, not "):
         run_tiny(suite, run)
     kept.write_text("name = ")
     with pytest.raises(ConfigError, match=r"suite\.toml: is not valid TOML"):
@@ -275,18 +277,18 @@ def test_a_damaged_end_is_named(run: Path, content: str) -> None:
 
 
 def test_edited_lines_with_right_checksums_are_believed(run: Path) -> None:
-    # They guard against accidents; who forges a result can make them, too.
+    # Checksums guard against accidents: a forger can compute them.
     file = run / "records.jsonl"
     file.write_text(file.read_text().replace('"status":"completed"', '"status":"diverged"', 1))
     reseal(file)
     assert read_records([run])[0].status == "diverged"
 
 
-def test_what_has_no_checksum_is_not_said_to_be_whole(old: Path, suite: Path) -> None:
+def test_lines_without_checksums_are_not_called_intact(old: Path, suite: Path) -> None:
     run_tiny(suite, old)
     file = old / "records.jsonl"
     file.write_bytes(file.read_bytes().replace(b'"seed":0', b'"seed":1', 1))
-    with pytest.raises(RecordError, match=r"moved or changed .*; get the file back, or give another --out$"):
+    with pytest.raises(RecordError, match=r"moved or changed .*; restore the file, or give another --out$"):
         run_tiny(suite, old)
 
 

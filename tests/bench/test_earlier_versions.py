@@ -1,4 +1,4 @@
-"""What earlier versions left behind: it is read as it was meant, gone on with, or refused in a line."""
+"""Files of earlier versions are read correctly, resumed, or refused with a one-line message."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def old_run(tmp_path: Path) -> Path:
     return folder
 
 
-def test_records_of_version_1_say_what_stands_for_the_code() -> None:
+def test_records_of_version_1_get_an_identifier_of_the_code() -> None:
     lines = (RUN / "records.jsonl").read_text("utf-8").splitlines()
     records = read_records([RUN])
     assert {record.code for record in records if record.scheduler == "wsd"} == {"revision 1"}
@@ -59,7 +59,7 @@ def test_the_plugin_has_the_code_that_it_had() -> None:
     assert load_scheduler(f"{RUN}/mine.py:Mine").code == "source 63e4842ac51eefcb"
 
 
-def test_a_run_of_version_1_goes_on(old_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_of_version_1_resumes(old_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(old_run)
     before = (old_run / "records.jsonl").read_bytes()
     studies = optuna.get_all_study_names(open_storage(old_run / "studies.journal"))
@@ -69,7 +69,7 @@ def test_a_run_of_version_1_goes_on(old_run: Path, monkeypatch: pytest.MonkeyPat
     assert (old_run / "records.jsonl").read_bytes().startswith(before)
     assert {record["schema_version"] for record in results(old_run)} == {1, 3}
     assert len(read_records([old_run])) == 60
-    # The study that was begun is the one that went on.
+    # The resumed study is the one that was begun.
     assert set(studies) < set(now := optuna.get_all_study_names(open_storage(old_run / "studies.journal")))
     assert len(now) == 4
 
@@ -100,7 +100,7 @@ def test_other_versions_are_refused(version: object) -> None:
         parse_config(RunConfig, config, "f")
 
 
-def test_a_later_version_is_said_to_be_one() -> None:
+def test_a_later_version_is_named() -> None:
     with pytest.raises(
         VersionError, match=r"^key 'format' is 2; this version of ganno-bench reads 1; a later one wrote"
     ):

@@ -1,4 +1,4 @@
-"""Whose failure it is when something goes wrong around an entry."""
+"""Errors in an entry's code are failures of that entry alone."""
 
 from __future__ import annotations
 

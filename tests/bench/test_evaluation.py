@@ -1,4 +1,4 @@
-"""How far a policy generalises: what is scored, what is seen, what is left out, what is run again."""
+"""Evaluations of a policy: scores, novelty, missing data, resumed runs, the report."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ RIVALS = ("cosine", "trust-ratio", "depth-factor", "cosine@default")
 
 @pytest.fixture(scope="module")
 def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
-    """A whole evaluation of a policy and its page; not to be written to."""
+    """A complete evaluation of a policy with its report; read-only."""
     folder = tmp_path_factory.mktemp("evaluation")
     write_policy(folder / "policy")
     write_suite(folder)
@@ -56,7 +56,7 @@ def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
 
 @pytest.fixture(scope="module")
 def folder(evaluation: Evaluation) -> Path:
-    """What holds the policy, the suite and the evaluation; not to be written to."""
+    """The folder of the policy, the suite and the evaluation; read-only."""
     return evaluation.path.parent
 
 
@@ -234,8 +234,8 @@ def test_workloads_without_data_are_left_out(copied: Path) -> None:
     told = Lines()
     evaluation = evaluate(copied, told)
     line = (
-        "left out: 1 workload on dataset 'letters' (some-one/letters), which was not found; put a copy in hub layout, "
-        "a folder 'letters', under --data-dir or GANNO_BENCH_DATA"
+        "left out: 1 workload on dataset 'letters' (some-one/letters), which was not found; put a copy in hub layout "
+        "into a folder 'letters' below --data-dir or GANNO_BENCH_DATA"
     )
     assert told.lines == [line]
     assert [missing.workloads for missing in evaluation.left_out] == [("letters-mlp-1",)]
@@ -248,7 +248,7 @@ def test_workloads_without_data_are_left_out(copied: Path) -> None:
 def test_no_data_at_all(tmp_path: Path) -> None:
     write_policy(tmp_path / "policy")
     write_suite(tmp_path, with_data=False)
-    with pytest.raises(DatasetError, match="none of the datasets of suite 'tiny' can be found; 'letters': "):
+    with pytest.raises(DatasetError, match="no dataset of suite 'tiny' was found; 'letters': "):
         evaluate(tmp_path)
 
 
@@ -328,7 +328,7 @@ def test_torn_robustness_runs_are_run_again(copied: Path) -> None:
 
 
 def test_robustness_runs_that_failed_are_named(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A policy whose varied runs fail keeps its row, of its report alone."""
+    """A policy whose varied runs fail keeps its row, with its report only."""
     shutil.copytree(folder, tmp_path / "copied")
     shutil.rmtree(tmp_path / "copied" / "out" / "robustness")
 
@@ -352,7 +352,7 @@ def test_robustness_runs_that_failed_are_named(folder: Path, tmp_path: Path, mon
 
 
 @pytest.mark.usefixtures("drawn")
-def test_failures_stand_on_the_page_worst_first(evaluation: Evaluation, tmp_path: Path) -> None:
+def test_the_report_lists_failures_from_the_worst(evaluation: Evaluation, tmp_path: Path) -> None:
     trace = LrTrace(updates=(0, 4, 11), layers=("a", "b"), lr=((0.01, 0.01), (0.08, 0.02), (0.004, 0.001)))
 
     def worse(run: RunRecord) -> RunRecord:
@@ -370,22 +370,24 @@ def test_failures_stand_on_the_page_worst_first(evaluation: Evaluation, tmp_path
     lost = replace(evaluation, path=tmp_path, records=tuple(map(worse, evaluation.records)))
     write_evaluation(lost)
     page = (tmp_path / "README.md").read_text()
-    assert "In 2 of 2 cells the policy is significantly worse than tuned cosine" in page
+    assert "The policy is significantly worse than tuned cosine in 2 of 2 cells." in page
     deep, shallow = (f"### {name}: {score}" for name, score in (("digits-mlp-3", "-69.3"), ("digits-mlp-1", "-9.5")))
     assert 0 < page.index(deep) < page.index(shallow)
-    assert "Median loss 2 against 1 nats (new depth)." in page
+    assert "Median loss: 2 nats, tuned cosine 1 nats (new depth)." in page
     assert (
-        "From 0.01, the policy's learning rate (mean over layers) peaks at 0.04 at update 4, 0.1 times the tuned base "
-        "learning rate of 0.4, and ends at 0.05 of its peak"
+        "The policy's learning rate (mean over layers) starts from the default, 0.01. It peaks at 0.04 at update 4, "
+        "0.1 times the tuned base learning rate of 0.4. It ends at 0.05 of its peak"
     ) in page
-    assert "Layers are up to 4 times apart. Weight decay is 0.0001, tuned 1e-05." in page
+    assert (
+        "Learning rates of layers differ by a factor of up to 4. Weight decay is 0.0001, tuned cosine's 1e-05."
+    ) in page
     for name in WORKLOADS:
         assert f"(plots/failure-{name}.png)" in page
         assert (tmp_path / "plots" / f"failure-{name}.png").stat().st_size > 10_000
     assert not stale.exists()
 
 
-def test_every_picture_of_the_page_is_there(folder: Path) -> None:
+def test_every_plot_of_the_report_exists(folder: Path) -> None:
     page = (folder / "out" / "README.md").read_text()
     names = [part.partition(")")[0] for part in page.split("](")[1:]]
     assert {"plots/transfer.png", "plots/schedules.png", "plots/robustness.png"} <= set(names)
@@ -437,7 +439,7 @@ def test_one_line_says_it(folder: Path, settings: Any, error: type[Exception], m
 
 
 def test_a_policy_is_no_rival_of_its_own(folder: Path) -> None:
-    with pytest.raises(ConfigError, match="goes by the name of the policy, 'policy:mine'"):
+    with pytest.raises(ConfigError, match="has the policy's name, 'policy:mine'; leave it out"):
         evaluate(folder, against=[f"policy:{folder / 'policy'}"])
 
 

@@ -204,7 +204,7 @@ def test_the_tables_name_who_is_missing(suite: Path, tmp_path: Path, monkeypatch
     broken = write_plugin(tmp_path, ("        return run.base_lr\n", "        return 1 / 0\n"))
     settings = {"schedulers": [broken, "cosine"], "baselines": False, "trials": 2, "tuning_seeds": 1, "report_seeds": 1}
     report = api.run(str(suite), out=tmp_path / "out", **settings)
-    remark = "Not in these tables, since they failed on every workload: mine."
+    remark = "Missing from these tables, because they failed on every workload: mine."
     assert report.standings is not None
     assert report.standings.notes[0] == remark
     assert remark in (tmp_path / "out" / "standings.md").read_text()

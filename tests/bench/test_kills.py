@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="torch survives 
 ROOT = Path(__file__).resolve().parents[2]
 MAIN = "from ganno_bench.cli.main import main; main()"
 STEPS = 6
-"""How often a population tells that it advanced: at each of its evaluations."""
+"""Number of progress messages of a population: one for each evaluation."""
 SIZES = (6, 6, 3) * 4
 """Records of each population, in the order of a run."""
 
@@ -30,7 +30,7 @@ Deaths = list[dict[str, float | str]]
 
 
 class Victims:
-    """A process that runs a suite in children, and has them killed."""
+    """A process that runs a suite in child processes and kills them."""
 
     def __init__(self, suite: Path) -> None:
         self.suite = suite
@@ -74,7 +74,7 @@ def whole_populations(out: Path) -> list[bytes]:
 
 
 def kill_and_go_on(victims: Victims, out: Path, deaths: Deaths) -> int:
-    """Run, be killed, go on, be killed ..., and to the end; return how often it was killed."""
+    """Run and resume with kills until the run ends; return the number of kills."""
     kills, before = 0, whole_populations(out)
     for death in [*deaths, {}]:
         told = victims.run(out, **death)

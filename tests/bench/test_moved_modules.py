@@ -1,4 +1,4 @@
-"""What is committed stays valid when the code that made it is moved and reworded."""
+"""Committed results stay valid when the code that made them is moved or reworded."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_baselines_are_valid_after_a_move(tmp_path: Path) -> None:
             text = text.replace(f"ganno_bench.schedulers.{old}", f"ganno_bench.schedulers.{new}")
         file.write_text(text, "utf-8")
     command = [sys.executable, "-m", "ganno_bench", "verify", "baselines", "--sample", "0"]
-    # Whatever names the project's folders elsewhere is not to be looked at.
+    # Environment variables that name other folders must not count.
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GANNO_BENCH_")}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout

@@ -1,4 +1,4 @@
-"""A suite of the user's own, with a dataset of their own beside it, runs from end to end."""
+"""A user's suite with the user's dataset next to it runs from end to end."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_the_data_decide_whether_a_run_can_be_resumed(suite: Path, tmp_path: Pat
     file = next(suite.parent.rglob("test-*.parquet"))
     pd.read_parquet(file).iloc[1:].to_parquet(file)
     forget_datasets()
-    with pytest.raises(ResumeError, match=r"fingerprints.moods-transformer = '\w+', not '\w+'; give the former"):
+    with pytest.raises(ResumeError, match=r"fingerprints.moods-transformer = '\w+', not '\w+'; use the same value"):
         run_tiny(suite, tmp_path / "out")
 
 

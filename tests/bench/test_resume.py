@@ -1,4 +1,4 @@
-"""The same call again goes on where the last one ended, and ends where an unbroken one would have."""
+"""The same call resumes an interrupted run, and ends with the results of an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_a_corrupt_line_is_named_and_nothing_is_touched(broken: Path, suite: Pat
     assert str(caught.value).startswith(f"{broken}/records.jsonl:8: was changed after it was written: its checksum is ")
     assert snapshot(broken) == before
     keep(broken, 7)
-    run_tiny(suite, broken)  # the failed attempt has let go of the directory
+    run_tiny(suite, broken)  # the failed attempt has released its lock
 
 
 def test_records_of_another_schema_are_named(broken: Path, suite: Path) -> None:
@@ -148,7 +148,7 @@ def test_a_full_disk_is_said_and_the_run_goes_on(
     assert results(out) == results(tmp_path / "whole")
 
 
-# What Optuna keeps
+# Optuna's studies
 
 
 def trials_of(out: Path, url: str | None = None) -> dict[str, list[tuple[str, float | None]]]:
@@ -263,7 +263,7 @@ def test_other_settings_are_refused(broken: Path, suite: Path, settings: dict[st
             run_tiny(suite, broken, **settings)
     finally:
         torch.set_num_threads(1)
-    expected = f"{broken}/config.toml: this run has {message}; give the former, or another --out"
+    expected = f"{broken}/config.toml: this run has {message}; use the same value, or give another --out"
     assert str(caught.value) == expected
     assert snapshot(broken) == before
 
@@ -272,7 +272,7 @@ def test_another_suite_is_refused(broken: Path, tmp_path: Path) -> None:
     longer = write_suite(tmp_path, ("n_updates = 6", "n_updates = 7"))
     before = snapshot(broken)
     with pytest.raises(
-        ResumeError, match=r"this run has suite_hash = '\w{16}', not '\w{16}'; the suite was edited since: re"
+        ResumeError, match=r"this run has suite_hash = '\w{16}', not '\w{16}'; the suite was edited: re"
     ):
         run_tiny(longer, broken)
     assert snapshot(broken) == before
@@ -293,7 +293,7 @@ def test_a_scheduler_can_be_added(suite: Path, tmp_path: Path, unbroken: Path) -
     run_tiny(suite, out, started, schedulers=["wsd", "cosine"])
     assert {entry for _, entry, _, _ in started.jobs} == {"cosine"}
     assert (out / "records.jsonl").read_bytes().startswith(before)
-    for scheduler in ("cosine", "wsd"):  # it makes no difference to anyone that another one takes part
+    for scheduler in ("cosine", "wsd"):  # a further entry changes no other entry's results
         own = [[r for r in results(path) if r["scheduler"] == scheduler] for path in (out, unbroken)]
         assert own[0] == own[1]
 
@@ -336,7 +336,7 @@ def test_a_directory_is_held_by_one_process(suite: Path, tmp_path: Path, monkeyp
         holder.stdout.readline()
         with monkeypatch.context() as patch:
             patch.setattr(time, "sleep", lambda seconds: pytest.fail("it waits"))
-            with pytest.raises(ResumeError, match="out: another process is at work in this run directory"):
+            with pytest.raises(ResumeError, match="out: another process uses this run directory; wait until"):
                 run_tiny(suite, out, schedulers=["cosine"], **SMALL)
         holder.kill()
-    run_tiny(suite, out, schedulers=["cosine"], **SMALL)  # a killed process holds nothing
+    run_tiny(suite, out, schedulers=["cosine"], **SMALL)  # a killed process keeps no lock

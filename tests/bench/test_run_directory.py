@@ -1,4 +1,4 @@
-"""The run directory by itself: what is pinned, appended, dropped and refused."""
+"""The run directory alone: settings fixed, records appended and dropped, other settings refused."""
 
 from __future__ import annotations
 
@@ -78,14 +78,14 @@ def test_another_value_is_refused(tmp_path: Path, unbroken: Path, name: str) -> 
     before = snapshot(tmp_path)
     with pytest.raises(ResumeError) as caught:
         pin(tmp_path, CONFIG.model_copy(update={name: value, "custom": True}))
-    remedy = "the suite was edited since: restore it, or give" if name == "suite_hash" else "give the former, or"
-    assert str(caught.value) == f"{tmp_path}/config.toml: this run has {message}; {remedy} another --out"
+    remedy = "the suite was edited: restore it" if name == "suite_hash" else "use the same value"
+    assert str(caught.value) == f"{tmp_path}/config.toml: this run has {message}; {remedy}, or give another --out"
     assert snapshot(tmp_path) == before
 
 
 @pytest.mark.parametrize("name", OTHER)
 def test_nothing_is_refused_as_long_as_nothing_is_recorded(tmp_path: Path, name: str) -> None:
-    # Whoever interrupts a run at once, to give other settings, need not clean up.
+    # A user who interrupts a run at once to change a setting need not clean up.
     pin(tmp_path)
     (tmp_path / "records.jsonl").write_bytes(b'{"torn')
     other = CONFIG.model_copy(update={name: OTHER[name][0], "run_id": "f00f00f0"})
@@ -113,7 +113,7 @@ def test_a_damaged_config_is_named(tmp_path: Path) -> None:
 
 def test_records_without_their_settings_are_not_added_to(tmp_path: Path, unbroken: Path) -> None:
     (tmp_path / "records.jsonl").write_bytes((unbroken / "records.jsonl").read_bytes())
-    with pytest.raises(ResumeError, match=r"there are records but no config.toml; give another --out"):
+    with pytest.raises(ResumeError, match=r"has records but no config.toml; give another --out"):
         pin(tmp_path)
 
 

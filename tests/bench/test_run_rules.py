@@ -1,4 +1,4 @@
-"""The protocol's rules, held against what a run writes down."""
+"""The protocol's rules, checked on the records of a run."""
 
 from __future__ import annotations
 
@@ -302,7 +302,7 @@ def test_two_classes_may_not_share_a_name(suite: Path, tmp_path: Path) -> None:
     refs = [write_plugin(tmp_path, name=name) for name in ("one.py", "two.py")]
     with pytest.raises(ConfigError) as caught:
         run_tiny(suite, tmp_path / "out", schedulers=refs)
-    assert str(caught.value) == f"two schedulers go by the name 'mine': {refs[0]!r} and {refs[1]!r}"
+    assert str(caught.value) == f"two schedulers are named 'mine': {refs[0]!r} and {refs[1]!r}"
     assert not (tmp_path / "out").exists()
 
 

@@ -1,4 +1,4 @@
-"""A classifier of torchvision goes the whole way, from a suite's file to records, on gray images."""
+"""A torchvision classifier trains on gray images, from a suite's file to records."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ def test_a_setting_is_what_a_suite_with_that_setting_would_give(records: list[Ru
 
 
 def test_tuning_and_report_are_those_of_a_suite_without_variation(out: Path, tmp_path: Path) -> None:
-    """But for the trials: their sampler is seeded by the suite's hash."""
+    """Trials differ, because the suite's hash seeds their sampler."""
     plain = tmp_path / "plain"
     run(write_suite(tmp_path, EDITS[1]), plain, schedulers=["default:wsd"])
     own = [r for r in results(out) if r["scheduler"] == "wsd@default" and r["role"] == "report"]
@@ -245,14 +245,14 @@ def test_varied_runs_are_committed_and_verified_too(
     outcomes = list(retrain(committed, suites, 12, 0))
     assert {outcome.record.role for outcome in outcomes} == {"report", "varied"}
     assert all(outcome.ok for outcome in outcomes), outcomes
-    # A run in another place than where it belongs, and one that is missing.
+    # One run has another multiple, and one is missing.
     file = committed.records("tiny", "cosine")
     lines = read_file(file).decode().splitlines(keepends=True)
     replace_file(file, "".join(line.replace('"multiple":0.5', '"multiple":0.7') for line in lines[:-1]))
     reseal(file)
     faults = " ".join(check_files(committed, suites))
-    assert "horizon x 0.7: there are records of the seeds [0, 1], not any" in faults
-    assert "weight_decay x 0: there are records of the seeds [0], not of 0 to 1" in faults
+    assert "horizon x 0.7: has records of seeds [0, 1], expected []" in faults
+    assert "weight_decay x 0: has records of seeds [0], expected [0, 1]" in faults
 
 
 def test_own_varied_runs_are_compared_with_committed_ones(

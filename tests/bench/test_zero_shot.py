@@ -1,4 +1,4 @@
-"""Policies and untuned schedulers in a run: reported on the same seeds as everyone, never tuned."""
+"""Policies and untuned schedulers in a run: reported on the same seeds as all entries, never tuned."""
 
 from __future__ import annotations
 
@@ -215,7 +215,7 @@ def test_one_that_fails_disturbs_no_other(suite: Path, tmp_path: Path, policy: s
 
 
 def populations(records: Sequence[RunRecord]) -> list[Population]:
-    """Return the populations, but that the two batches of a study count once, in the order of the records."""
+    """Return the populations in the order of the records; the two batches of a study count once."""
     return list(dict.fromkeys((r.workload, r.scheduler, r.role) for r in records))
 
 

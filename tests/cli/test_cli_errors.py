@@ -48,7 +48,7 @@ pytestmark = pytest.mark.usefixtures("undrawn")
         (["show", "digit"], "nothing is called 'digit'; did you mean 'digits'?"),
         (
             ["tune", "SUITE", "--write-baselines", "--trials", "2"],
-            "a custom run makes no baselines: leave out --trials, --tuning-seeds and --report-seeds",
+            "a custom run cannot be written as baselines; leave out --trials, --tuning-seeds and --report-seeds",
         ),
         (["verify", "baselines", "--suite", "quickstrat"], "unknown suite 'quickstrat'; did you mean 'quickstart'?"),
         (["table", "no/run"], "no/run: cannot be read: No such file or directory"),

@@ -38,7 +38,5 @@ def test_without_baselines_nothing_is_built_and_nothing_lost(call: Call, tmp_pat
     (tmp_path / "site" / "index.html").write_text("there")
     said = call("leaderboard", "build", "--folder", str(tmp_path), "--baselines", str(tmp_path / "none"))
     assert said.code == 2
-    assert (
-        said.err == f"error: {tmp_path / 'none'}: holds no committed baselines; nothing to build a leaderboard from\n"
-    )
+    assert said.err == f"error: {tmp_path / 'none'}: has no committed baselines; the leaderboard needs them\n"
     assert (tmp_path / "site" / "index.html").exists()

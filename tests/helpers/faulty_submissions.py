@@ -1,6 +1,6 @@
-"""Submissions that something is wrong with: how to make each of a valid one, and what is to be said of it.
+"""Faulty submissions: how to make each from a valid one, and the faults that checking it must report.
 
-`...` stands for other faults that follow from the same mistake.
+`...` stands for further faults that follow from the same mistake.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ REPORT, VARIED = 0, 3
 
 
 def in_record(key: str, value: Any, index: int = REPORT) -> Callable[[World], None]:
-    """Return what sets a key of a record."""
+    """Return a function that sets a key of a record."""
 
     def change(data: Any) -> None:
         *path, last = key.split(".")
@@ -31,7 +31,7 @@ def in_record(key: str, value: Any, index: int = REPORT) -> Callable[[World], No
 
 
 def as_seed_1(line: str) -> str:
-    """Return the report of the first seed as that of the second, of whose learning rates there is no sketch."""
+    """Return the first seed's report as the second seed's; that one has no learning rates."""
     data = json.loads(line) | {"seed": 1, "lr_trace": {"updates": [], "layers": [], "lr": []}}
     return sealed_data(data) + "\n" * line.endswith("\n")
 
@@ -77,35 +77,35 @@ CASES: dict[str, tuple[Callable[[World], Any], list[str]]] = {
     # Seeds and budget.
     "a seed is missing": (
         in_lines("records.jsonl", lambda lines: lines[1:]),
-        ["records.jsonl: adam-mlp, study 0: there are records of the seeds [1, 2], not of 0 to 2",
-         "submission.toml: key 'cost.updates': is 66 by the records (value: 72)"],
+        ["records.jsonl: adam-mlp, study 0: has records of seeds [1, 2], expected [0, 1, 2]",
+         "submission.toml: key 'cost.updates': must be 66, as in the records (value: 72)"],
     ),
     "a seed is there twice": (
         in_lines("records.jsonl", lambda lines: [lines[0], *lines]),
-        ["records.jsonl: adam-mlp, study 0: there are records of the seeds [0, 0, 1, 2], not of 0 to 2",
-         "submission.toml: key 'cost.updates': is 78 by the records (value: 72)"],
+        ["records.jsonl: adam-mlp, study 0: has records of seeds [0, 0, 1, 2], expected [0, 1, 2]",
+         "submission.toml: key 'cost.updates': must be 78, as in the records (value: 72)"],
     ),
     "a seed was chosen": (
         in_record("seed", 17, index=1),
-        ["records.jsonl: adam-mlp, study 0: there are records of the seeds [0, 2, 17], not of 0 to 2"],
+        ["records.jsonl: adam-mlp, study 0: has records of seeds [0, 2, 17], expected [0, 1, 2]"],
     ),
     "a workload is missing": (
         in_lines("records.jsonl", lambda lines: lines[7:]),
-        ["records.jsonl: adam-mlp, study 0: there are no records of the seeds 0 to 2",
-         "submission.toml: key 'cost.updates': is 36 by the records (value: 72)"],
+        ["records.jsonl: adam-mlp, study 0: has no records of seeds 0 to 2",
+         "submission.toml: key 'cost.updates': must be 36, as in the records (value: 72)"],
     ),
     "a varied run is missing": (
         in_lines("records.jsonl", lambda lines: lines[:3] + lines[4:]),
-        ["records.jsonl: adam-mlp, study 0: base_lr x 0.5: there are records of the seeds [1], not of 0 to 1",
-         "submission.toml: key 'cost.updates': is 66 by the records (value: 72)"],
+        ["records.jsonl: adam-mlp, study 0: base_lr x 0.5: has records of seeds [1], expected [0, 1]",
+         "submission.toml: key 'cost.updates': must be 66, as in the records (value: 72)"],
     ),
     "something else is varied": (
         in_record("multiple", 0.25, VARIED),
-        ["records.jsonl:4: key 'multiple': the suite does not vary base_lr so (value: 0.25)"],
+        ["records.jsonl:4: key 'multiple': the suite does not vary base_lr by this multiple (value: 0.25)"],
     ),
     "tuning runs are submitted": (
         in_record("role", "tuning"),
-        ["records.jsonl:1: key 'role': tuning runs are not submitted, their studies are (value: 'tuning')"],
+        ["records.jsonl:1: key 'role': tuning runs cannot be submitted; submit their studies (value: 'tuning')"],
     ),
     "a report run was a tuning run": (
         lambda world: (
@@ -114,35 +114,36 @@ CASES: dict[str, tuple[Callable[[World], Any], list[str]]] = {
             edit_line(world.mine / "studies.jsonl", lambda s: min(
                 s["trials"], key=lambda t: sum(t["values"]))["values"].__setitem__(0, 0.5)),
         ),
-        ["records.jsonl: adam-mlp, study 0: seed 0: key 'metrics.val_loss': is that of a tuning run of the winner "
+        ["records.jsonl: adam-mlp, study 0: seed 0: key 'metrics.val_loss': equals that of a run of the best trial "
          "(value: 0.5)"],
     ),
     "a report run is there under two seeds": (
         in_lines("records.jsonl", lambda lines: [lines[0], as_seed_1(lines[0]), *lines[2:]]),
-        ["records.jsonl: adam-mlp, study 0: seed 1: key 'metrics.val_loss': is that of seed 0, too (value: LOSS)"],
+        ["records.jsonl: adam-mlp, study 0: seed 1: key 'metrics.val_loss': equals that of seed 0 (value: LOSS)"],
     ),
     "fewer trials": (
         in_study(cheaper_tuning),
-        ["studies.jsonl: adam-mlp, study 0: there are 2 trials, not 3", ...],
+        ["studies.jsonl: adam-mlp, study 0: has 2 trials, expected 3", ...],
     ),
     "fewer tuning seeds": (
         in_study(lambda s: s["trials"][1]["values"].pop()),
-        ["studies.jsonl: adam-mlp, study 0: a trial has 1 tuning seeds, not 2", ...],
+        ["studies.jsonl: adam-mlp, study 0: a trial has 1 tuning seeds, expected 2", ...],
     ),
     "less tuning is claimed": (
         in_record("cost.tuning_updates", 18),
-        ["records.jsonl:1: key 'cost.tuning_updates': is not 36 (value: 18)"],
+        ["records.jsonl:1: key 'cost.tuning_updates': must be 36 (value: 18)"],
     ),
     "the winner did not win": (
         in_study(better_loser),
-        ["records.jsonl: adam-mlp, study 0: seed 0: key 'trial': N is not N, as in submission.toml and studies.jsonl",
+        ["records.jsonl: adam-mlp, study 0: seed 0: key 'trial': must be N, as in submission.toml and studies.jsonl "
+         "(value: N)",
          ...],
     ),
     "no study": (
         file("studies.jsonl", b""),
-        ["studies.jsonl: sgd-mlp, study 0: there are 0 studies",
-         "studies.jsonl: adam-mlp, study 0: there are 0 studies",
-         "submission.toml: key 'cost.tuning_updates': is 0 by the records (value: 72)"],
+        ["studies.jsonl: sgd-mlp, study 0: has 0 studies, expected 1",
+         "studies.jsonl: adam-mlp, study 0: has 0 studies, expected 1",
+         "submission.toml: key 'cost.tuning_updates': must be 0, as in the records (value: 72)"],
     ),
     # The search space.
     "a configuration outside of the space": (
@@ -155,57 +156,58 @@ CASES: dict[str, tuple[Callable[[World], Any], list[str]]] = {
     ),
     "another first trial": (
         in_study(lambda s: s["trials"][0]["config"].update(warmup=0.2)),
-        ["studies.jsonl:1: key 'trials[0].config': is not the default, which is tried first: {'base_lr': 0.001, "
+        ["studies.jsonl:1: key 'trials[0].config': must be the default, which is tried first: {'base_lr': 0.001, "
          "'weight_decay': 0.0001, 'warmup': 0.1, 'kind': 'a'}"],
     ),
     "a wider base learning rate": (
         in_toml("high = 0.1\n", "high = 5.0\n"),
-        ["submission.toml: key 'search_space.adam.base_lr': is not [1e-05, 0.1], logarithmic, default 0.001, as for "
+        ["submission.toml: key 'search_space.adam.base_lr': must be [1e-05, 0.1], logarithmic, default 0.001, as for "
          "every entry"],
     ),
     "a space without an inside": (
         in_toml("low = 0.01\nhigh = 0.5", "low = 0.6\nhigh = 0.5"),
-        ["submission.toml: key 'search_space.adam.warmup': is no interval (low: 0.6, high: 0.5)",
-         "submission.toml: key 'search_space': a scheduler's own hyperparameters differ between optimizers", ...],
+        ["submission.toml: key 'search_space.adam.warmup': must have low <= high (low: 0.6, high: 0.5)",
+         "submission.toml: key 'search_space': the scheduler's own hyperparameters must be the same for all "
+         "optimizers", ...],
     ),
     # Another suite, other data, other code.
     "a custom run": (
         in_record("custom", True),
-        ["records.jsonl: adam-mlp, study 0: seed 0: key 'custom': True is not False, as in submission.toml and "
-         "studies.jsonl"],
+        ["records.jsonl: adam-mlp, study 0: seed 0: key 'custom': must be False, as in submission.toml and "
+         "studies.jsonl (value: True)"],
     ),
     "an unknown suite": (
         in_toml('suite = "tiny"', 'suite = "tniy"'),
-        ["submission.toml: key 'suite': is not the folder's, 'tiny' (value: 'tniy')",
+        ["submission.toml: key 'suite': must be 'tiny', as in the path of its folder (value: 'tniy')",
          "submission.toml: key 'suite': unknown suite 'tniy'; did you mean 'tiny'?"],
     ),
     "another version of the suite": (
         in_record("suite_hash", "0123456789abcdef"),
-        ["records.jsonl:1: key 'suite_hash': is not tiny@HASH (value: 'tiny@0123456789abcdef')"],
+        ["records.jsonl:1: key 'suite_hash': must be tiny@HASH (value: 'tiny@0123456789abcdef')"],
     ),
     "an unknown workload": (
         in_record("workload", "sgd-mlq"),
-        ["records.jsonl:1: key 'workload': is none of suite 'tiny' (value: 'sgd-mlq')"],
+        ["records.jsonl:1: key 'workload': must be a workload of suite 'tiny' (value: 'sgd-mlq')"],
     ),
     "data that differ from place to place": (
         in_record("workload", "local-mlp"),
-        ["records.jsonl:1: key 'workload': has data that differ from place to place, leave it out "
+        ["records.jsonl:1: key 'workload': runs on local data cannot be submitted; leave them out "
          "(value: 'local-mlp')"],
     ),
     "other data": (
         in_record("dataset_fingerprint", "ab"),
-        ["records.jsonl:1: key 'dataset_fingerprint': other data than the committed reference's, 'FINGERPRINT' "
+        ["records.jsonl:1: key 'dataset_fingerprint': must be 'FINGERPRINT', as in the committed reference "
          "(value: 'ab')"],
     ),
     "other code": (
         in_record("code", "ab"),
-        ["records.jsonl: adam-mlp, study 0: seed 0: key 'code': 'ab' is not 'CODE', as in submission.toml and "
-         "studies.jsonl"],
+        ["records.jsonl: adam-mlp, study 0: seed 0: key 'code': must be 'CODE', as in submission.toml and "
+         "studies.jsonl (value: 'ab')"],
     ),
     # Impossible values.
     "a lowered chance": (
         in_record("chance_loss", 0.01),
-        ["records.jsonl:1: key 'chance_loss': is 2.302585092994046 for this workload (value: 0.01)"],
+        ["records.jsonl:1: key 'chance_loss': must be 2.302585092994046 on this workload (value: 0.01)"],
     ),
     "a negative loss": (
         in_record("metrics.test_loss", -1.0),
@@ -225,53 +227,53 @@ CASES: dict[str, tuple[Callable[[World], Any], list[str]]] = {
          "records.jsonl:1: key 'metrics.test_error': has a value, but the run diverged (value: LOSS)",
          "records.jsonl:1: key 'metrics.val_error': has a value, but the run diverged (value: LOSS)",
          "records.jsonl:1: key 'metrics.train_loss': has a value, but the run diverged (value: LOSS)",
-         "records.jsonl:1: key 'diverged_at': does not go with status 'diverged' (value: None)"],
+         "records.jsonl:1: key 'diverged_at': contradicts status 'diverged' (value: None)"],
     ),
     "more updates": (
         in_record("cost.updates", 60),
-        ["records.jsonl:1: key 'cost.updates': is not 6, as for everyone (value: 60)"],
+        ["records.jsonl:1: key 'cost.updates': must be 6, as for every entry (value: 60)"],
     ),
     "another curve": (
         in_record("curve.val_loss.5", 0.5),
-        ["records.jsonl:1: key 'curve.val_loss': does not end at LOSS, as the run did (value: 0.5)"],
+        ["records.jsonl:1: key 'curve.val_loss': must end at LOSS, as in 'metrics' (value: 0.5)"],
     ),
     "a longer curve": (
         in_record("curve.updates.5", 7),
-        ["records.jsonl:1: key 'curve.updates': is not [1, 2, 3, 4, 5, 6] (value: [1, 2, 3, 4, 5, 7])"],
+        ["records.jsonl:1: key 'curve.updates': must be [1, 2, 3, 4, 5, 6] (value: [1, 2, 3, 4, 5, 7])"],
     ),
     "learning rates": (
         in_record("lr_trace", {"updates": [0], "layers": ["a"], "lr": [[0.1]]}, 1),
-        ["records.jsonl:2: is not compact: it has more learning rates than a sketch's, a host, or more than six "
+        ["records.jsonl:2: is not compact: it has too many learning rates, a host, or more than six "
          "digits in its curve"],
     ),
     "learning rates of no layer": (
         in_record("lr_trace", {"updates": [0, 1], "layers": ["a"], "lr": [[0.1], [0.1, 0.2]]}),
-        ["records.jsonl:1: key 'lr_trace.lr': is not 2 updates by 1 layers"],
+        ["records.jsonl:1: key 'lr_trace.lr': must be 2 updates by 1 layers"],
     ),
     "learning rates of no update": (
         in_record("lr_trace", {"updates": [1, 0, 99], "layers": ["a"], "lr": [[0.1], [0.1], [-0.1]]}),
-        ["records.jsonl:1: key 'lr_trace.updates': does not go up within [0, 6) (value: [1, 0, 99])",
+        ["records.jsonl:1: key 'lr_trace.updates': must increase within [0, 6) (value: [1, 0, 99])",
          "records.jsonl:1: key 'lr_trace.lr': has a negative learning rate"],
     ),
     "a trial worse than chance": (
         in_study(lambda s: s["trials"][1].update(values=[9.0, 9.0])),
-        ["studies.jsonl: adam-mlp, study 0: key 'trials': a loss is above that of chance, 2.302585092994046 "
+        ["studies.jsonl: adam-mlp, study 0: key 'trials': a loss is above chance, 2.302585092994046 "
          "(value: 9.0)"],
     ),
     # The form.
     "no file": (lambda world: (world.mine / "records.jsonl").unlink(), ["records.jsonl: is missing"]),
     "another file": (
         file("evil.py", b"import os"),
-        ["evil.py: is not expected here; there are records.jsonl, studies.jsonl, submission.toml at most"],
+        ["evil.py: is not expected here; allowed: records.jsonl, studies.jsonl, submission.toml"],
     ),
     "a link": (link("records.jsonl", "/etc/passwd"), ["records.jsonl: is a symbolic link"]),
     "a pipe": (
         lambda world: ((world.mine / "studies.jsonl").unlink(), os.mkfifo(world.mine / "studies.jsonl")),
-        ["studies.jsonl: is no regular file"],
+        ["studies.jsonl: is not a regular file"],
     ),
     "a folder": (
         lambda world: ((world.mine / "studies.jsonl").unlink(), (world.mine / "studies.jsonl").mkdir()),
-        ["studies.jsonl: is no regular file"],
+        ["studies.jsonl: is not a regular file"],
     ),
     "too large": (
         file("submission.toml", b"#" * 70_000),
@@ -323,7 +325,7 @@ CASES: dict[str, tuple[Callable[[World], Any], list[str]]] = {
     ),
     "a huge whole number": (
         in_lines("records.jsonl", lambda lines: [lines[0].replace('"seed":0', f'"seed":{"9" * 5000}'), *lines[1:]]),
-        ["records.jsonl:1: has a whole number of 5000 characters (value: 99999999999999999999...)"],
+        ["records.jsonl:1: has an integer of 5000 characters, at most 16 (value: 99999999999999999999...)"],
     ),
     "deeply nested JSON": (
         in_lines("records.jsonl", lambda lines: ["[" * 30_000 + "]" * 30_000 + "\n", *lines]),
@@ -339,7 +341,7 @@ CASES: dict[str, tuple[Callable[[World], Any], list[str]]] = {
     ),
     "a list": (
         in_lines("records.jsonl", lambda lines: ["[]\n", *lines]),
-        ["records.jsonl:1: is no object of keys and values (value: [])"],
+        ["records.jsonl:1: must be an object with keys and values (value: [])"],
     ),
     "an empty line": (
         in_lines("records.jsonl", lambda lines: ["\n", *lines]),
@@ -347,7 +349,7 @@ CASES: dict[str, tuple[Callable[[World], Any], list[str]]] = {
     ),
     "cut short": (
         in_lines("records.jsonl", lambda lines: [*lines[:-1], lines[-1][:-1]]),
-        ["records.jsonl: does not end with a line's end"],
+        ["records.jsonl: must end with a line break"],
     ),
     "another encoding": (
         file("submission.toml", "name = 'é'".encode("latin-1")),
@@ -371,11 +373,11 @@ CASES: dict[str, tuple[Callable[[World], Any], list[str]]] = {
     ),
     "a huge whole number in TOML": (
         in_toml("format = 2", f"format = 1{'0' * 4000}0000"),
-        ["submission.toml: key 'format': is too large a whole number"],
+        ["submission.toml: key 'format': must be an integer of at most 16 digits"],
     ),
     "a date": (
         in_toml('description = "It\'s mine."', "description = 2026-01-01"),
-        ["submission.toml: key 'description': is a date, which nothing here is"],
+        ["submission.toml: key 'description': has the unsupported type date"],
     ),
     "an unknown key": (
         in_toml('author = ""', 'autor = "me"'),
@@ -397,7 +399,7 @@ CASES: dict[str, tuple[Callable[[World], Any], list[str]]] = {
     # Strings.
     "another name": (
         in_toml('name = "my-entry"', 'name = "your-entry"'),
-        ["submission.toml: key 'name': is not the folder's, 'my-entry' (value: 'your-entry')"],
+        ["submission.toml: key 'name': must be 'my-entry', as in the path of its folder (value: 'your-entry')"],
     ),
     "a path for a name": (
         in_toml('name = "my-entry"', 'name = "../../evil"'),
@@ -427,41 +429,43 @@ CASES: dict[str, tuple[Callable[[World], Any], list[str]]] = {
         in_toml('author = ""', f'author = "[red]{"x" * 100}"'),
         [f"submission.toml: key 'author': String should have at most 100 characters (value: '[red]{'x' * 100}')"],
     ),
-    # What it says of itself.
+    # Values of submission.toml.
     "less is claimed": (
         in_toml("wall_seconds = ", "wall_seconds = 0.0#"),
-        ["submission.toml: key 'cost.wall_seconds': is less than the records' SECONDS (value: 0.0)"],
+        ["submission.toml: key 'cost.wall_seconds': must be at least SECONDS, the sum of the records "
+         "(value: 0.0)"],
     ),
     "other versions": (
         lambda world: (world.mine / "submission.toml").write_text(re.sub(
             r'\[versions\][^\[]*', "[versions]\n\n", (world.mine / "submission.toml").read_text())),
-        ["submission.toml: key 'versions': is VERSIONS by the records (value: {})"],
+        ["submission.toml: key 'versions': must be VERSIONS, as in the records (value: {})"],
     ),
     "a baseline's name": (
         lambda world: (in_toml('name = "my-entry"', 'name = "cosine"')(world),
                        world.mine.rename(world.mine.with_name("cosine"))),
-        ["submissions/tiny/cosine/submission.toml: key 'name': is that of a committed baseline of the suite "
-         "(value: 'cosine')"],
+        ["submissions/tiny/cosine/submission.toml: key 'name': a committed baseline of the suite has this name; "
+         "choose another (value: 'cosine')"],
     ),
     "a card without a policy": (
         in_toml("[cost]", '[policy]\nname = "x"\nobservation = ["progress"]\n\n[cost]'),
-        ["submission.toml: key 'policy': the entry is no policy"],
+        ["submission.toml: key 'policy': the entry is not a policy; remove the card"],
     ),
     "a study of a zero-shot entry": (
         lambda world: (world.frozen / "studies.jsonl").write_bytes((world.mine / "studies.jsonl").read_bytes()),
-        ["frozen/studies.jsonl: a zero-shot entry is not tuned, and has no such file", ...],
+        ["frozen/studies.jsonl: a zero-shot entry is not tuned; remove this file", ...],
     ),
     "a zero-shot entry with a learning rate of its own": (
         lambda world: [edit_line(world.frozen / "records.jsonl", lambda r: r["config"].update(base_lr=0.5), i)
                        for i in range(3)],
-        ["frozen/records.jsonl: adam-mlp, study 0: seed 0: key 'config': {'base_lr': 0.5, 'weight_decay': 0.0001} is "
-         "not {'base_lr': 0.001, 'weight_decay': 0.0001}, as in submission.toml and the rules for zero-shot entries",
+        ["frozen/records.jsonl: adam-mlp, study 0: seed 0: key 'config': must be {'base_lr': 0.001, "
+         "'weight_decay': 0.0001}, as in submission.toml and the rules for zero-shot entries (value: {'base_lr': 0.5, "
+         "'weight_decay': 0.0001})",
          ...],
     ),
-    # What is no submission.
+    # Files that are not submissions.
     "a file in the place of a submission": (
         lambda world: (world.mine.parent / "stray.txt").write_text("?"),
-        ["submissions/tiny/stray.txt: is no folder"],
+        ["submissions/tiny/stray.txt: is not a folder"],
     ),
     "a link in the place of a submission": (
         lambda world: (world.mine.parent / "linked").symlink_to(world.mine),
@@ -469,6 +473,6 @@ CASES: dict[str, tuple[Callable[[World], Any], list[str]]] = {
     ),
     "a folder whose name moves the cursor": (
         lambda world: (world.mine.parent / "a\x1b[2Jb").write_text("?"),
-        ["submissions/tiny/a\\x1b[2Jb: is no folder"],
+        ["submissions/tiny/a\\x1b[2Jb: is not a folder"],
     ),
 }  # fmt: skip

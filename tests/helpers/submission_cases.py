@@ -1,4 +1,4 @@
-"""A project with the tiny suite, in which something was run and submitted."""
+"""A project with the tiny suite, a run and submissions."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ WORKLOADS = ("sgd-mlp", "adam-mlp")
 
 @contextmanager
 def project(path: Path) -> Iterator[None]:
-    """Have the project's suites and baselines lie in a folder; in a test the fixture `world` does so."""
+    """Point the project's suites and baselines to a folder; in a test the fixture `world` does so."""
     with (
         mock.patch("ganno_bench.workloads.suite.resource_dir", lambda name: path / name),
         mock.patch.dict("os.environ", {"GANNO_BENCH_BASELINES": str(path / "baselines")}),
@@ -89,7 +89,7 @@ class World:
         return submit([self.path / run], self.root / "submissions", name=name, **said)
 
     def faults(self) -> list[str]:
-        """Return all faults, without the submission's folder before them."""
+        """Return all faults, without the submission's folder in front."""
         checked = check_leaderboard(self.root, self.suites)
         return [
             fault.replace("submissions/tiny/my-entry/", "").replace("submissions/tiny/frozen-wsd/", "frozen/")
@@ -105,7 +105,7 @@ def edit(file: Path, old: str, new: str, count: int = 1) -> None:
 
 
 def edit_line(file: Path, change: Callable[[dict[str, Any]], Any], index: int = 0) -> None:
-    """Change the data of one line of JSON, which has the right checksum afterwards."""
+    """Change the data of one line of JSON and correct its checksum."""
     lines = file.read_text().splitlines()
     data = json.loads(lines[index])
     change(data)

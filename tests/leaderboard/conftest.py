@@ -1,4 +1,4 @@
-"""The fake records of the scoring tests are rendered here; runs of the tiny suite are submitted."""
+"""Fixtures: boards made of the scoring tests' fake records, and submissions made of runs of the tiny suite."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _made(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 @pytest.fixture
 def world(_made: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    """A project with a suite, a run of it, committed baselines of cosine and a leaderboard; not to be written to."""
+    """A project with a suite, a run of it, committed baselines of cosine and a leaderboard; read-only."""
     from tests.helpers.tiny_suite import datasets_read_once
 
     monkeypatch.setattr("ganno_bench.workloads.suite.resource_dir", lambda name: _made.path / name)
@@ -36,7 +36,7 @@ def world(_made: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
 @pytest.fixture
 def copy(world: World, tmp_path: Path) -> World:
-    """A copy of it that can be written to."""
+    """A copy of the project that a test may change."""
     from tests.helpers.submission_cases import World
 
     return World(Path(shutil.copytree(world.path, tmp_path / "world")))

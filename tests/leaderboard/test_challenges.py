@@ -1,4 +1,4 @@
-"""A challenge of an entry's result: written, checked, read beside the entry."""
+"""Challenges: written, checked, and shown with their entry."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def write(world: World, entry: str = "my-entry", **said: Any) -> list[Path]:
     return challenge("tiny", entry, world.root, suites=world.suites, **SAID | said)
 
 
-def test_a_challenge_stands_beside_its_entry(copy: World) -> None:
+def test_a_challenge_is_read_with_its_entry(copy: World) -> None:
     (file,) = write(copy)
     assert file == copy.root / "challenges" / "tiny" / "my-entry" / "longer-warmup.toml"
     assert copy.faults() == []
@@ -44,7 +44,7 @@ def test_a_challenge_stands_beside_its_entry(copy: World) -> None:
     assert challenges_of([found], "tiny", "frozen-wsd") == challenges_of([found], "other", "my-entry") == []
 
 
-def test_runs_may_lie_beside_it(copy: World) -> None:
+def test_a_challenge_may_have_records(copy: World) -> None:
     files = write(copy, entry="cosine", run_dir=copy.path / "committed")
     assert [file.name for file in files] == ["longer-warmup.toml", "longer-warmup.jsonl"]
     assert copy.faults() == []
@@ -60,15 +60,15 @@ def test_runs_may_lie_beside_it(copy: World) -> None:
     [
         ("my-entri", {}, "key 'entry': unknown entry 'my-entri'; did you mean 'my-entry'?"),
         ("my-entry", {"name": "../up"},
-         "option --name: takes lower-case letters, digits, dots and hyphens (value: '../up')"),
+         "option --name: must have lower-case letters, digits, dots and hyphens only (value: '../up')"),
         ("my-entry", {"by": ""}, "challenge: key 'by': String should have at least 1 character (value: '')"),
         ("my-entry", {"url": "ftp://x"},
-         "key 'evidence.url': is no plain web address, http or https, of at most 300 characters (value: 'ftp://x')"),
+         "key 'evidence.url': must be a plain web address, http or https, of at most 300 characters (value: 'ftp://x')"),
         ("my-entry", {"summary": "two\nlines"},
          "longer-warmup.toml: key 'summary': has the character U+000A, which cannot be printed"),
     ],
 )  # fmt: skip
-def test_what_is_refused(copy: World, entry: str, said: dict[str, Any], message: str) -> None:
+def test_invalid_challenges_are_refused(copy: World, entry: str, said: dict[str, Any], message: str) -> None:
     with pytest.raises(SubmissionError) as refused:
         write(copy, entry, **said)
     assert str(refused.value).endswith(message)
@@ -78,7 +78,7 @@ def test_what_is_refused(copy: World, entry: str, said: dict[str, Any], message:
 def test_a_challenge_is_not_overwritten(copy: World) -> None:
     (file,) = write(copy)
     before = file.read_text()
-    with pytest.raises(SubmissionError, match=r"longer-warmup.toml: is there already; give another --name"):
+    with pytest.raises(SubmissionError, match=r"longer-warmup.toml: exists; give another --name"):
         write(copy, summary="Another one.")
     assert file.read_text() == before
 
@@ -94,11 +94,11 @@ CASES: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "another entry": (
         lambda toml: edit(toml, 'entry = "my-entry"', 'entry = "frozen-wsd"'),
-        "longer-warmup.toml: key 'entry': is not the folder's, 'my-entry' (value: 'frozen-wsd')",
+        "longer-warmup.toml: key 'entry': must be 'my-entry', as in the path of its folder (value: 'frozen-wsd')",
     ),
     "an entry that moves up": (
         lambda toml: edit(toml, 'entry = "my-entry"', 'entry = "../my-entry"'),
-        "longer-warmup.toml: key 'entry': is not the folder's, 'my-entry' (value: '../my-entry')",
+        "longer-warmup.toml: key 'entry': must be 'my-entry', as in the path of its folder (value: '../my-entry')",
     ),
     "an escape sequence": (
         lambda toml: edit(toml, "A. Reader", "\\u001b[2J"),
@@ -110,7 +110,7 @@ CASES: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "runs without a challenge": (
         lambda toml: toml.rename(toml.with_name("other.toml")),
-        "longer-warmup.jsonl: is not expected here; there are other.jsonl, other.toml at most",
+        "longer-warmup.jsonl: is not expected here; allowed: other.jsonl, other.toml",
     ),
     "a link": (
         lambda toml: (toml.unlink(), toml.symlink_to("/etc/passwd")),
@@ -118,13 +118,13 @@ CASES: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "a name that is none": (
         lambda toml: (toml.rename(toml.with_name("Up .toml")), toml.with_suffix(".jsonl").unlink()),
-        "Up .toml: its name has other than lower-case letters, digits, single dots and hyphens",
+        "Up .toml: its name must have lower-case letters, digits, single dots and hyphens only",
     ),
 }
 
 
 @pytest.mark.parametrize(("break_it", "expected"), CASES.values(), ids=CASES)
-def test_what_is_wrong_is_said(copy: World, break_it: Callable[[Path], Any], expected: str) -> None:
+def test_every_fault_has_its_message(copy: World, break_it: Callable[[Path], Any], expected: str) -> None:
     toml, _ = write(copy, run_dir=copy.path / "committed")
     break_it(toml)
     assert [f for f in copy.faults() if f == f"challenges/tiny/my-entry/{expected}"], copy.faults()
@@ -147,9 +147,9 @@ def test_the_commands(call: Call, copy: World, monkeypatch: pytest.MonkeyPatch) 
     assert said.out.splitlines()[0] == "leaderboard/challenges/tiny/by-hand/longer-warmup.toml"
     said = call("leaderboard", "validate")  # what was just written here, not what is in the checkout
     assert said.code == 0
-    assert "challenges/tiny/by-hand/longer-warmup.toml: ok; challenge of 'by-hand', open, 0 runs beside it" in said.out
+    assert "challenges/tiny/by-hand/longer-warmup.toml: ok; challenge of 'by-hand', open, 0 records" in said.out
     assert said.out.splitlines()[-1] == "leaderboard: 3 valid submissions, 1 valid challenges, 0 faults"
     said = call("leaderboard", "submit", "run", "--name", "by-hand", "--description", "Mine.")
     assert (said.code, said.err) == (
-        2, "error: run: has several schedulers; say which with --scheduler (mine, wsd@default)\n"
+        2, "error: run: has several schedulers; choose one with --scheduler (mine, wsd@default)\n"
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Generated files: written, checked, and what a check finds."""
+"""The generated files: written, checked, and found stale."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_its_drawings_are_what_the_records_say(committed: tuple[list[Board], lis
 def test_what_was_just_written_is_fresh_and_written_again_the_same(root: Path, boards: list[Board]) -> None:
     before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
     (root / "site" / "left-behind.html").write_text("of another time")
-    assert stale_files(root, boards, redraw=False) == ["site/left-behind.html: is none of the leaderboard's files"]
+    assert stale_files(root, boards, redraw=False) == ["site/left-behind.html: is not a file of the leaderboard"]
     paths = write_leaderboard(root, boards)
     assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
     assert set(paths) == set(before)
@@ -72,7 +72,7 @@ def test_a_changed_text_and_a_missing_file_are_found_and_other_folders_left_alon
     (root / "submissions").mkdir()
     (root / "submissions" / "mine.toml").write_text("")
     page = root / "site" / "varied" / "tuned" / "wsd.html"
-    page.write_text(page.read_text("utf-8").replace("Tunes it anew", "Trust it"), "utf-8")
+    page.write_text(page.read_text("utf-8").replace("This command tunes the entry again", "Trust it"), "utf-8")
     (root / "tables" / "varied.csv").unlink()
     expected = ["site/varied/tuned/wsd.html: differs", "tables/varied.csv: missing"]
     assert stale_files(root, boards, redraw=False) == expected
@@ -103,7 +103,7 @@ def test_new_data_make_a_drawing_stale_though_no_number_of_the_page_changes(root
     assert not any("ganno.html" in line or line.startswith(("README", "tables")) for line in stale)
 
 
-def test_a_workload_is_left_out_until_every_baseline_is_through_whatever_submissions_lack() -> None:
+def test_a_workload_is_left_out_until_every_baseline_has_finished_it() -> None:
     suite, entries = ladder_entries()
     *baselines, submission = entries
     fewer = replace(submission, records=tuple(r for r in submission.records if r.workload == "mlp-depth-2"))
@@ -124,7 +124,7 @@ def test_a_workload_is_left_out_until_every_baseline_is_through_whatever_submiss
 def test_two_entries_of_one_name_are_an_error_that_names_both_files() -> None:
     _, entries = ladder_entries()
     twin = replace(entries[0], sources=("leaderboard/submissions/mine.jsonl",))
-    with pytest.raises(RecordError, match=r"two entries of suite 'ladder' are called 'cosine' \(tuned\): .*mine.jsonl"):
+    with pytest.raises(RecordError, match=r"two entries of suite 'ladder' are named 'cosine' \(tuned\): .*mine.jsonl"):
         by_suite([*entries, twin])
 
 

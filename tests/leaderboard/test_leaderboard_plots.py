@@ -26,7 +26,7 @@ RESULT = standings(RECORDS, n_resamples=100)
 
 
 def line_of(axes, look):
-    """Return the line of an entry: its colour, style and width are its own."""
+    """Return the line of an entry, found by its colour, style and width."""
     (line,) = [
         line
         for line in axes.get_lines()

@@ -1,4 +1,4 @@
-"""Tables and a picture of robustness."""
+"""Tables and plot of robustness."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_row_per_entry_says_the_mean_and_the_worst() -> None:
     assert table.rows[0][0] == "sturdy_1"
     assert (0, 4) in table.best
     assert (1, 4) not in table.best
-    assert (1, 3) in table.best  # a longer horizon is worth more to cosine
+    assert (1, 3) in table.best  # a longer horizon helps cosine more
 
 
 def test_every_setting_is_in_the_long_table_best_entry_first() -> None:

@@ -1,4 +1,4 @@
-"""Whatever is done to the files of a valid submission, checking it gives a list of faults and nothing else."""
+"""Checking a submission returns a list of faults, however its files were mutated."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def mutate(draw: Any, data: Any) -> None:
 
 
 def without_none(data: Any) -> Any:
-    """Return what TOML can hold."""
+    """Return data that TOML can hold."""
     if isinstance(data, dict):
         return {key: without_none(value) for key, value in data.items() if value is not None}
     if isinstance(data, list):

@@ -1,4 +1,4 @@
-"""Submissions and challenges stand beside the baselines."""
+"""Submissions and challenges are published together with the baselines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trials are asked for again: those that the sampler did not propose are found, and none that it did."""
+"""Replayed studies: trials that the sampler did not propose are found, and no others."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def test_another_configuration_is_found() -> None:
     there = study.trials[20].config
     fault = replay_fault(changed(study, 20, config={**there, "base_lr": 0.02}), space, SUITE.budget)
     assert fault == (
-        f"key 'trials[20].config.base_lr': the sampler proposes {there['base_lr']!r} after the trials before it "
-        "(value: 0.02)"
+        f"key 'trials[20].config.base_lr': must be {there['base_lr']!r}, which the sampler proposes after the "
+        "trials before it (value: 0.02)"
     )
 
 
@@ -90,10 +90,10 @@ def test_a_space_that_the_sampler_cannot_use_is_a_fault() -> None:
 def test_steps_are_checked_before() -> None:
     fixed: dict[str, Any] = {"distribution": "FloatDistribution", "low": 0.1, "high": 1.0, "default": 0.1}
     assert FloatRange(**fixed, step=0.1).problem is None
-    assert FloatRange(**fixed, step=0.0).problem == "cannot have such a step (value: 0.0)"
-    assert FloatRange(**fixed, step=0.1, log=True).problem == "cannot have such a step (value: 0.1)"
+    assert FloatRange(**fixed, step=0.0).problem == "must have a step above 0 (value: 0.0)"
+    assert FloatRange(**fixed, step=0.1, log=True).problem == "cannot have a step, since it is logarithmic (value: 0.1)"
     whole = IntRange(distribution="IntDistribution", low=1, high=9, log=True, step=2, default=1)
-    assert whole.problem == "cannot have such a step (value: 2)"
+    assert whole.problem == "must have step 1, since it is logarithmic (value: 2)"
     assert whole.contains(3)
     assert not whole.contains(4)
     assert not whole.contains(3.0)
@@ -105,8 +105,8 @@ def test_picked_trials_are_found_in_a_submission(copy: World) -> None:
     loser = max((1, 2), key=lambda index: sum(trials[index]["values"]))
     edit_line(copy.mine / "studies.jsonl", lambda study: study["trials"][loser]["config"].update(warmup=0.33))
     assert copy.faults() == [
-        f"studies.jsonl:1: key 'trials[{loser}].config.warmup': the sampler proposes "
-        f"{trials[loser]['config']['warmup']!r} after the trials before it (value: 0.33)"
+        f"studies.jsonl:1: key 'trials[{loser}].config.warmup': must be "
+        f"{trials[loser]['config']['warmup']!r}, which the sampler proposes after the trials before it (value: 0.33)"
     ]
     assert check_leaderboard(copy.root, copy.suites, replay=False).n_faults == 0
 
@@ -120,4 +120,4 @@ def test_another_version_of_the_sampler_is_said(copy: World) -> None:
         file.write_text(resealed(text) if file.suffix == ".jsonl" else text)
     verdict = next(v for v in check_leaderboard(copy.root, copy.suites).verdicts if v.name.endswith("my-entry"))
     assert verdict.faults == []
-    assert ", trials not asked for again (of Optuna 1" in verdict.summary
+    assert ", trials not replayed (made with Optuna 1" in verdict.summary

@@ -1,4 +1,4 @@
-"""What is committed would be valid submissions: the rules refuse nothing that the benchmark itself makes."""
+"""The committed baselines are valid submissions: the rules refuse nothing that the benchmark itself produces."""
 
 from __future__ import annotations
 

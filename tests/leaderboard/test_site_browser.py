@@ -1,4 +1,4 @@
-"""The site in a real browser, opened from the file system: headless Chromium, where there is one."""
+"""The site in a real browser, opened from the file system: headless Chromium, if it is installed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FLAGS = (
     "disable-component-update", "disable-sync", "disable-dev-shm-usage", "window-size=1280,900",
 )  # fmt: skip
 PATIENCE = 120
-"""Seconds until a page that does not come is an error: many times what a busy machine takes."""
+"""Seconds until a page that does not load is an error; a busy machine takes a small part of them."""
 OWN = f"ladder/zero-shot/{page_name(HOSTILE)}.html"
 
 
@@ -55,7 +55,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture
 def visit(browser: Any, site: Path) -> Any:
-    """Open a page of the site in a theme of the system and at a width; the browser must not complain of any."""
+    """Open a page of the site with a system theme and a window width; the browser must log no errors."""
     from selenium.webdriver.support.wait import WebDriverWait
 
     def opened(path: str, *, dark: bool = False, width: int = 1280) -> Any:
@@ -80,7 +80,7 @@ def visit(browser: Any, site: Path) -> Any:
 
 
 def column(browser: Any, title: str, table: int = 0) -> list[str]:
-    """Return what can be seen in a column of a table."""
+    """Return the visible cells of a table's column."""
     script = """
         const table = document.querySelectorAll("table.standings")[arguments[1]];
         const at = [...table.tHead.rows[0].cells].findIndex((cell) => cell.textContent.trim() === arguments[0]);

@@ -22,7 +22,7 @@ VOID = {"meta", "link", "input", "br", "wbr", "img", "hr"}
 
 
 class Page(HTMLParser):
-    """Elements of a page, and what is wrong with how they nest."""
+    """The elements of a page, and the faults of their nesting."""
 
     def __init__(self, text: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -142,7 +142,7 @@ def test_pages_are_small_valid_and_closed_to_the_network(made: dict[str, str], p
     assert "http" not in made["site/assets/site.css"] + made["site/assets/site.js"]
 
 
-def test_tables_and_drawings_are_told_to_those_who_do_not_see_them(pages: dict[str, Page]) -> None:
+def test_tables_and_drawings_have_texts_for_screen_readers(pages: dict[str, Page]) -> None:
     for path, page in pages.items():
         heads = [found for tag, found in page.elements if tag == "th"]
         assert all(found.get("scope") in ("col", "row") for found in heads), path
@@ -160,10 +160,10 @@ def test_an_entry_says_what_it_did_and_where_that_comes_from(pages: dict[str, Pa
     assert "baselines/records/ladder/ganno.jsonl.gz" in ganno
     assert "ganno-bench run ladder --scheduler ganno" in ganno
     assert "ganno-bench leaderboard build --check" in ganno
-    assert "Its 4 layers are up to" in ganno
-    assert "None on record." in ganno
+    assert "Its 4 layers differ by a factor of up to" in ganno
+    assert "No challenges." in ganno
     hostile = pages[f"site/ladder/zero-shot/{page_name(HOSTILE)}.html"].text
-    assert hostile.count("No learning rates: these records keep none.") == 2
+    assert hostile.count("These records have no learning rates.") == 2
     assert "leaderboard/challenges/1.toml" in hostile
     assert "Submission" in hostile
     assert "upheld" in hostile
@@ -172,9 +172,9 @@ def test_an_entry_says_what_it_did_and_where_that_comes_from(pages: dict[str, Pa
 
 def test_the_first_page_says_what_to_use_and_how_sure_that_is(made: dict[str, str], pages: dict[str, Page]) -> None:
     text = " ".join(pages["site/index.html"].text.split())
-    assert re.search(r"Without any tuning ganno .* Alone in front of 1 other\.", text)
+    assert re.search(r"Without tuning ganno .* Alone on rank 1, ahead of 1 other\.", text)
     assert re.search(r"With 32 Optuna trials per workload cosine \+1\.0 .* It is the reference itself\.", text)
-    assert "Not there yet: text" in text
+    assert "Not shown yet: text" in text
     assert "| **ganno** " in made["README.md"]
 
 

@@ -1,4 +1,4 @@
-"""From a run to a submission and back, and what is refused."""
+"""Submissions: written from a run, read again, and refused."""
 
 from __future__ import annotations
 
@@ -93,12 +93,12 @@ def test_a_policy_brings_its_card(copy: World) -> None:
         '[policy]\nname = "x"',
     )
     assert copy.faults() == [
-        "submissions/tiny/learned/submission.toml: key 'policy.name': is not that of 'policy:ganno-anchored' "
+        "submissions/tiny/learned/submission.toml: key 'policy.name': must be the name in 'policy:ganno-anchored' "
         "(value: 'x')"
     ]
 
 
-def test_a_policy_that_is_told_apart_from_the_shipped_one_may_be_submitted(copy: World) -> None:
+def test_another_policy_with_a_shipped_name_may_be_submitted(copy: World) -> None:
     shipped = load_policy(find_policy("ganno-anchored"))
     own = Policy(shipped.card.model_copy(update={"interval": 20}), shipped.actor)
     own.save(copy.path / "policy")
@@ -119,7 +119,7 @@ def test_an_open_optimizer_keeps_its_mark(copy: World) -> None:
     toml = copy.root / "submissions" / "tiny" / "free" / "submission.toml"
     edit(toml, 'sgd = "schedulefree.SGDScheduleFree"\n', "")
     assert copy.faults()[0] == (
-        "submissions/tiny/free/records.jsonl:8: key 'open_optimizer': is not None, as in submission.toml "
+        "submissions/tiny/free/records.jsonl:8: key 'open_optimizer': must be None, as in submission.toml "
         "(value: 'schedulefree.SGDScheduleFree')"
     )
 
@@ -137,22 +137,23 @@ def test_two_studies_are_one_submission(copy: World) -> None:
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        ({}, "run: has several schedulers; say which with --scheduler (mine, wsd@default)"),
+        ({}, "run: has several schedulers; choose one with --scheduler (mine, wsd@default)"),
         ({"scheduler": "min"}, "run: has no scheduler 'min'; did you mean 'mine'?"),
-        ({"run": "nowhere"}, "nowhere: is no run directory, there is no config.toml in it"),
+        ({"run": "nowhere"}, "nowhere: is not a run directory: it has no config.toml"),
         ({"name": "my-entry", "scheduler": "mine"},
-         "my-entry: is there already; remove it first, or give another --name"),
+         "my-entry: exists; remove it, or give another --name"),
         ({"name": "../x", "scheduler": "mine"},
-         "submission.toml: key 'name': takes lower-case letters and digits, with single dots and hyphens between, "
-         "at most 64 (value: '../x')"),
+         "submission.toml: key 'name': must have lower-case letters and digits, with single dots and hyphens "
+         "between, at most 64 in all (value: '../x')"),
         ({"name": "cosine", "scheduler": "mine"},
-         "cosine/submission.toml: key 'name': is that of a committed baseline of the suite (value: 'cosine')"),
+         "cosine/submission.toml: key 'name': a committed baseline of the suite has this name; choose another (value: "
+         "'cosine')"),
         ({"url": "javascript:alert(1)", "scheduler": "mine"}, "(value: 'javascript:alert(1)')"),
         ({"description": "a\x1b[31m", "scheduler": "mine"},
          "another/submission.toml: key 'description': has the character U+001B, which cannot be printed"),
     ],
 )  # fmt: skip
-def test_what_is_refused(copy: World, said: dict[str, str], message: str) -> None:
+def test_invalid_submissions_are_refused(copy: World, said: dict[str, str], message: str) -> None:
     before = snapshot(copy.root)
     with pytest.raises(SubmissionError) as refused:
         copy.submit(**said)
@@ -164,7 +165,7 @@ def test_what_is_refused(copy: World, said: dict[str, str], message: str) -> Non
 
 def test_a_custom_run_is_refused(copy: World) -> None:
     run_tiny(copy.path / "suites" / "tiny.toml", copy.path / "custom", schedulers=["wsd"], **SMALL)
-    with pytest.raises(SubmissionError, match="custom: custom runs are not submitted: leave out --trials, --tuning-"):
+    with pytest.raises(SubmissionError, match="custom: custom runs cannot be submitted; run without --trials, --"):
         copy.submit(run="custom")
 
 
@@ -187,7 +188,7 @@ def test_an_unknown_or_changed_suite_is_refused(copy: World) -> None:
         copy.submit(scheduler="mine")
     edit(copy.path / "run" / "config.toml", 'suite = "tny"', 'suite = "tiny"')
     edit(copy.path / "run" / "config.toml", 'suite_hash = "', 'suite_hash = "0')
-    with pytest.raises(SubmissionError, match="run: its suite 'tiny' is not the project's: hash 0"):
+    with pytest.raises(SubmissionError, match="run: suite 'tiny' differs from the project's: hash 0"):
         copy.submit(scheduler="mine")
 
 
@@ -219,6 +220,6 @@ def test_a_suite_that_varies_nothing_and_has_no_reference(tmp_path: Path) -> Non
     with project(tmp_path):
         run_tiny(suite, tmp_path / "run", schedulers=["wsd"])
         assert other.submit("mine").verdict.summary == (
-            "tuned, 6 report runs on 2 workloads, 0 diverged; no reference is committed to score it by"
+            "tuned, 6 report runs on 2 workloads, 0 diverged; no score, because no reference is committed"
         )
         assert other.faults() == []

@@ -1,4 +1,4 @@
-"""What is wrong with a submission is said in a line each, whatever is in it; nothing is executed or followed."""
+"""Every fault of a submission is one line; nothing in a submission is executed or followed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.helpers.submission_cases import World, edit
 
 
 @pytest.mark.parametrize(("break_it", "expected"), CASES.values(), ids=CASES)
-def test_what_is_wrong_is_said(copy: World, break_it: Callable[[World], Any], expected: list[Any]) -> None:
+def test_every_fault_has_its_message(copy: World, break_it: Callable[[World], Any], expected: list[Any]) -> None:
     hidden = _varying(copy)
     break_it(copy)
     with _with_little_effort():
@@ -42,7 +42,7 @@ def _with_little_effort() -> Iterator[None]:
 
 
 def _varying(world: World) -> dict[str, str]:
-    """Return what is not the same on every machine, and how the cases call it."""
+    """Return values that differ between machines -> their names in the cases."""
     record = json.loads(_first_line(world))
     total = sum(file.stat().st_size for file in world.mine.glob("*.toml")) + 8_000_000
     lines = (world.mine / "records.jsonl").read_text().splitlines()
@@ -56,8 +56,8 @@ def _varying(world: World) -> dict[str, str]:
         **{repr(value): "LOSS" for name, value in record["metrics"].items()},
         repr(record["curve"]["val_loss"][-1]): "LOSS",
         repr(dict(sorted(record["provenance"]["versions"].items()))): "VERSIONS",
-        "takes lower-case letters and digits, with single dots and hyphens between, at most 64": "SLUG",
-        "is no plain web address, http or https, of at most 300 characters": "URL",
+        "must have lower-case letters and digits, with single dots and hyphens between, at most 64 in all": "SLUG",
+        "must be a plain web address, http or https, of at most 300 characters": "URL",
     }
 
 
@@ -67,7 +67,7 @@ def _without(fault: str, hidden: dict[str, str]) -> str:
     fault = re.sub(
         r"checksum is '\w{16}', by what it holds '\w{16}'", "checksum is 'HASH', by what it holds 'HASH'", fault
     )
-    return re.sub(r"'trial': \d is not \d", "'trial': N is not N", fault)
+    return re.sub(r"'trial': must be \d(.*)\(value: \d\)", r"'trial': must be N\1(value: N)", fault)
 
 
 def _first_line(world: World) -> str:
@@ -78,7 +78,7 @@ def test_there_are_many_kinds_of_faults() -> None:
     assert len(CASES) >= 60
 
 
-def test_of_many_faults_some_are_said_and_all_counted(copy: World) -> None:
+def test_the_first_faults_are_listed_and_all_are_counted(copy: World) -> None:
     for index in range(14):
         in_record("metrics", {"train_loss": -1.0, "val_loss": -1.0, "val_error": 2.0, "test_loss": -1.0,
                               "test_error": -2.0}, index)(copy)  # fmt: skip
@@ -152,7 +152,7 @@ def test_the_command_lists_faults_and_fails(call: Call, copy: World) -> None:
     assert said.out.splitlines()[-1] == f"{copy.root}: 1 valid submissions, 0 valid challenges, 1 faults"
     in_record("task", "[bold]")(copy)
     said = call("leaderboard", "validate", str(copy.mine))
-    assert "key 'task': is not 'image-classification' (value: '[bold]')" in said.out
+    assert "key 'task': must be 'image-classification' (value: '[bold]')" in said.out
     said = call("leaderboard", "validate", str(copy.root / "nowhere"))
     assert (said.code, said.err) == (
         2,
@@ -178,7 +178,8 @@ def test_a_built_in_scheduler_of_another_revision_is_found(copy: World) -> None:
     frozen = copy.root / "submissions" / "tiny" / "frozen-wsd"
     rewrite(frozen, ('code = "revision 1"', 'code = "revision 2"'), ('"code":"revision 1"', '"code":"revision 2"'))
     assert copy.faults() == [
-        "frozen/submission.toml: key 'code': 'wsd@default' is of revision 1 now (value: 'revision 2')"
+        "frozen/submission.toml: key 'code': must have revision 1, the current code of 'wsd@default' "
+        "(value: 'revision 2')"
     ]
 
 

@@ -1,6 +1,6 @@
 "use strict";
 
-// The theme is set before the page is drawn, everything else once it is there.
+// The theme is set before the browser draws the page, everything else afterwards.
 const root = document.documentElement;
 root.classList.add("js");
 
@@ -23,7 +23,7 @@ function themeButton() {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", show);
   button.addEventListener("click", () => {
     root.dataset.theme = isDark() ? "light" : "dark";
-    try { localStorage.setItem("theme", root.dataset.theme); } catch { /* for this page only */ }
+    try { localStorage.setItem("theme", root.dataset.theme); } catch { /* then the choice holds for this page only */ }
     show();
   });
 }
@@ -79,7 +79,7 @@ function filters(box) {
   };
   box.hidden = false;
   box.addEventListener("input", apply);
-  apply(); // a browser may have kept what was chosen
+  apply(); // a browser may restore earlier choices
 }
 
 document.addEventListener("DOMContentLoaded", () => {
