@@ -343,6 +343,7 @@ OBSERVATIONS = Registry(
         )
     },
     group="ganno_bench.observations",
+    accepts=lambda value: isinstance(value, Feature),
 )
 """Feature name -> where it is."""
 

@@ -53,6 +53,20 @@ __all__ = [
     "parse_reference",
 ]
 
+_DEFAULT, _POLICY = "default:", "policy:"
+_LIBRARIES: Mapping[str, Callable[[str], type[Scheduler]]] = {
+    "torch:": torch_scheduler,
+    "transformers:": transformers_schedule,
+    "timm:": timm_schedule,
+    "pytorch-optimizer:": library_optimizer,
+}
+"""What a reference begins with -> name in the library to scheduler class; a library is imported when it is named."""
+_OF_POLICIES = (_POLICY, *(f"{kind}:" for kind in CONTROLS))
+PREFIXES = (_DEFAULT, *_LIBRARIES, *_OF_POLICIES)
+"""What a reference may begin with that is no registered name and no file."""
+_RESERVED = ("base_lr", "weight_decay")
+_ALWAYS_GIVEN = frozenset(field.name for field in fields(Signals)) - set(NEEDS)
+
 SCHEDULERS = Registry(
     "scheduler",
     {
@@ -75,21 +89,9 @@ SCHEDULERS = Registry(
         "wsd": "ganno_bench.schedulers.phased:WarmupStableDecay",
     },
     group="ganno_bench.schedulers",
+    prefixes=PREFIXES,
+    accepts=lambda value: isinstance(value, type) and issubclass(value, Scheduler),
 )
-
-_DEFAULT, _POLICY = "default:", "policy:"
-_LIBRARIES: Mapping[str, Callable[[str], type[Scheduler]]] = {
-    "torch:": torch_scheduler,
-    "transformers:": transformers_schedule,
-    "timm:": timm_schedule,
-    "pytorch-optimizer:": library_optimizer,
-}
-"""What a reference begins with -> name in the library to scheduler class; a library is imported when it is named."""
-_OF_POLICIES = (_POLICY, *(f"{kind}:" for kind in CONTROLS))
-PREFIXES = (_DEFAULT, *_LIBRARIES, *_OF_POLICIES)
-"""What a reference may begin with that is no registered name and no file."""
-_RESERVED = ("base_lr", "weight_decay")
-_ALWAYS_GIVEN = frozenset(field.name for field in fields(Signals)) - set(NEEDS)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ A dataset is a function without arguments that returns what `datasets.load_datas
 from __future__ import annotations
 
 import functools
+import inspect
 import sysconfig
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +29,7 @@ EMBEDDED = Registry(
         "stdlib-chars": "ganno_bench.workloads.embedded:stdlib_chars",
     },
     group="ganno_bench.datasets",
+    accepts=inspect.isfunction,
 )
 """Datasets by name: functions without arguments that return a mapping from split names to `datasets.Dataset`."""
 

@@ -28,6 +28,8 @@ MODELS = Registry(
         "transformer": "ganno_bench.workloads.text:Transformer",
     },
     group="ganno_bench.models",
+    prefixes=("torchvision:",),
+    accepts=lambda value: inspect.isfunction(value) or (inspect.isclass(value) and issubclass(value, nn.Module)),
 )
 """Model families: classes (or functions) that take a `TaskShape` and keyword arguments and give an `nn.Module`.
 

@@ -125,7 +125,7 @@ def test_two_neighbours_of_one_name_are_refused(tmp_path: Path) -> None:
     import_file(write(tmp_path / "a", mine="import rates", rates="value = 1"), "scheduler")
     other = write(tmp_path / "b", mine="import rates", rates="value = 2")
     with pytest.raises(
-        PluginError, match=r"b/mine.py' imports 'rates' from beside it, a name under which .*a/rates.py"
+        PluginError, match=r"b/mine.py' imports 'rates' from its folder, but '.*a/rates.py' was already imported"
     ):
         import_file(other, "scheduler")
 

@@ -128,12 +128,12 @@ def test_the_quick_look_sees_it_too(change: Callable[[], object], name: str) -> 
 
 
 DRAWS: dict[str, tuple[Callable[[], object], str]] = {
-    "torch": (lambda: torch.rand(1), "PyTorch's"),
-    "torch-seed": (lambda: torch.manual_seed(3), "PyTorch's"),
-    "numpy": (lambda: np.random.rand(), "NumPy's"),
-    "numpy-seed": (lambda: np.random.seed(3), "NumPy's"),
-    "python": (random.random, "Python's"),
-    "python-seed": (lambda: random.seed(3), "Python's"),
+    "torch": (lambda: torch.rand(1), "PyTorch"),
+    "torch-seed": (lambda: torch.manual_seed(3), "PyTorch"),
+    "numpy": (lambda: np.random.rand(), "NumPy"),
+    "numpy-seed": (lambda: np.random.seed(3), "NumPy"),
+    "python": (random.random, "Python"),
+    "python-seed": (lambda: random.seed(3), "Python"),
 }
 
 
@@ -144,7 +144,10 @@ def test_random_numbers_are_put_back_and_named_where_none_may_be_drawn(draw: Cal
         draw()
     assert draws() == before
     with (
-        pytest.raises(DisturbanceError, match=f"^it drew from or seeded, .* {whose} random numbers"),
+        pytest.raises(
+            DisturbanceError,
+            match=f"^it drew from or seeded the global random numbers of {whose}, shared by .*; use a separate",
+        ),
         undisturbed("it"),
     ):
         draw()
@@ -163,8 +166,8 @@ def test_several_changes_are_all_named() -> None:
         change()
     assert str(caught.value) == (
         "it changed PyTorch's default dtype from torch.float32 to torch.float64 and PyTorch's grad mode from True to "
-        "False and drew from or seeded, instead of a generator of its own, Python's random numbers, "
-        "shared by the whole process"
+        "False and drew from or seeded the global random numbers of Python, shared by the whole process; "
+        "use a separate random generator"
     )
     assert (settings(), draws()) == (before, drawn)
 

@@ -225,7 +225,7 @@ def test_a_card_names_no_file(package: Package, tmp_path: Path) -> None:
     file = tmp_path / "policy" / "card.toml"
     file.write_text(file.read_text().replace('"progress"', f'"{package.file}:loudest"'))
     package.file.write_text("raise SystemExit('run')")
-    with pytest.raises(UnknownNameError, match=r"is a file; only what is installed can be named here, by a package's"):
+    with pytest.raises(UnknownNameError, match=r"is a file; only installed observations can be used here \(entry"):
         load_policy(tmp_path / "policy")
 
 

@@ -263,7 +263,7 @@ class Other:
     (
         "process_unchanged",
         computing("lr * random.uniform(0.9, 1.0)"),
-        "drew from or seeded, instead of .*, Python's random",
+        "drew from or seeded the global random numbers of Python",
     ),
     ("process_unchanged", computing("lr * (0.5 + torch.rand(()))"), "^update 0: step drew from or .*, PyTorch's ran"),
     (
