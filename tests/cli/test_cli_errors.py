@@ -74,7 +74,7 @@ def test_a_dataset_that_is_missing(call: Call, tmp_path: Path) -> None:
     said = call("run", str(suite), "--out", str(tmp_path / "out"), "--threads", "1")
     assert said.code == 2
     assert said.err.startswith(
-        "error: dataset 'digits': 'digts' is no embedded dataset and in no data folder (looked in"
+        "error: dataset 'digits': 'digts' is neither an embedded dataset nor in a data folder (searched:"
     )
     assert said.err.endswith("; did you mean 'digits'?\n")
     assert said.err.count("\n") == 1

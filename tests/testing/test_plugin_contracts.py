@@ -91,7 +91,7 @@ CASES: list[Case] = [
         "model",
         "layers",
         {"    def forward": "    def layers(self): return {'one': [self.head]}\n    def forward"},
-        "parameter 'stack.0.weight' belongs to 0 layers, not to 1",
+        r"parameter 'stack.0.weight' must belong to 1 layer \(found: 0\)",
     ),
     (
         "model",

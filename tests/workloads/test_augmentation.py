@@ -148,9 +148,9 @@ def test_precision_changes_pixels_by_their_rounding_alone() -> None:
     [
         (
             {"crop": 8},
-            "crop is 8, dataset 'images' has images of 8x8: it must be less, or nothing may be left of an image",
+            "crop must be less than the sides of the images, 8x8 in dataset 'images' (value: 8)",
         ),
-        ({"crop": 1}, "dataset 'images' does not say what black is, which a crop pads with"),
+        ({"crop": 1}, "dataset 'images' has no known black, which a crop pads with; remove the crop"),
     ],
 )
 def test_what_is_refused(change: dict[str, int], message: str) -> None:

@@ -146,13 +146,17 @@ def test_the_fingerprint_is_of_the_text_not_of_its_tokens(tmp_path: Path) -> Non
         (
             STREAM,
             None,
-            "vocab_size is missing; tokenizer 'bpe' needs at least 256 ids (256 for bytes), more for merges",
+            "key 'vocab_size': is missing; set at least 256 for tokenizer 'bpe' (256 for bytes), and more for merges",
         ),
-        (STREAM, 255, "vocab_size is too small: 255; tokenizer 'bpe' needs at least 256 ids (256 for bytes)"),
+        (
+            STREAM,
+            255,
+            "key 'vocab_size': must be at least 256 for tokenizer 'bpe' (256 for bytes), and more for merges (value: 2",
+        ),
         (
             TEXTS,
             256,
-            "vocab_size is too small: 256; tokenizer 'bpe' needs at least 257 ids (256 for bytes, 1 for padding",
+            "key 'vocab_size': must be at least 257 for tokenizer 'bpe' (256 for bytes, 1 for padding",
         ),
     ],
 )

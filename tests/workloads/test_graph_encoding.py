@@ -135,7 +135,7 @@ def test_images_are_resized_before_they_are_compared_and_shrunk_once() -> None:
 
 def test_a_graph_needs_more_images_than_neighbours() -> None:
     spec = digits_spec(neighbours=46).model_copy(update={"max_train": 40, "max_validation": 3, "max_test": 3})
-    message = "dataset 'd': embedded dataset 'digits' has 46 images in all, too few for 46 neighbours of each"
+    message = "dataset 'd': embedded dataset 'digits' has 46 images in all; graph.neighbours must be less (value: 46)"
     with pytest.raises(DatasetError, match=re.escape(message)):
         load_dataset("d", spec)
 

@@ -68,7 +68,9 @@ def test_a_full_disk_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("tempfile.TemporaryFile", full)
     monkeypatch.setattr("tempfile.gettempdir", lambda: "/little")
-    with pytest.raises(DatasetError, match=r"^dataset 'images': test data .* aside in '/little': No space left on dev"):
+    with pytest.raises(
+        DatasetError, match=r"^dataset 'images': test data .* written to '/little': No space left on .*; free"
+    ):
         hold_out(images())
 
 

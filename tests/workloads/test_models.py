@@ -111,8 +111,11 @@ def test_a_declared_partition_is_used_and_layers_without_parameters_are_none() -
 @pytest.mark.parametrize(
     ("groups", "message"),
     [
-        ({"a": ["first", "second"]}, "parameter 'scale' belongs to 0 layers, not to 1"),
-        ({"a": ["first", "scale"], "b": ["first", "second"]}, "parameter 'first.weight' belongs to 2 layers, not to 1"),
+        ({"a": ["first", "second"]}, "parameter 'scale' must belong to 1 layer (found: 0)"),
+        (
+            {"a": ["first", "scale"], "b": ["first", "second"]},
+            "parameter 'first.weight' must belong to 1 layer (found: 2)",
+        ),
     ],
 )
 def test_a_parameter_in_no_layer_or_in_two_is_refused(groups: Mapping[str, Sequence[str]], message: str) -> None:
@@ -160,12 +163,15 @@ def test_a_right_description_passes(model: Mapping[str, Any], shape: TaskShape) 
             "here: key 'model.shape': model family 'mlp' has no 'shape'; valid: depth, gain, ",
         ),
         ({"family": "mlp", "width": 8}, "here: key 'model.depth': is missing; model family 'mlp' needs it"),
-        ({"family": "mlp", "depth": "2"}, "here: key 'model.depth': is no int (value: '2')"),
-        ({"family": "mlp", "depth": 2.0}, "here: key 'model.depth': is no int (value: 2.0)"),
-        ({"family": "mlp", "depth": True}, "here: key 'model.depth': is no int (value: True)"),
-        ({"family": "cnn", "depth": 2, "group_norm": 1}, "here: key 'model.group_norm': is no bool (value: 1)"),
-        ({"family": "mlp", "depth": 2, "gain": "x"}, "here: key 'model.gain': is no float (value: 'x')"),
-        ({"family": "transformer", "depth": 0}, "here: key 'model.depth': is less than 1 (value: 0)"),
+        ({"family": "mlp", "depth": "2"}, "here: key 'model.depth': must be of type int (value: '2')"),
+        ({"family": "mlp", "depth": 2.0}, "here: key 'model.depth': must be of type int (value: 2.0)"),
+        ({"family": "mlp", "depth": True}, "here: key 'model.depth': must be of type int (value: True)"),
+        (
+            {"family": "cnn", "depth": 2, "group_norm": 1},
+            "here: key 'model.group_norm': must be of type bool (value: 1)",
+        ),
+        ({"family": "mlp", "depth": 2, "gain": "x"}, "here: key 'model.gain': must be of type float (value: 'x')"),
+        ({"family": "transformer", "depth": 0}, "here: key 'model.depth': must be at least 1 (value: 0)"),
     ],
 )
 def test_a_wrong_argument_is_named(model: Mapping[str, Any], message: str) -> None:
