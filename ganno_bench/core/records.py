@@ -152,7 +152,7 @@ class RunRecord(Config):
 
     @field_validator("multiple")
     @classmethod
-    def _goes_with_its_role(cls, multiple: float | None, known: ValidationInfo) -> float | None:
+    def _matches_role(cls, multiple: float | None, known: ValidationInfo) -> float | None:
         given = {known.data.get("role") == "varied", known.data.get("factor") is not None, multiple is not None}
         if len(given) > 1:
             raise ValueError("a varied run must have a factor and a multiple, other runs neither")

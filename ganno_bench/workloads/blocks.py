@@ -112,7 +112,7 @@ def natural_blocks(model: nn.Module) -> Layers:
         parameters = [*member.parameters()] if isinstance(member, nn.Module) else member
         own = [parameter for parameter in parameters if parameter not in taken]
         taken.update(own)
-        if isinstance(member, _Beside) or (isinstance(member, nn.Module) and _is_norm(member)):
+        if isinstance(member, _OwnParameters) or (isinstance(member, nn.Module) and _is_norm(member)):
             (waiting if single is None else groups[single]).extend(own)
         else:
             groups[path] = [*waiting, *own]
@@ -123,7 +123,7 @@ def natural_blocks(model: nn.Module) -> Layers:
     return groups
 
 
-class _Beside(list[nn.Parameter]):
+class _OwnParameters(list[nn.Parameter]):
     """Parameters of an opened module itself, outside of its members."""
 
 
@@ -133,7 +133,7 @@ def _opened(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module | S
     A layer that a member declares is a list of parameters.
     """
     for name, parameter in module.named_parameters(recurse=False):
-        yield prefix + name, _Beside([parameter])
+        yield prefix + name, _OwnParameters([parameter])
     for name, member in module.named_children():
         child = _unwrapped(member)
         if (declared := declared_layers(child)) is not None:

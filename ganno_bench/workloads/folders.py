@@ -256,9 +256,9 @@ def _of_one_format(layout: _Layout, folder: Path) -> tuple[_Format, _Layout]:
             raise DatasetError(
                 f"folder {str(folder)!r} has splits in several formats: {file.path.name!r} is not {chosen.reader}"
             )
-    beside = _METADATA if chosen.reader == "imagefolder" else ()
+    metadata = _METADATA if chosen.reader == "imagefolder" else ()
     kept = {
-        split: [file for file in files if formats[file.path] == chosen or file.path.name in beside]
+        split: [file for file in files if formats[file.path] == chosen or file.path.name in metadata]
         for split, files in layout.items()
     }
     return chosen, {split: files for split, files in kept.items() if files}

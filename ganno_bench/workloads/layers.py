@@ -48,9 +48,9 @@ def partition(model: nn.Module, *, frozen: bool = False) -> tuple[Layer, ...]:
     declared = declared_layers(network)
     groups = dict(natural_blocks(network) if declared is None else declared)
     inside = {id(parameter) for parameter in network.parameters()}
-    if beside := [parameter for parameter in model.parameters() if id(parameter) not in inside]:
+    if outside := [parameter for parameter in model.parameters() if id(parameter) not in inside]:
         last = next(reversed(groups))
-        groups[last] = [*groups[last], *beside]
+        groups[last] = [*groups[last], *outside]
     layers = []
     for name, members in groups.items():
         # A dictionary, because two members may share a weight.

@@ -118,8 +118,8 @@ def open_source(spec: DatasetSpec, data_dirs: Sequence[Path], suite_dir: Path | 
         )
     path = _expand(source)
     if path.is_absolute():
-        beside = _folder_names(path.parent) if path.parent.is_dir() else []
-        raise DatasetError(f"folder {source!r} does not exist{did_you_mean(path.name, beside)}")
+        neighbours = _folder_names(path.parent) if path.parent.is_dir() else []
+        raise DatasetError(f"folder {source!r} does not exist{did_you_mean(path.name, neighbours)}")
     known = {*EMBEDDED.entries(), *(name for base in data_dirs for name in _folder_names(base))}
     nearest = did_you_mean(source.rpartition("/")[2], known)
     places = ["the current directory", *(repr(str(base)) for base in (suite_dir, *data_dirs) if base is not None)]

@@ -101,7 +101,7 @@ def test_a_record_survives_being_written() -> None:
 def test_any_value_survives_being_written(number: float, text: str, whole: int) -> None:
     try:
         text.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair is no text
+    except UnicodeEncodeError:  # half of a surrogate pair cannot be encoded
         return
     written = record(config={"base_lr": number, "x": text, "y": whole}, chance_loss=number)
     line = dump_record(written)
@@ -125,7 +125,7 @@ def test_any_value_survives_being_written(number: float, text: str, whole: int) 
 def test_what_is_not_finite_cannot_be_recorded(changes: Any, value: float) -> None:
     with pytest.raises(ValidationError, match="finite"):
         record(**changes(value))
-    # Nor can it be written past the check.
+    # It cannot be written either, even without validation.
     with pytest.raises(ValueError, match="not JSON compliant"):
         dump_record(record().model_copy(update={"chance_loss": value}))
 

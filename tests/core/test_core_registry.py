@@ -163,7 +163,7 @@ def test_a_misspelt_name_in_a_file(tmp_path: Path) -> None:
 
 
 def test_only_what_a_file_defines_of_the_right_kind_is_suggested(tmp_path: Path) -> None:
-    """Imported names, and objects of another kind, are no answer to a misspelt name."""
+    """The message for a misspelt name has no imported names and no objects of another kind."""
     classes = Registry("shape", {}, accepts=lambda value: isinstance(value, type))
     text = "import math\nfrom decimal import Decimal\nfrom statistics import mean\nsize = 1\ndef area(): ...\n"
     nothing = write(tmp_path / "nothing.py", text)

@@ -1,4 +1,4 @@
-"""What a plugin changes of what the whole process shares is put back and named."""
+"""Changes of a plugin to settings of the whole process are restored and named."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def denormal() -> float:
 
 
 def settings() -> dict[str, Any]:
-    """Return what is shared, read in other ways than the guard does, where there is one."""
+    """Return the shared settings, read by other functions than the guard's if there are any."""
     return {
         "dtype and device": (torch.zeros(1).dtype, torch.zeros(1).device),
         "grad": torch.ones(1, requires_grad=True).mul(1).requires_grad,
@@ -42,7 +42,7 @@ def settings() -> dict[str, Any]:
 
 
 def draws() -> tuple[float, ...]:
-    """Return the next random numbers, and leave them the next ones."""
+    """Return the next random numbers of each generator, without advancing it."""
     states = torch.get_rng_state(), np.random.get_state(), random.getstate()
     drawn = (float(torch.rand(())), float(np.random.rand()), random.random())
     torch.set_rng_state(states[0])
@@ -56,7 +56,7 @@ _open: list[Any] = []
 
 def leave_open(context: Any) -> None:
     context.__enter__()
-    _open.append(context)  # one that is collected is left
+    _open.append(context)  # Python would exit a context that it collects as garbage
 
 
 class Raising(TorchFunctionMode):
@@ -201,7 +201,7 @@ def test_a_folder_that_is_gone_is_nobodys_fault(tmp_path: Path, monkeypatch: pyt
 
 
 def test_threads_wait_for_one_another() -> None:
-    """One that draws what it may would otherwise be another one's fault, or set back its random numbers."""
+    """Otherwise the guard would blame one thread for the draws of another, or restore its random numbers."""
     inside, order = threading.Event(), []
 
     def other() -> None:

@@ -204,7 +204,7 @@ def test_the_hash_covers_what_affects_results_and_nothing_else(tmp_path: Path) -
         ("trials = 4", "trials = 4 #"),
     ):
         assert load(tmp_path, old, new).hash == suite.hash
-    assert load(tmp_path, "trials = 4", "trials = 4\nreport_seeds = 10").hash == suite.hash  # the default, in words
+    assert load(tmp_path, "trials = 4", "trials = 4\nreport_seeds = 10").hash == suite.hash  # the default, written out
     hashes = {suite.hash}
     for old, new in (
         ('name = "mine"', 'name = "mine-v2"'),
@@ -241,7 +241,7 @@ def test_a_suite_that_varies_nothing_says_nothing_of_it(tmp_path: Path) -> None:
     assert varied.variation is not None
     assert varied.variation.settings == (("base_lr", 0.1), ("base_lr", 10.0), ("horizon", 0.5))
     assert varied.variation.seeds == 5
-    # As released, before there was such a thing.
+    # The hashes of suites that were released before variations existed.
     released = {"quickstart": "1bf7f12c0eafa428", "headline": "98f82bf0dbb192c0", "transfer": "43cc9bc8dbd3d77d"}
     assert {name: load_suite(name).hash for name in released} == released
 

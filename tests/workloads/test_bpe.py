@@ -34,7 +34,7 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def write(folder: Path, spec: DatasetSpec, train: list[str], other: list[str]) -> DatasetSpec:
-    """Make a folder of texts, `other` for both validation and test, and return the declaration of it."""
+    """Make a folder of texts, with `other` for validation and test, and return its declaration."""
     folder.mkdir()
     for split, rows in {"train": train, "validation": other, "test": other}.items():
         columns = {"text": rows, "label": [i % 2 for i in range(len(rows))]}
@@ -63,7 +63,7 @@ def test_the_most_frequent_pairs_are_merged_until_the_vocabulary_is_full() -> No
     encoder = BytePairEncoder.train(["ab", "ab", "ab", "cd", "cd", "ef"], 257, n_reserved=0)
     assert len(encoder) == 257
     assert [len(encoder.encode(pair)) for pair in ("ab", "cd", "ef")] == [1, 2, 2]
-    # "ef" occurs once, and is not worth an id.
+    # "ef" occurs only once, so it gets no id.
     assert len(BytePairEncoder.train(["ab", "ab", "ab", "cd", "cd", "ef"], 1000, n_reserved=1)) == 1 + 258
 
 

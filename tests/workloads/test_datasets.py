@@ -38,7 +38,7 @@ def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
 
 @pytest.fixture
 def write(tmp_path: Path) -> Iterator[Write]:
-    """Writes a folder in hub layout: split -> columns."""
+    """Write a folder in hub layout, from split -> columns."""
 
     def _write(
         name: str, splits: dict[str, dict[str, Any]], features: Any = None, file_format: str = "parquet"
@@ -301,7 +301,7 @@ def test_a_text_without_validation_split_gives_its_end(write: Write) -> None:
     assert isinstance(data.train, TokenStream)
     assert isinstance(data.validation, TokenStream)
     assert len(data.train.tokens) == 950
-    assert data.validation.tokens.tolist() == [0] * 50  # Z is unknown to the training text
+    assert data.validation.tokens.tolist() == [0] * 50  # Z is not in the training text
 
 
 def test_caps_of_a_text_count_tokens(write: Write) -> None:
@@ -532,7 +532,7 @@ def test_without_network_a_hub_dataset_fails_soon_and_says_what_to_do(
     before, waits = datasets.config.HF_HUB_OFFLINE, []
     monkeypatch.setattr(time, "sleep", waits.append)
     text = message(at(IMAGES, "ylecun/minst"), [tmp_path / "shelf"])
-    assert waits == []  # it is not tried again and again
+    assert waits == []  # without retries
     assert f"searched: the current directory, '{tmp_path / 'shelf'}'" in text
     assert "hub cannot be reached; put a copy in hub layout, as folder 'minst', into a folder of --data-dir" in text
     assert text.endswith("did you mean 'mnist'?")

@@ -1,4 +1,4 @@
-"""Which file of a folder belongs to which split and class, and which files may be read at all."""
+"""Assignment of files in folders to splits and classes, and which files may be read."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
 
 
 def images(folder: Path, n: int, *classes: str, seed: int = 0) -> None:
-    """Write images of noise, by turns into a folder for each class."""
+    """Write images of noise, in turn into the folder of each class."""
     rng = np.random.default_rng([n, seed])
     for index in range(n):
         path = folder / classes[index % len(classes)] / f"{index}.png"
@@ -41,7 +41,7 @@ def images(folder: Path, n: int, *classes: str, seed: int = 0) -> None:
 
 
 def table(path: Path, n: int, start: int = 0) -> None:
-    """Write sentences that differ, of two classes."""
+    """Write different sentences of two classes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([["text", "label"], *([f"word{i}", "ab"[i % 2]] for i in range(start, start + n))])
@@ -58,7 +58,7 @@ def load_texts(folder: Path, **changes: Any) -> Dataset:
 
 
 def sizes(data: Dataset) -> tuple[int, int]:
-    """Return how many examples are for training or validation, and for testing."""
+    """Return the number of training and validation examples together, and of test examples."""
     return data.train.n_examples + data.validation.n_examples, data.test.n_examples
 
 

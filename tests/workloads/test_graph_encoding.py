@@ -1,4 +1,4 @@
-"""The graph of nearest neighbours, what is cut out of it around each node, and that it is worth having."""
+"""The graph of nearest neighbours, the subgraph around each node, and its use for classification."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ganno_bench.workloads.suite import DatasetSpec, GraphSpec, OptimizerSpec, W
 from ganno_bench.workloads.workload import Workload
 
 LINE = np.array([[0.0], [1.0], [3.0], [6.0], [100.0]])
-"""Each point's nearest: 1, 0, 1, 2, 3."""
+"""The nearest neighbours of the points are 1, 0, 1, 2, 3."""
 
 
 def pixels(n: int, size: int = 5) -> list[Pixels]:

@@ -1,4 +1,4 @@
-"""What would be trained without complaint, and whose numbers mean nothing, is refused: in a suite, or of its data."""
+"""Suites and datasets that could be trained but give meaningless numbers are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Model families: their arguments, their layers, their initialisation, and what their networks compute."""
+"""Model families: arguments, layers, initialisation and computed functions."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_the_layers_cover_every_parameter_once(model: Mapping[str, Any], shape: 
 
 @every_model
 def test_a_deeper_network_has_as_many_more_layers(model: Mapping[str, Any], shape: TaskShape) -> None:
-    # A residual block of each of three stages, of two convolutions each, makes a resnet six deeper.
+    # One more residual block of two convolutions in each of three stages makes a resnet deeper by six.
     depths, step = ((8, 14, 32), 3) if model["family"] == "resnet" else ((1, 2, 5), 1)
     n_layers = [len(partition(build_model({**model, "depth": depth}, shape, 0))) for depth in depths]
     assert [n - n_layers[0] for n in n_layers] == [0, step, 4 * step]
@@ -83,7 +83,7 @@ def test_layers_stand_in_the_order_of_the_forward_pass(model: Mapping[str, Any],
     called: list[str] = []
     for prefix, module in network.named_modules():
         own = [f"{prefix}.{name}".lstrip(".") for name, _ in module.named_parameters(recurse=False)]
-        if own and prefix:  # the network itself, which may hold parameters too, is around everything
+        if own and prefix:  # the network itself contains all modules
             module.register_forward_hook(lambda *_, name=layer_of[own[0]]: called.append(name))
     network(example(shape))
     order = [layer.name for layer in partition(network)]
@@ -242,7 +242,7 @@ def test_the_seed_decides_the_initialisation_and_nothing_else_does(model: Mappin
     values, same = first.state_dict(), again.state_dict()
     assert all(torch.equal(values[name], same[name]) for name in values)
     different = [name for name, value in other.named_parameters() if not torch.equal(value, values[name])]
-    # What is constant has one value, or one for each of two kinds of gates.
+    # Constant parameters have one value, or one for each of two kinds of gates.
     drawn = {name for name, value in first.named_parameters() if len(value.unique()) > 2}
     assert set(different) == drawn
 
@@ -354,7 +354,7 @@ def test_a_resnets_blocks_halve_the_resolution_twice_and_shortcuts_carry_the_inp
     sizes: list[tuple[int, ...]] = []
     for block in network.get_submodule("blocks").children():
         block.register_forward_hook(lambda _, inputs, output: sizes.append(tuple(output.shape[1:])))
-        with torch.no_grad():  # a block whose second normalisation gives nothing is its shortcut
+        with torch.no_grad():  # with a second normalisation of zero, the block is its shortcut
             block.get_parameter("norm2.weight").zero_()
     logits = network(example(LARGE_IMAGE))
     assert sizes == [(4, 16, 14)] * 2 + [(8, 8, 7)] * 2 + [(16, 4, 4)] * 2
@@ -419,7 +419,7 @@ def test_a_text_classifier_sees_all_tokens_and_ignores_padding(family: str) -> N
         changed = inputs.clone()
         changed[:, position] = changed[:, position] % 10 + 1
         assert (network(changed) != before).any(1).all()
-    with torch.no_grad():  # neither what padding is embedded as nor where it stands
+    with torch.no_grad():  # change the embedding of padding, and its positions
         network.get_parameter("tokens.weight")[0] += 1.0
         if family == "transformer":
             network.get_parameter("positions")[4:] -= 1.0
@@ -436,7 +436,7 @@ def test_a_text_of_nothing_but_padding_has_finite_logits_and_gradients(family: s
 
 
 def library_lstm(network: LSTM) -> nn.LSTM:
-    """Return torch's LSTM with the same weights; its gates stand in the order input, forget, candidate, output."""
+    """Return torch's LSTM with the same weights; its gates have the order input, forget, candidate, output."""
     width = network.tokens.embedding_dim
     theirs = nn.LSTM(width, width, len(network.stack)).double()
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""What is tested on may not be trained or tuned on, but for a small part."""
+"""Only a small part of the test data may also be in training or validation data."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def numbers(start: int, stop: int) -> str:
     ("test", "wanted"),
     [
         (numbers(5000, 5500), None),
-        (numbers(3000, 3500), "9"),  # 9x %: all of it but its edges
+        (numbers(3000, 3500), "9"),  # 9x %: all except the edges
         (numbers(5000, 5500) + numbers(3000, 3500), "4"),
         (numbers(5000, 5500) + numbers(3000, 3003), None),
         ("0" * 2000, None),

@@ -1,4 +1,4 @@
-"""torchvision's classifiers as model families: arguments, what the data decide, no randomness, plain logits."""
+"""torchvision's classifiers as model families: arguments, values from the data, no randomness, plain logits."""
 
 from __future__ import annotations
 
