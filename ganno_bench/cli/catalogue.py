@@ -57,7 +57,7 @@ def show(name: Annotated[str, typer.Argument(help="A suite, workload, scheduler 
     A workload may be in several suites, each with settings of its own; SUITE/WORKLOAD is one of them.
     """
     from ganno_bench.core.errors import UnknownNameError, did_you_mean
-    from ganno_bench.schedulers.registry import PREFIXES, SCHEDULERS
+    from ganno_bench.schedulers.registry import SCHEDULERS
     from ganno_bench.schedulers.shipped import shipped_policies
     from ganno_bench.workloads.embedded import EMBEDDED
     from ganno_bench.workloads.suite import find_suite, load_suite, suite_names
@@ -75,7 +75,7 @@ def show(name: Annotated[str, typer.Argument(help="A suite, workload, scheduler 
         _print_fields({f"dataset {workload.dataset}": _given(suite.dataset[workload.dataset])})
     if named:
         return
-    if name.partition("(")[0] in SCHEDULERS.entries() or ".py:" in name or name.startswith(PREFIXES):
+    if name.partition("(")[0] in SCHEDULERS.entries() or ":" in name:
         _show_scheduler(name)
         return
     datasets = {row[0]: row for row in _datasets()[1]}

@@ -1,1 +1,1 @@
-"""Foundations that every other package stands on: errors, registries, configuration, seeds, records."""
+"""Foundations that all other packages import: errors, registries, configuration, seeds, records."""

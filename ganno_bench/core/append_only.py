@@ -1,10 +1,10 @@
-"""A file of lines that is only ever added to, and the file beside it that says how far it was written.
+"""An append-only file of lines, and a second file that records how many lines were written.
 
-NAME.jsonl   lines of JSON, each with a checksum and a hash of what stands before it
-NAME.end     how many lines there were after the last ones were added, and a hash of them
+NAME.jsonl   lines of JSON, each with a checksum and a hash of the lines before it
+NAME.end     the number of lines after the last write, and a hash of them
 
-What was lost at the end of the one is known by the other. Whoever is killed between the two leaves more lines than the
-second says, which is no fault.
+NAME.end reveals lines that were lost at the end of NAME.jsonl. A process that is killed between the two writes leaves
+more lines than NAME.end counts. That is valid.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ __all__ = ["AppendOnlyFile", "EndError", "lines_in_place"]
 
 
 class EndError(RecordError):
-    """The file that says how far another one was written is damaged; the other one may be whole."""
+    """A `NAME.end` file is damaged; its `NAME.jsonl` may be intact."""
 
 
 class _End(Config):
-    """How far a file was written."""
+    """Content of a `NAME.end` file: the number of lines, and their hash."""
 
     format: Literal[1] = 1
     lines: int
@@ -39,42 +39,45 @@ class _End(Config):
 
     @classmethod
     def upgraded(cls, data: dict[str, Any]) -> dict[str, Any]:
-        """Refuse one that a later version wrote."""
+        """Refuse a file that a later version wrote."""
         check_version(data.get("format"), 1)
         return data
 
 
 class AppendOnlyFile:
-    """A file that is only added to, and cut only at its end.
+    """A file that grows by whole lines and is cut only at its end.
 
     Attributes:
-        path: The file.
-        end: The file beside it.
+        path: The file, `NAME.jsonl`.
+        end: The file `NAME.end` in the same folder.
     """
 
     def __init__(self, path: Path) -> None:
-        """Name a file, which need not exist."""
+        """Set the path; the file need not exist."""
         self.path = path
         self.end = path.with_suffix(".end")
         self._place = Place()
 
     def lines(self) -> Iterator[bytes]:
-        """Yield the lines that are whole, as `lines_in_place` does; one that was cut short can only be the last."""
+        """Yield the complete lines, checked by `lines_in_place`. An incomplete last line is left out."""
         self._place = Place()
         yield from lines_in_place(self.path, self._whole_lines, self._place, chained=True)
 
     @property
     def is_known(self) -> bool:
-        """Whether all lines that were yielded have checksums; those of earlier versions have none."""
+        """Whether all yielded lines have checksums; earlier versions wrote none."""
         return self._place.is_known
 
     def append(self, texts: Sequence[str]) -> None:
-        """Add lines, given without their ends and checksums, and wait until they are on the disk.
+        """Append lines and wait until they are on the disk.
 
-        Call it only after `lines` has come to its end.
+        Call it only after `lines` is exhausted.
+
+        Args:
+            texts: The lines, without line ends and checksums.
 
         Raises:
-            StorageError: They cannot be written.
+            StorageError: The lines cannot be written.
         """
         with writing(self.path), self.path.open("ab") as file:
             for text in texts:
@@ -87,7 +90,7 @@ class AppendOnlyFile:
         replace_file(self.end, end.model_dump_json() + "\n")
 
     def cut(self, n_lines: int | None = None) -> None:
-        """Leave only the first lines; by default all that are whole.
+        """Keep only the first `n_lines` lines; by default all complete lines.
 
         Raises:
             StorageError: The file cannot be written to.
@@ -108,23 +111,21 @@ class AppendOnlyFile:
 def lines_in_place(
     file: Path, read: Callable[[], Sequence[bytes]], place: Place, *, chained: bool = False
 ) -> Iterator[bytes]:
-    """Yield the lines of a file, each with its end, and see to it that they are where they were written.
+    """Yield the lines of a file, with line ends, and check that each stands where it was written.
 
-    A file that has no other one beside it may be a part of one, or several: whoever made it meant to.
+    A file without a `NAME.end` may be a part of a file, or several files joined on purpose.
 
-    Whoever takes a line is to look at its checksum before the next one: that tells a line that was changed from one
-    that was lost.
+    Check the checksum of each line before you take the next one. This distinguishes a changed line from a lost one.
 
     Args:
-        file: The file, for messages, and to find the one beside it.
-        read: Returns the lines. It is called after the file beside it was read, so that a process which adds to both
-            may be at work.
-        place: The beginning of the file; moves on with the lines.
-        chained: Whether the lines must follow one another even so.
+        file: The file, for messages and to find its `NAME.end`.
+        read: Returns the lines. It is called after `NAME.end` was read, because another process may append to both.
+        place: The beginning of the file; it advances with the lines.
+        chained: Whether the lines must follow one another even without a `NAME.end`.
 
     Raises:
-        RecordError: A line is not what was written there, or lines are lost; the message names file and line.
-        EndError: The file beside it is not as it was written.
+        RecordError: A line does not belong there, or lines are lost; the message names file and line.
+        EndError: `NAME.end` was changed after it was written.
     """
     end = _read_end(file.with_suffix(".end"))
     for line in read():
@@ -135,12 +136,12 @@ def lines_in_place(
         yield line
         if end is not None and place.n_lines == end.lines and place.hash != end.hash:
             raise RecordError(
-                f"{file}:{end.lines}: this line, or one before it, was changed after it was written "
-                f"(their hash is {place.hash!r}, by {file.stem}.end {end.hash!r})"
+                f"{file}:{end.lines}: this line or an earlier one was changed after it was written "
+                f"(hash of the lines: {place.hash!r}, in {file.stem}.end: {end.hash!r})"
             )
     if end is not None and place.n_lines < end.lines:
         lost = f"{file}:{place.n_lines + 1}"
-        raise RecordError(f"{lost}: this line and all after it are lost: by {file.stem}.end there were {end.lines}")
+        raise RecordError(f"{lost}: this line and all later ones are lost: {file.stem}.end counts {end.lines} lines")
 
 
 def _read_end(file: Path) -> _End | None:
@@ -149,7 +150,7 @@ def _read_end(file: Path) -> _End | None:
     try:
         data = json.loads(file.read_bytes())
         if not isinstance(data, dict) or "format" not in data:
-            raise ValueError("it has no key 'format'")
+            raise ValueError("key 'format' is missing")
         return _End.model_validate_json(json.dumps(_End.upgraded(data)))
     except VersionError as error:
         raise EndError(f"{file}: {error}") from None
@@ -159,6 +160,6 @@ def _read_end(file: Path) -> _End | None:
 
 def _damaged(end: Path, fault: str) -> EndError:
     return EndError(
-        f"{end}: was changed after it was written: {fault}; remove it, the lines of {end.stem}.jsonl have checksums of "
-        "their own"
+        f"{end}: was changed after it was written: {fault}; delete it, each line of {end.stem}.jsonl has its own "
+        "checksum"
     )

@@ -1,4 +1,4 @@
-"""TOML files -> frozen pydantic models, with errors that name file, key, value and the nearest valid name."""
+"""Read TOML files into frozen pydantic models; errors name file, key, value and the nearest valid name."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ __all__ = ["Config", "Name", "Positive", "check_least", "content_hash", "describ
 
 C = TypeVar("C", bound="Config")
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
-"""A name that can be part of a path and of a table."""
+"""A name that is valid in paths and tables."""
 Positive = Annotated[int, Field(ge=1)]
 
 
 class Config(BaseModel):
-    """Base of everything that is read from a file: immutable, unknown keys are errors, no silent conversions."""
+    """Base of all models that are read from files: immutable, unknown keys are errors, no implicit conversions."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     @classmethod
     def upgraded(cls, data: dict[str, Any]) -> dict[str, Any]:
-        """Return what a file holds as this version writes it, where an earlier one wrote it; by default as it is.
+        """Convert the content of a file from an earlier format to the current one; by default, return it unchanged.
 
         Raises:
-            VersionError: Of another version than those that can be read.
+            VersionError: The file has a version that cannot be read.
         """
         return data
 
@@ -40,7 +40,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file.
 
     Raises:
-        ConfigError: The file is missing, unreadable or no TOML.
+        ConfigError: The file is missing, unreadable or not valid TOML.
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -54,26 +54,26 @@ def parse_config(model: type[C], data: dict[str, Any], source: str) -> C:
     """Validate `data` as a `model`.
 
     Args:
-        model: The class to make.
-        data: What was read; arrays may stand for tuples.
+        model: The class.
+        data: Content of the file; arrays may stand for tuples.
         source: The file's name, for messages.
 
     Raises:
-        ConfigError: One line for the first thing that is wrong: file, key, value and the nearest valid name.
+        ConfigError: Some key is wrong. One line describes the first: file, key, value and the nearest valid name.
     """
     try:
-        # JSON mode, because it is the one in which a strict model still takes an array for a tuple.
+        # Only in JSON mode does a strict model accept an array as a tuple.
         return model.model_validate_json(json.dumps(model.upgraded(data), default=str))
     except VersionError as error:
         raise ConfigError(f"{source}: {error}") from None
     except ValidationError as error:
-        # A misspelt key is unknown and leaves another one missing; the former says more.
+        # A misspelt key causes two errors: an unknown key and a missing one. The unknown key says more.
         first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
         raise ConfigError(f"{source}: {describe_error(model, first)}") from None
 
 
 def describe_error(model: type[BaseModel], found: ErrorDetails) -> str:
-    """Return what is wrong with a key of a `model`: key, value and the nearest valid name."""
+    """Return a message about a wrong key of a `model`: key, value and the nearest valid name."""
     loc = found["loc"]
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".")
     if found["type"] == "extra_forbidden":
@@ -84,13 +84,13 @@ def describe_error(model: type[BaseModel], found: ErrorDetails) -> str:
 
 
 def check_least(option: str, value: int | None, least: int) -> None:
-    """Check the number that an option of a command was given; None: it was not given.
+    """Check that the value of a command-line option is at least `least`. None means that the option was not given.
 
     Raises:
-        ConfigError: It is too small.
+        ConfigError: The value is too small.
     """
     if value is not None and value < least:
-        raise ConfigError(f"option --{option.replace('_', '-')}: is less than {least} (value: {value})")
+        raise ConfigError(f"option --{option.replace('_', '-')}: must be at least {least} (value: {value})")
 
 
 def content_hash(data: Any) -> str:
@@ -102,9 +102,9 @@ def content_hash(data: Any) -> str:
 
 
 def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
-    """Return the field names of the model that lies at `loc` below `model`."""
+    """Return the field names of the model at `loc` inside `model`."""
     for part in loc:
-        # What is no field is an index, or a key of a table whose keys are free.
+        # Other parts are indices, or keys of a table with free keys.
         if isinstance(part, str) and (field := model.model_fields.get(part)) is not None:
             model = _innermost_model(field.annotation) or model
     return list(model.model_fields)

@@ -1,4 +1,4 @@
-"""The exception tree. Whatever a user can get wrong raises a `UserError` and ends a command with exit code 2."""
+"""The exception tree. Every user mistake raises a `UserError`, which ends a command with exit code 2."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class GannoBenchError(Exception):
 
 
 class UserError(GannoBenchError):
-    """Something the user gave is wrong; the message says what, where and what would be right."""
+    """Some input of the user is wrong; the message says where, what and how to fix it."""
 
     exit_code = 2
 
@@ -49,11 +49,11 @@ class ConfigError(UserError):
 
 
 class UnknownNameError(UserError):
-    """A name is not registered; the message carries the nearest names that are."""
+    """A name is not registered; the message has the nearest valid name, or all of them."""
 
 
 class DatasetError(UserError):
-    """A dataset is missing, or is not what its declaration says."""
+    """A dataset is missing, or does not match its declaration."""
 
 
 class RecordError(UserError):
@@ -61,7 +61,7 @@ class RecordError(UserError):
 
 
 class VersionError(UserError):
-    """A file is of a version that cannot be read."""
+    """A file has a version that cannot be read."""
 
 
 class BaselineError(UserError):
@@ -69,7 +69,7 @@ class BaselineError(UserError):
 
 
 class SubmissionError(UserError):
-    """A result cannot be submitted, or what was submitted breaks a rule."""
+    """A result cannot be submitted, or a submission breaks a rule."""
 
 
 class ResumeError(UserError):
@@ -77,11 +77,11 @@ class ResumeError(UserError):
 
 
 class StorageError(UserError):
-    """A place that results are kept in fails: a database, a journal, a disk; what was recorded before is safe."""
+    """A database, journal or disk that stores results fails; earlier records are safe."""
 
 
 class PluginError(UserError):
-    """A plugin cannot be imported, is not what it is registered as, or broke its contract."""
+    """A plugin cannot be imported, is not of the registered kind, or breaks its contract."""
 
 
 class MissingPackageError(UserError, ImportError):
@@ -89,7 +89,7 @@ class MissingPackageError(UserError, ImportError):
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
-    """Return `"; did you mean 'x'?"` for the choice nearest to `name`, else the list of choices."""
+    """Return `"; did you mean 'x'?"` for the choice nearest to `name`; if none is near, the list of choices."""
     choices = sorted(choices)
     near = difflib.get_close_matches(name, choices, n=1, cutoff=0.6)
     if near:

@@ -1,4 +1,4 @@
-"""Files that are either the old ones or the new ones, whatever happens; `.gz` at the end of a name means compressed."""
+"""Read and replace files atomically. A name that ends in `.gz` means a compressed file."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["read_file", "replace_file", "writing"]
 
 
 def read_file(file: Path) -> bytes:
-    """Return what is in a file.
+    """Return the content of a file, decompressed if its name ends in `.gz`.
 
     Raises:
-        OSError: It cannot be read, or is not what its name says.
+        OSError: The file cannot be read, or is not a valid gzip file.
     """
     content = file.read_bytes()
     if file.suffix != ".gz":
@@ -26,34 +26,34 @@ def read_file(file: Path) -> bytes:
     try:
         return gzip.decompress(content)
     except (EOFError, zlib.error) as error:
-        raise gzip.BadGzipFile(0, f"no gzip file: {error}") from None
+        raise gzip.BadGzipFile(0, f"is not a valid gzip file: {error}") from None
 
 
 @contextmanager
 def writing(file: Path) -> Iterator[None]:
-    """Say in one line why a file cannot be written: the disk is full, or is no longer there.
+    """Turn an `OSError` while a file is written into one line that names the file and the reason.
 
     Raises:
-        StorageError: It cannot.
+        StorageError: The file cannot be written, for example because the disk is full or gone.
     """
     try:
         yield
     except OSError as error:
         raise StorageError(
-            f"{file}: cannot be written: {error.strerror or error}; once it can, the same command again goes on from "
-            "what was written before"
+            f"{file}: cannot be written: {error.strerror or error}; fix this and run the same command again, "
+            "it resumes from the last written result"
         ) from error
 
 
 def replace_file(file: Path, content: str | bytes) -> None:
-    """Write a file beside the old one, wait until it is on the disk, and let it take the old one's place.
+    """Replace a file atomically: write a temporary file, wait until it is on the disk, and rename it.
 
     Raises:
-        StorageError: It cannot be written; the old one is as it was.
+        StorageError: The file cannot be written; the old file is unchanged.
     """
     data = content.encode() if isinstance(content, str) else content
     if file.suffix == ".gz":
-        data = gzip.compress(data, mtime=0)  # no date: the same text is the same file
+        data = gzip.compress(data, mtime=0)  # without a date, so that equal content gives equal files
     temporary = file.with_name(f".{file.name}.new")
     with writing(file):
         try:

@@ -1,4 +1,4 @@
-"""Lines of JSON -> models, with errors that name file, line, key and value."""
+"""Read lines of JSON into models; errors name file, line, key and value."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ __all__ = ["check_line", "parse_line"]
 
 C = TypeVar("C", bound=Config)
 _VERSION_2, _VERSION_3 = b'{"schema_version":2,', b'{"schema_version":3,'
-"""How lines begin."""
+"""Beginning of a line of schema version 2 or 3."""
 
 
 def parse_line(model: type[C], line: str | bytes, where: str) -> C:
     """Read a line of JSON as a model that has a `schema_version`.
 
     Args:
-        model: What the line holds.
+        model: The class.
         line: The line.
         where: File and line number, for messages.
 
     Raises:
-        RecordError: The line is no JSON, was changed after it was written, has a schema version that cannot be read, or
-            lacks something.
+        RecordError: The line is not valid JSON, was changed after it was written, has a schema version that cannot be
+            read, or has a missing or invalid key.
     """
     text, is_sealed = _unsealed(line.encode() if isinstance(line, str) else line, where)
-    # Version 2 is as version 3, but for the checksum, and committed baselines have thousands of its lines.
+    # Fast path: version 2 is version 3 without the checksum, and committed baselines have thousands of such lines.
     quick = text if is_sealed else text.replace(_VERSION_2, _VERSION_3, 1) if text.startswith(_VERSION_2) else b""
     with suppress(ValidationError):
         value = model.model_validate_json(quick)
@@ -40,7 +40,7 @@ def parse_line(model: type[C], line: str | bytes, where: str) -> C:
             return value
     upgraded = _upgraded(model, text, where)
     if not is_sealed and upgraded["schema_version"] == json.loads(text)["schema_version"]:
-        raise RecordError(f"{where}: key 'checksum': is missing at the end of the line, so it was changed or cut")
+        raise RecordError(f"{where}: key 'checksum': is missing at the end of the line, so the line was changed or cut")
     try:
         return model.model_validate_json(json.dumps(upgraded))
     except ValidationError as error:
@@ -50,10 +50,10 @@ def parse_line(model: type[C], line: str | bytes, where: str) -> C:
 
 
 def check_line(line: bytes, where: str) -> None:
-    """Check the checksum of a line that need not be read, if it has one.
+    """Check the checksum of a line, if it has one, without reading the line.
 
     Raises:
-        RecordError: It was changed after it was written.
+        RecordError: The line was changed after it was written.
     """
     _unsealed(line, where)
 
@@ -66,7 +66,7 @@ def _unsealed(line: bytes, where: str) -> tuple[bytes, bool]:
 
 
 def _upgraded(model: type[Config], line: bytes, where: str) -> dict[str, Any]:
-    """Return what a line of JSON that is not as this version writes it says in this one's form."""
+    """Convert a line of JSON from an earlier schema version to the current one."""
     try:
         data = json.loads(line)
     except ValueError as error:

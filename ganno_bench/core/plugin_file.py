@@ -1,7 +1,9 @@
-"""A file of the user's own as a module, together with the modules that it imports from beside it.
+"""Import a user's file as a module, together with the modules that it imports from its folder.
 
-`import helper` in `./mine.py:Mine` finds `helper.py` in the same folder, as it does in a script. What is installed
-comes first, so a file beside a plugin hides nothing from the rest of the process.
+`import helper` in `./mine.py:Mine` finds `helper.py` in the same folder, as in a script. Installed modules have
+precedence, so a neighbour of a plugin hides no module from the rest of the process.
+
+A *neighbour* is a file in or below the folder of a plugin that the plugin imports.
 """
 
 from __future__ import annotations
@@ -21,29 +23,29 @@ from ganno_bench.core.errors import PluginError, UnknownNameError, one_line
 __all__ = ["forget", "import_file", "source_files", "source_hash"]
 
 _folders: list[str] = []
-"""Folders that plugins import from; they stand at the end of `sys.path`."""
+"""Folders that plugins import from; they are the last entries of `sys.path`."""
 _imported: dict[str, tuple[Path, bytes]] = {}
-"""Module that a plugin imported from beside it -> its file, and what stood in it."""
+"""Name of an imported neighbour -> its file, and the content of the file at that time."""
 
 
 class _Uncached(SourceFileLoader):
-    """Compiles what stands in a file: Python's cache takes a file of the same second and length for the same one."""
+    """A loader without Python's bytecode cache, which misses an edit that keeps a file's second and length."""
 
     def path_stats(self, path: Any) -> Mapping[str, Any]:
         raise OSError
 
 
 def import_file(path: Path, kind: str) -> ModuleType:
-    """Import a file; one that was edited, or whose neighbour was, is imported anew, any other only once.
+    """Import a file. It is imported again only after it or a neighbour was edited.
 
     Args:
         path: The file.
-        kind: What is looked for in it, for messages: `scheduler`.
+        kind: Kind of the object that the caller will take from it, for messages: `scheduler`.
 
     Raises:
         UnknownNameError: There is no such file.
-        PluginError: It cannot be read or imported, changes what belongs to the whole process, or a neighbour's name is
-            taken by that of another plugin.
+        PluginError: The file cannot be read or imported, it changes settings of the whole process, or a neighbour has
+            the same module name as a neighbour of another plugin.
     """
     resolved = path.expanduser().resolve()
     if not resolved.is_file():
@@ -63,7 +65,7 @@ def import_file(path: Path, kind: str) -> ModuleType:
     assert spec.loader is not None
     _make_importable(path, kind, files[1:])
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up while the class is made
+    sys.modules[name] = module  # a dataclass looks up its module while Python creates the class
     try:
         with undisturbed(f"{kind} file {str(path)!r}: importing it", may_draw=True):
             spec.loader.exec_module(module)
@@ -76,21 +78,21 @@ def import_file(path: Path, kind: str) -> ModuleType:
 
 
 def source_hash(*files: Path, beside: bool = True) -> str:
-    """Return a hash of what stands in files: 16 hexadecimal digits. Neither folders nor the files' names matter.
+    """Return a hash of the content of files: 16 hexadecimal digits. Folders and file names have no effect.
 
     Args:
-        files: The files, in order; none counts twice.
-        beside: Whether what they import from beside them counts, too.
+        files: The files, in order; repeated files count once.
+        beside: Whether to include the neighbours that they import.
     """
     every = [other for file in files for other in (source_files(file) if beside else (file,))]
     return hashlib.sha256(_content(tuple(dict.fromkeys(every)))).hexdigest()[:16]
 
 
 def source_files(file: Path) -> tuple[Path, ...]:
-    """Return a file, then the files beside it that it imports, directly or through others, sorted.
+    """Return a file, then its neighbours, sorted: the files in its folder that it imports, directly or indirectly.
 
-    Imports are read from the source, wherever in it they stand. A name that is made up while the code runs is not
-    seen. Files of which the process would import another one of that name, since that is installed, are left out.
+    Imports are found in the source, at any level. A module name that is computed at run time is not found. A file with
+    the name of an installed module is left out, because Python imports the installed one.
     """
     found: set[Path] = set()
     waiting = [file]
@@ -103,7 +105,7 @@ def source_files(file: Path) -> tuple[Path, ...]:
 
 
 def forget() -> None:
-    """Forget which names plugins' neighbours have taken, and no longer look in their folders."""
+    """Forget all neighbours of plugins and remove their folders from `sys.path`."""
     sys.path[:] = [place for place in sys.path if place not in _folders]
     _folders.clear()
     _imported.clear()
@@ -114,10 +116,10 @@ def _content(files: Sequence[Path]) -> bytes:
 
 
 def _imports(file: Path, root: Path) -> Iterator[Path]:
-    """Yield the files below `root` that a file imports; none of what is no Python."""
+    """Yield the files below `root` that a file imports; nothing for a file that is not valid Python."""
     try:
         tree = ast.parse(file.read_bytes())
-    except (SyntaxError, ValueError):  # which importing it will say
+    except (SyntaxError, ValueError):  # the import reports it
         return
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -134,7 +136,7 @@ def _imports(file: Path, root: Path) -> Iterator[Path]:
 
 
 def _imported_name(call: ast.Call) -> str | None:
-    """Return the module that `import_module("...")` or `__import__("...")` names; None for any other call."""
+    """Return the module name in `import_module("...")` or `__import__("...")`; None for any other call."""
     function = call.func
     called = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
     first = call.args[0] if call.args else None
@@ -144,7 +146,7 @@ def _imported_name(call: ast.Call) -> str | None:
 
 
 def _modules(folder: Path, parts: Sequence[str], *, absolute: bool = True) -> Iterator[Path]:
-    """Yield the files that are run to import a dotted name: the packages on the way, and the module."""
+    """Yield the files that Python runs to import a dotted name: the packages above the module, then the module."""
     if absolute and _is_installed(parts[0], folder):
         return
     for part in parts:
@@ -160,7 +162,7 @@ def _modules(folder: Path, parts: Sequence[str], *, absolute: bool = True) -> It
 
 
 def _is_installed(name: str, folder: Path) -> bool:
-    """Return whether a top-level name is found before the folder of a plugin is looked at, or not in it."""
+    """Return whether Python finds a top-level name before it searches a plugin's folder, or the folder lacks it."""
     if not (folder / f"{name}.py").is_file() and not (folder / name).is_dir():
         return True
     if name in sys.stdlib_module_names:
@@ -172,10 +174,10 @@ def _is_installed(name: str, folder: Path) -> bool:
 
 
 def _make_importable(plugin: Path, kind: str, neighbours: Sequence[Path]) -> None:
-    """Put the folder of a plugin on the path; where a neighbour was edited, let all of them be imported anew.
+    """Add a plugin's folder to `sys.path`. If a neighbour was edited, make Python import all neighbours again.
 
     Raises:
-        PluginError: A neighbour's name is that of another plugin's neighbour.
+        PluginError: A neighbour has the same module name as a neighbour of another plugin.
     """
     folder = plugin.expanduser().resolve().parent
     found = {
@@ -186,8 +188,8 @@ def _make_importable(plugin: Path, kind: str, neighbours: Sequence[Path]) -> Non
         other = _imported.get(name, (file, b""))[0]
         if other != file:
             raise PluginError(
-                f"{kind} file {str(plugin)!r} imports {name!r} from beside it, a name under which {str(other)!r} was "
-                "imported; rename one of them"
+                f"{kind} file {str(plugin)!r} imports {name!r} from its folder, but {str(other)!r} was already "
+                "imported under this name; rename one of the two files"
             )
     if found and str(folder) not in sys.path:
         _folders.append(str(folder))

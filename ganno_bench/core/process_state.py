@@ -1,10 +1,10 @@
-"""What all code of a process shares and a plugin could change under the others: noted before it runs, put back after.
+"""Guard the settings that the whole process shares: read them before a plugin runs, restore them after it.
 
-PyTorch and NumPy keep the default dtype, the number of threads, the mode of gradients, random numbers and more for the
-whole process. What a plugin changes of that would change the results of all who come after it, so it is put back, and
-the plugin is named and fails. What libraries change on import and what changes no result is not looked at: filters of
-warnings, environment variables, loggers. Threads wait for one another; one of the user's own that draws global random
-numbers meanwhile would be taken for the plugin.
+PyTorch and NumPy keep the default dtype, the number of threads, the grad mode, random number generators and more for
+the whole process. If a plugin changes one of them, later code gives other results. So the guard restores the setting
+and raises an error that names the plugin. The guard ignores settings that change no result or that libraries change on
+import: warning filters, environment variables, loggers. Guarded code runs in one thread at a time. If another thread of
+the user draws global random numbers meanwhile, the guard blames the plugin.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ R = TypeVar("R")
 
 
 class DisturbanceError(PluginError):
-    """A plugin changed what belongs to the whole process; it has been put back."""
+    """A plugin changed a setting of the whole process; the setting has been restored."""
 
 
 @dataclass(frozen=True)
 class _Setting:
-    """Something of the process: what it is called, how it is read, and how it is set to what was read before."""
+    """A setting of the process: its name, a function that reads it, and one that sets it to an earlier reading."""
 
     name: str
     get: Callable[[], Any]
@@ -48,7 +48,7 @@ class _Setting:
 
 
 _open_modes: list[torch.inference_mode] = []
-"""Contexts that were entered for good; one that is collected would be left."""
+"""Contexts that stay entered; Python would exit a context when it collects it as garbage."""
 
 
 def _set_inference_mode(enabled: bool) -> None:
@@ -58,17 +58,17 @@ def _set_inference_mode(enabled: bool) -> None:
 
 
 def _default_device() -> torch.device | None:
-    # A default device is one of the modes on the stack; to ask for it when there is none takes 2 microseconds.
+    # The default device is a mode on the stack. Without one, get_default_device() would cost 2 microseconds.
     return torch.get_default_device() if torch._C._len_torch_function_stack() else None
 
 
 def _open_contexts() -> tuple[int, int]:
-    """Return how many modes of PyTorch's functions, and of its operators, are open."""
+    """Return the number of PyTorch's open function modes and of its open dispatch modes."""
     return torch._C._len_torch_function_stack(), torch._C._len_torch_dispatch_stack()
 
 
 def _name_contexts(n_open: tuple[int, int]) -> str:
-    """Return what was opened, or closed, since so many contexts were open."""
+    """Describe the modes that were opened or closed since `n_open` of them were open."""
     now = _open_contexts()
     modes = [torch._C._get_function_stack_at(index) for index in range(n_open[0], now[0])]
     if now[1] == n_open[1] and modes and all(isinstance(mode, DeviceContext) for mode in modes):
@@ -78,7 +78,7 @@ def _name_contexts(n_open: tuple[int, int]) -> str:
 
 def _close_contexts(n_open: tuple[int, int]) -> None:
     with suppress(Exception):  # an open mode may raise
-        torch.set_default_device(None)  # which forgets it; what was there before is set with the other settings
+        torch.set_default_device(None)  # removes the mode; `restore` sets the earlier default device
     while torch._C._len_torch_function_stack() > n_open[0]:
         torch._C._pop_torch_function_stack()
     while torch._C._len_torch_dispatch_stack() > n_open[1]:
@@ -97,7 +97,7 @@ _PRECISIONS = {
 }
 
 
-with warnings.catch_warnings():  # PyTorch 2.9 says once that there are newer settings
+with warnings.catch_warnings():  # PyTorch 2.9 warns once about newer settings
     warnings.simplefilter("ignore", UserWarning)
     torch.get_float32_matmul_precision()
 
@@ -111,17 +111,17 @@ def _precision() -> dict[str, str]:
 
 def _set_precision(precision: Mapping[str, str]) -> None:
     if "matmul" in precision:
-        torch.set_float32_matmul_precision(precision["matmul"])  # sets some of the others, too
+        torch.set_float32_matmul_precision(precision["matmul"])  # also sets some of the others
     for name, key in _PRECISIONS.items():
         torch._C._set_fp32_precision_setter(*key, precision[name])
 
 
 def _flushes_denormals(smallest_normal: float = sys.float_info.min) -> bool:
-    return smallest_normal / 2 == 0.0  # PyTorch tells nobody
+    return smallest_normal / 2 == 0.0  # PyTorch has no function that reads this setting
 
 
 def _attention() -> dict[str, bool]:
-    return {  # the CPU looks at them, too
+    return {  # the CPU uses these settings, too
         "flash": torch._C._get_flash_sdp_enabled(),
         "memory-efficient": torch._C._get_mem_efficient_sdp_enabled(),
         "math": torch._C._get_math_sdp_enabled(),
@@ -194,7 +194,7 @@ def _set_torch_random(state: bytes) -> None:
 
 def _cuda_random() -> list[bytes] | None:
     if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        return None  # nobody can have drawn any
+        return None  # no random numbers can have been drawn
     return [state.numpy().tobytes() for state in torch.cuda.get_rng_state_all()]
 
 
@@ -214,21 +214,21 @@ def _set_numpy_random(state: tuple[Any, ...]) -> None:
     np.random.set_state((kind, np.frombuffer(keys, dtype=np.uint32), *rest))
 
 
-_TORCH_RANDOM = _Setting("PyTorch's", _torch_random, _set_torch_random)
+_TORCH_RANDOM = _Setting("PyTorch", _torch_random, _set_torch_random)
 _RANDOM = (
     _TORCH_RANDOM,
-    _Setting("PyTorch's on CUDA", _cuda_random, _set_cuda_random),
-    _Setting("NumPy's", _numpy_random, _set_numpy_random),
-    _Setting("Python's", random.getstate, random.setstate),
+    _Setting("PyTorch on CUDA", _cuda_random, _set_cuda_random),
+    _Setting("NumPy", _numpy_random, _set_numpy_random),
+    _Setting("Python", random.getstate, random.setstate),
 )
 
 
 _one_at_a_time = threading.RLock()
-"""Held while a plugin's code runs: what it does to the process could not be told from what another thread does."""
+"""Held while a plugin's code runs, because the guard cannot distinguish its changes from those of another thread."""
 
 
 class Process:
-    """A context that knows the state of the process at its beginning, and puts it back where an error ends it."""
+    """A context that reads the state of the process when it begins, and restores it when an error ends it."""
 
     def __enter__(self) -> Self:
         _one_at_a_time.acquire()
@@ -245,15 +245,15 @@ class Process:
             _one_at_a_time.release()
 
     def check(self, what: str) -> None:
-        """Look whether something was changed, and if so put all of it back; takes some 6 microseconds.
+        """Check whether a setting was changed, and restore all settings if so; takes about 6 microseconds.
 
-        Draws from NumPy's and Python's random numbers are left to `check_all`.
+        Only `check_all` checks the random numbers of NumPy and Python.
 
         Args:
-            what: Who may have, and where, such as `scheduler 'mine': step`.
+            what: The code that ran, for messages: `scheduler 'mine': step`.
 
         Raises:
-            DisturbanceError: It names what was changed.
+            DisturbanceError: A setting was changed; the message names it.
         """
         if (
             _open_contexts() != self._contexts
@@ -263,28 +263,27 @@ class Process:
             self.check_all(what)
 
     def check_all(self, what: str, *, may_draw: bool = False) -> None:
-        """Look at the random numbers of NumPy and Python, too; takes some 50 microseconds.
+        """Check and restore all settings and all random numbers; takes about 50 microseconds.
 
         Args:
             what: See `check`.
-            may_draw: Whether global random numbers may be drawn, and seeded. They are put back anyway.
+            may_draw: Whether the code may draw from or seed global random numbers. They are restored in any case.
 
         Raises:
-            DisturbanceError: It names what was changed.
+            DisturbanceError: A setting was changed, or random numbers were drawn; the message names them.
         """
         changed, drawn = self.restore()
         parts = [f"changed {' and '.join(changed)}"] if changed else []
         if drawn and not may_draw:
-            parts.append(
-                f"drew from or seeded, instead of a generator of its own, {' and '.join(drawn)} random numbers"
-            )
+            parts.append(f"drew from or seeded the global random numbers of {' and '.join(drawn)}")
         if parts:
-            raise DisturbanceError(f"{what} {' and '.join(parts)}, shared by the whole process")
+            fix = "; use a separate random generator" if drawn and not may_draw else ""
+            raise DisturbanceError(f"{what} {' and '.join(parts)}, shared by the whole process{fix}")
 
     def restore(self) -> tuple[list[str], list[str]]:
-        """Put everything back; return what was changed, from what to what, and whose random numbers were drawn."""
+        """Restore everything; return descriptions of the changes, and whose random numbers were drawn."""
         changed, drawn = [], []
-        # First: an open mode may change what all else gives.
+        # First, because an open mode may change what the other functions return.
         if _open_contexts() != self._contexts:
             changed.append(_name_contexts(self._contexts))
             _close_contexts(self._contexts)
@@ -293,7 +292,7 @@ class Process:
             if after != before:
                 changed.append(f"{setting.name}{_from_to(before, after)}")
         for setting, before in zip(_SETTINGS if changed else (), self._settings, strict=False):
-            if setting.get() != before:  # now: one setting may be part of another
+            if setting.get() != before:  # read again: one setting may be part of another
                 setting.set(before)
         for numbers, before in zip(_RANDOM, self._random, strict=True):
             if before is not None and numbers.get() != before:
@@ -311,18 +310,18 @@ def _from_to(before: Any, after: Any) -> str:
 
 @contextmanager
 def undisturbed(what: str, *, may_draw: bool = False) -> Iterator[Process]:
-    """Run a plugin's code, after which the process is as it was before, whatever the code does.
-
-    Yields:
-        What looks on the way, and says more precisely who changed something.
+    """Run a plugin's code and restore all settings of the process afterwards.
 
     Args:
-        what: Whose code, and which, for messages: `scheduler 'mine': step`.
-        may_draw: Whether global random numbers may be drawn, and seeded. They are put back anyway.
+        what: The code that runs, for messages: `scheduler 'mine': step`.
+        may_draw: Whether the code may draw from or seed global random numbers. They are restored in any case.
+
+    Yields:
+        The `Process`. Call its `check` in between to locate a change more precisely.
 
     Raises:
-        DisturbanceError: The process was changed.
-        PluginError: The code wanted it to end (`SystemExit`).
+        DisturbanceError: The code changed a setting of the process.
+        PluginError: The code raised `SystemExit` or a similar exception.
     """
     with Process() as process:
         try:
@@ -335,7 +334,7 @@ def undisturbed(what: str, *, may_draw: bool = False) -> Iterator[Process]:
 
 
 def apart(what: str, function: Callable[[A], R]) -> Callable[[A], R]:
-    """Return a plugin's function as one that runs undisturbed, on a copy of its argument; takes 0.3 milliseconds more.
+    """Wrap a plugin's function so that it runs in `undisturbed`, on a copy of its argument; adds 0.3 milliseconds.
 
     Args:
         what: See `undisturbed`.

@@ -1,4 +1,4 @@
-"""Run records: one JSON line for each training run, with everything that a table or a plot is made of."""
+"""Run records: one line of JSON for each run, with all data for tables and plots."""
 
 from __future__ import annotations
 
@@ -37,36 +37,36 @@ __all__ = [
 
 SCHEMA_VERSION = 3
 SKETCHED = 24
-"""Points that are left of a run's learning rates in a compact record."""
+"""Number of points of a run's learning rates that a compact record keeps."""
 
 Factor = Literal["base_lr", "weight_decay", "horizon", "batch_size"]
-"""What a varied run changes of an entry's own configuration, or of its workload."""
+"""The value that a varied run changes, in the entry's configuration or in the workload."""
 
 
 class Metrics(Config):
-    """Where a run ended. Losses are mean cross-entropy in nats per example or token; None where it diverged."""
+    """Final metrics of a run. Losses are mean cross-entropies, nats per example or token; None if the run diverged."""
 
     train_loss: float | None
-    """Mean over the last evaluation interval, on training batches."""
+    """Mean over the training batches since the last but one evaluation."""
     val_loss: float | None
     val_error: float | None
     """Share of wrong predictions, in [0, 1]."""
     test_loss: float | None
-    """None for tuning runs, too: they are never evaluated on test data."""
+    """Also None for tuning runs, which are never evaluated on test data."""
     test_error: float | None
 
 
 class Curve(Config):
-    """Losses along a run; entry i belongs to `updates[i]` updates done; None from divergence on."""
+    """Losses during a run. Entry i was measured after `updates[i]` updates; None after a divergence."""
 
     updates: tuple[int, ...]
     train_loss: tuple[float | None, ...]
-    """Mean over the updates since the last entry."""
+    """Mean over the updates since the previous entry."""
     val_loss: tuple[float | None, ...]
 
 
 class LrTrace(Config):
-    """Learning rates along a run, decimated: row i is what update `updates[i]` (counted from 0) used, per layer."""
+    """Learning rates at some updates of a run. Row i has each layer's rate in update `updates[i]`, counted from 0."""
 
     updates: tuple[int, ...]
     layers: tuple[str, ...]
@@ -74,17 +74,17 @@ class LrTrace(Config):
 
 
 class Cost(Config):
-    """What a run cost."""
+    """Updates and time of a run."""
 
     updates: int
     tuning_updates: int
-    """Updates that were spent on finding this configuration."""
+    """Updates of the tuning that found this configuration."""
     wall_seconds: float
-    """This run's share of the time that its population took."""
+    """This run's share of the time of its population."""
 
 
 class Provenance(Config):
-    """Where a record comes from."""
+    """Origin of a record: time, machine, backend and versions."""
 
     timestamp: str
     """UTC, ISO 8601."""
@@ -95,88 +95,89 @@ class Provenance(Config):
     backend: str
     threads: int
     cpu: str = ""
-    """Model and instruction set of the processor, on which the last bits depend; empty in old records."""
+    """Model and instruction set of the processor; the last bits of results depend on them. Empty in old records."""
     versions: dict[str, str]
-    """Package -> version, of all that affects results."""
+    """Package -> version, for all packages that affect results."""
     plugins: dict[str, str] = Field(default_factory=dict, exclude_if=lambda value: not value)
-    """Whose code it was, where that is not built in: `model NAME`, ... -> package, version and hash of the code."""
+    """Plugins that took part: `KIND NAME`, such as `model NAME` -> package, version and hash of the code."""
 
 
 class RunRecord(Config):
-    """One training run."""
+    """The record of one run."""
 
     schema_version: Literal[3] = 3
     suite: str
     suite_hash: str
     custom: bool
-    """Whether the run departed from the suite's own budget."""
+    """Whether the budget differs from the suite's own."""
     workload: str
     dataset_fingerprint: str
     task: str
     scheduler: str
-    """Name under which it is ranked."""
+    """Name of the entry in tables."""
     code: str
-    """What stands for the scheduler's code, as `revision 1`; see `ganno_bench.schedulers.registry.code_of`."""
+    """Identifier of the scheduler's code, such as `revision 1`; see `ganno_bench.schedulers.registry.code_of`."""
     ruleset: Literal["tuned", "zero-shot"]
     study: int
-    """Index of the independent tuning study."""
+    """Index of the study."""
     role: Literal["tuning", "report", "varied"]
-    """`varied`: the report once more, on the first of its seeds, with one factor changed."""
+    """`varied`: a report run with one factor changed, on the first report seeds."""
     trial: int
-    """Index of the trial in its study; for a report and what is varied of it, of the trial that won."""
+    """Index of the trial in its study; for report and varied runs, of the best trial."""
     seed: Annotated[int, Field(ge=0)]
-    """Index of the seed within its role; that of a varied run is the report's."""
+    """Index of the seed within its role; varied runs use the indices of the report."""
     factor: Factor | None = Field(default=None, exclude_if=lambda value: value is None)
-    """What a varied run changes; None for others."""
+    """What a varied run changes; None for other runs."""
     multiple: float | None = Field(default=None, validate_default=True, exclude_if=lambda value: value is None)
-    """Its value over the report's; None for others."""
+    """The changed value divided by the report's value; None for other runs."""
     config: dict[str, float | int | str | bool]
     """`base_lr`, `weight_decay` and the scheduler's hyperparameters."""
     status: Literal["completed", "diverged"]
     diverged_at: int | None
     """Index of the first update whose loss was not finite."""
     chance_loss: float
-    """Loss of a predictor that knows nothing but the classes (tokens): what a run is scored at if it did worse."""
+    """Loss of a network that has learned nothing. A run with a higher loss is scored at this value."""
     metrics: Metrics
     curve: Curve
     lr_trace: LrTrace
     open_optimizer: str | None = Field(default=None, exclude_if=lambda value: value is None)
-    """`package.Class` of the released optimizer that replaced the workload's; None where it was kept."""
+    """`package.Class` of the released optimizer that replaced the workload's; None if it was kept."""
     cost: Cost
     provenance: Provenance
 
     @classmethod
     def upgraded(cls, data: dict[str, Any]) -> dict[str, Any]:
-        """Return a record of an earlier version with what stands for its code."""
+        """Convert a record of an earlier schema version; see `with_code`."""
         return with_code(data, newest=SCHEMA_VERSION)
 
     @field_validator("multiple")
     @classmethod
-    def _goes_with_its_role(cls, multiple: float | None, known: ValidationInfo) -> float | None:
+    def _matches_role(cls, multiple: float | None, known: ValidationInfo) -> float | None:
         given = {known.data.get("role") == "varied", known.data.get("factor") is not None, multiple is not None}
         if len(given) > 1:
-            raise ValueError("varied runs, and no others, have a factor and a multiple")
+            raise ValueError("a varied run must have a factor and a multiple, other runs neither")
         return multiple
 
     @property
     def objective(self) -> float:
-        """What tuning minimises: the final validation loss, at worst chance."""
+        """The value that tuning minimises: the final validation loss, at most chance."""
         return self.clipped(self.metrics.val_loss)
 
     def clipped(self, loss: float | None) -> float:
-        """Return what a loss counts as: at worst chance, and chance where the run had diverged."""
+        """Return the loss that is scored: at most chance, and chance for a diverged run (None)."""
         return self.chance_loss if loss is None else min(loss, self.chance_loss)
 
 
 def significant(value: float) -> float:
-    """Return a value with the six significant digits that curves are kept and compared with."""
+    """Round to six significant digits, the precision in which curves are kept and compared."""
     return float(f"{value:.6g}")
 
 
 def compact_record(record: RunRecord) -> RunRecord:
-    """Return a record as it is committed: a rounded curve, no host; metrics in full precision.
+    """Return a record in the form that is committed: a rounded curve, no host, metrics in full precision.
 
-    Of the learning rates the report of the first seed keeps a sketch, for a picture: 24 points, four digits.
+    The report run of the first seed keeps a sketch of its learning rates for plots: 24 points, four digits. Other runs
+    keep none.
     """
     curve = Curve(
         updates=record.curve.updates,
@@ -205,12 +206,12 @@ def _sketch(trace: LrTrace) -> LrTrace:
 
 
 def dump_record(record: RunRecord) -> str:
-    """Return a record as one line of JSON with its checksum, without the line's end."""
+    """Return a record as one line of JSON with its checksum, without line end."""
     return sealed(record_text(record))
 
 
 def record_text(record: RunRecord) -> str:
-    """Return a record as JSON without its checksum, for a file that is only added to."""
+    """Return a record as JSON without checksum, for an `AppendOnlyFile`."""
     return json.dumps(record.model_dump(mode="json"), separators=(",", ":"), allow_nan=False)
 
 
@@ -222,8 +223,8 @@ def parse_record(line: str | bytes, where: str) -> RunRecord:
         where: File and line number, for messages.
 
     Raises:
-        RecordError: The line is no JSON, was changed after it was written, has a schema version that cannot be read, or
-            lacks something.
+        RecordError: The line is not valid JSON, was changed after it was written, has a schema version that cannot be
+            read, or has a missing or invalid key.
     """
     return parse_line(RunRecord, line, where)
 
@@ -235,7 +236,7 @@ def read_records(paths: Iterable[Path]) -> list[RunRecord]:
         paths: Files (those that end in `.gz` are compressed), or run directories that hold a `records.jsonl`.
 
     Raises:
-        RecordError: A file is missing, has a line that is no record, or is not as it was written.
+        RecordError: A file is missing, has an invalid line, or was changed after it was written.
     """
     records = []
     for path in paths:
@@ -252,7 +253,7 @@ def read_records(paths: Iterable[Path]) -> list[RunRecord]:
 def _lines(file: Path) -> list[bytes]:
     lines = read_file(file).splitlines(keepends=True)
     if lines and not lines[-1].endswith(b"\n") and not _is_json(lines[-1]):
-        raise RecordError(f"{file}:{len(lines)}: the line is cut short; going on with the run mends that")
+        raise RecordError(f"{file}:{len(lines)}: the line is cut short; resume the run to repair the file")
     return lines
 
 

@@ -1,4 +1,4 @@
-"""Where the folders that belong to the project (suites, baselines, ...) lie, in a checkout and in a wheel."""
+"""Locate the project's folders (suites, baselines, ...), in a checkout and in an installed wheel."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def resource_dir(name: str) -> Path:
-    """Return the folder `name` (such as `suites`): beside the package in a checkout, inside it in a wheel."""
+    """Return the folder `name`, such as `suites`: next to the package in a checkout, inside it in a wheel."""
     installed = _PACKAGE / "_data" / name
     return installed if installed.is_dir() else _PACKAGE.parent / name
 
@@ -22,15 +22,15 @@ def baselines_dir() -> Path:
 
 
 def leaderboard_dir() -> Path:
-    """Return the folder of the leaderboard: `leaderboard` in the current folder, or else that of the checkout.
+    """Return the folder of the leaderboard: `leaderboard` in the current folder, else the checkout's.
 
-    What `submit` and `challenge` write into the current folder is what is checked and built there next.
+    So after `submit` or `challenge` wrote into the current folder, later commands there check and build these files.
     """
     here, root = Path("leaderboard"), checkout()
     return here if here.is_dir() or root is None else root / here
 
 
 def checkout() -> Path | None:
-    """Return the root of the git checkout that the package lies in; None where it was installed from a wheel."""
+    """Return the root of the git checkout with this package; None for an installed wheel."""
     root = _PACKAGE.parent
     return root if (root / ".git").exists() else None

@@ -1,4 +1,4 @@
-"""The history of a tuning study in short: what each trial was, and what it gave. One JSON line for each study."""
+"""A short history of a study: configuration and objective of each trial. One line of JSON for each study."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ __all__ = ["StudyRecord", "TrialRecord", "dump_study", "study_of"]
 
 
 class TrialRecord(Config):
-    """One trial."""
+    """One trial of a study."""
 
     config: dict[str, float | int | str | bool]
     """`base_lr`, `weight_decay` and the scheduler's hyperparameters."""
     values: Annotated[tuple[float, ...], Field(min_length=1)]
-    """Objective for each tuning seed: final validation loss, nats, at worst chance."""
+    """Final validation loss for each tuning seed, nats, at most chance."""
 
     @property
     def objective(self) -> float:
-        """What Optuna minimises: the mean over the tuning seeds."""
+        """The value that Optuna minimises: the mean over the tuning seeds."""
         return sum(self.values) / len(self.values)
 
 
 class StudyRecord(Config):
-    """One tuning study: one scheduler on one workload."""
+    """One study: the trials of one entry on one workload."""
 
     schema_version: Literal[3] = 3
     suite: str
@@ -41,23 +41,23 @@ class StudyRecord(Config):
     scheduler: str
     code: str
     study: int
-    """Index of the independent tuning study."""
+    """Index of the study."""
     trials: Annotated[tuple[TrialRecord, ...], Field(min_length=1)]
-    """In the order in which they were asked for."""
+    """In the order in which Optuna proposed them."""
 
     @classmethod
     def upgraded(cls, data: dict[str, Any]) -> dict[str, Any]:
-        """Return a study of an earlier version with what stands for its code."""
+        """Convert a study of an earlier schema version; see `with_code`."""
         return with_code(data, newest=3)
 
     @property
     def winner(self) -> int:
-        """Index of the best trial, the first one where several tie."""
+        """Index of the best trial; the first one in a tie."""
         return min(range(len(self.trials)), key=lambda index: (self.trials[index].objective, index))
 
 
 def study_of(records: Iterable[RunRecord]) -> StudyRecord | None:
-    """Return the tuning study behind the records of one scheduler on one workload; None where nothing was tuned."""
+    """Return the study in the records of one entry on one workload; None if there are no tuning runs."""
     trials: dict[int, dict[int, RunRecord]] = {}
     for record in records:
         if record.role == "tuning":
@@ -81,5 +81,5 @@ def study_of(records: Iterable[RunRecord]) -> StudyRecord | None:
 
 
 def dump_study(study: StudyRecord) -> str:
-    """Return a study as one line of JSON with its checksum, without the line's end."""
+    """Return a study as one line of JSON with its checksum, without line end."""
     return sealed(json.dumps(study.model_dump(mode="json"), separators=(",", ":"), allow_nan=False))

@@ -103,6 +103,7 @@ REWARDS = Registry(
         "difference-exact": "ganno_bench.marl.rewards:difference_exact",
     },
     group="ganno_bench.rewards",
+    accepts=lambda value: isinstance(value, Reward),
 )
 """Reward name -> where its code is."""
 

@@ -344,6 +344,7 @@ OBSERVATIONS = Registry(
         )
     },
     group="ganno_bench.observations",
+    accepts=lambda value: isinstance(value, Feature),
 )
 """Feature name -> where its code is."""
 

@@ -53,6 +53,20 @@ __all__ = [
     "parse_reference",
 ]
 
+_DEFAULT, _POLICY = "default:", "policy:"
+_LIBRARIES: Mapping[str, Callable[[str], type[Scheduler]]] = {
+    "torch:": torch_scheduler,
+    "transformers:": transformers_schedule,
+    "timm:": timm_schedule,
+    "pytorch-optimizer:": library_optimizer,
+}
+"""Prefix of a reference -> function from the name in the library to a scheduler class. It imports the library."""
+_OF_POLICIES = (_POLICY, *(f"{kind}:" for kind in CONTROLS))
+PREFIXES = (_DEFAULT, *_LIBRARIES, *_OF_POLICIES)
+"""Prefixes of references that are neither registered names nor files."""
+_RESERVED = ("base_lr", "weight_decay")
+_ALWAYS_GIVEN = frozenset(field.name for field in fields(Signals)) - set(NEEDS)
+
 SCHEDULERS = Registry(
     "scheduler",
     {
@@ -75,21 +89,9 @@ SCHEDULERS = Registry(
         "wsd": "ganno_bench.schedulers.phased:WarmupStableDecay",
     },
     group="ganno_bench.schedulers",
+    prefixes=PREFIXES,
+    accepts=lambda value: isinstance(value, type) and issubclass(value, Scheduler),
 )
-
-_DEFAULT, _POLICY = "default:", "policy:"
-_LIBRARIES: Mapping[str, Callable[[str], type[Scheduler]]] = {
-    "torch:": torch_scheduler,
-    "transformers:": transformers_schedule,
-    "timm:": timm_schedule,
-    "pytorch-optimizer:": library_optimizer,
-}
-"""Prefix of a reference -> function from the name in the library to a scheduler class. It imports the library."""
-_OF_POLICIES = (_POLICY, *(f"{kind}:" for kind in CONTROLS))
-PREFIXES = (_DEFAULT, *_LIBRARIES, *_OF_POLICIES)
-"""Prefixes of references that are neither registered names nor files."""
-_RESERVED = ("base_lr", "weight_decay")
-_ALWAYS_GIVEN = frozenset(field.name for field in fields(Signals)) - set(NEEDS)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Random flips and crops of training images, drawn for each run by itself and made for all runs at once."""
+"""Random flips and crops of training images: drawn separately for each run, applied to all runs at once."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ __all__ = ["Augmentation"]
 
 
 class Augmentation:
-    """Mirrors images and shifts them under a frame of black.
+    """Mirrors images and crops them at random places of a black frame.
 
-    An image becomes one of `n_views` equally likely views: mirrored or not (where flips are asked for), then padded
-    by `crop` black pixels a side and cut back to its size at a random place, as torchvision's `RandomHorizontalFlip`
-    and `RandomCrop(size, padding=crop)` do before they normalise. Pixels are moved and never computed with, so a view
-    is the same on every device, and in every precision but for the rounding of its pixels.
+    An image becomes one of `n_views` equally likely views. With `flip`, half of the views are mirrored. Then the image
+    is padded by `crop` black pixels a side and cut back to its size at a random place. torchvision's
+    `RandomHorizontalFlip` and `RandomCrop(size, padding=crop)` do the same, before normalisation. Views only move
+    pixels. So they are the same on every device and, except for the rounding of the pixels, in every precision.
 
     Attributes:
-        n_views: Of an image: 2 if it may be flipped, times (2 crop + 1)^2.
+        n_views: Number of views of an image: (2 crop + 1)^2, times 2 with flips.
     """
 
     def __init__(
@@ -32,41 +32,41 @@ class Augmentation:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        """Prepare.
+        """Prepare the views.
 
         Args:
-            spec: What is asked for.
-            dataset: Whose training images are augmented.
-            device: Of the images.
-            dtype: Of the images.
+            spec: Flips and crops.
+            dataset: Dataset with the images.
+            device: Device of the images.
+            dtype: Floating-point type of the images.
 
         Raises:
-            ConfigError: There are no images, they are not larger than `crop`, or nobody knows what black is in them.
+            ConfigError: The dataset has no images, they are not larger than `crop`, or their black is not known.
         """
         if dataset.shape.inputs != "image":
             raise ConfigError(f"dataset {dataset.name!r} has no images; only images can be flipped and cropped")
         _, height, width = dataset.shape.input_shape
         if spec.crop >= min(height, width):
             raise ConfigError(
-                f"crop is {spec.crop}, dataset {dataset.name!r} has images of {height}x{width}: it must be less, or "
-                "nothing may be left of an image"
+                f"crop must be less than the sides of the images, {height}x{width} in dataset {dataset.name!r} "
+                f"(value: {spec.crop})"
             )
         if spec.crop and dataset.black is None:
-            raise ConfigError(f"dataset {dataset.name!r} does not say what black is, which a crop pads with")
+            raise ConfigError(f"dataset {dataset.name!r} has no known black, which a crop pads with; remove the crop")
         self._shifts = 2 * spec.crop + 1  # along one side
         self.n_views = (2 if spec.flip else 1) * self._shifts**2
-        # Where each pixel of an image and of its mirror image comes from; black is the pixel after the last one.
+        # The source of each pixel of an image and of its mirror image; index height * width is the black pixel.
         own = torch.arange(height * width).view(height, width)
         frames = F.pad(torch.stack([own, own.flip(1)]), [spec.crop] * 4, value=own.numel()).to(device)
         self._sources = frames.unfold(1, height, 1).unfold(2, width, 1)  # (flip, shift, shift, height, width), no copy
         self._black = torch.tensor(dataset.black or (0.0,), dtype=torch.float32).to(device, dtype)[:, None]
 
     def draw(self, generator: torch.Generator, n_updates: int, batch_size: int) -> Tensor:
-        """Return the view of each example of each update of a run.
+        """Draw a view for each example of each update of a run.
 
         Args:
-            generator: Decides; on the CPU, so that the views do not depend on the device.
-            n_updates: Length of the run; a shorter one has the beginning of the same views.
+            generator: Random generator; on the CPU, so that the views do not depend on the device.
+            n_updates: Length of the run; the views of a shorter run are a prefix of these.
             batch_size: Examples per update.
 
         Returns:
@@ -79,8 +79,8 @@ class Augmentation:
 
         Args:
             images: Shape (..., channels, height, width).
-            views: Which one of each, shape (...): flip, vertical and horizontal shift are the digits of its index. What
-                is flipped is flipped first and then cropped.
+            views: Index of the view of each image, shape (...). Flip, vertical shift and horizontal shift are the
+                digits of the index. Images are flipped first, then cropped.
 
         Returns:
             Shape (..., channels, height, width), contiguous.

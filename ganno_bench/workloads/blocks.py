@@ -1,4 +1,4 @@
-"""The natural blocks of a network that does not say what its layers are."""
+"""Divide networks without declared layers into their natural blocks."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from ganno_bench.core.errors import PluginError
 __all__ = ["declared_layers", "is_flat", "is_sharded", "natural_blocks", "network_of"]
 
 _LISTS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
-# What wrappers call the module that they wrap: torch.compile; DataParallel, DistributedDataParallel and AveragedModel;
+# Attribute names of wrapped modules: torch.compile; DataParallel, DistributedDataParallel and AveragedModel;
 # activation checkpoints.
 _WRAPPED = ("_orig_mod", "module", "_checkpoint_wrapped_module")
 
 Layers = Mapping[str, Sequence[nn.Parameter]]
-"""Name, or path -> parameters, from input to output; some may be in it twice."""
+"""Layer name or path -> parameters, from input to output; a parameter may occur twice."""
 
 
 def declared_layers(model: nn.Module) -> Layers | None:
-    """Return what a network's method `layers` says, if it has one.
+    """Return the layers that a network declares by a method `layers`, or None if it has no such method.
 
-    A child of that name is none, nor is a method that needs arguments.
+    A child module of this name does not count, nor does a method with required arguments.
 
     Raises:
-        PluginError: It says something else than names of layers and their modules and parameters.
+        PluginError: The method does not return a mapping from names to lists of modules and parameters.
     """
     method = _declaration(model)
     declared = method() if method is not None else None
@@ -58,27 +58,27 @@ def _declaration(model: nn.Module) -> Callable[[], object] | None:
 
 def _misdeclared(model: nn.Module, found: object) -> PluginError:
     return PluginError(
-        f"model {type(model).__name__}: layers() must return names of layers and, for each, a list of modules and "
-        f"parameters; in the place of one of these it has a {type(found).__name__}"
+        f"model {type(model).__name__}: layers() must return a mapping from layer names to lists of modules and "
+        f"parameters (found in their place: {type(found).__name__})"
     )
 
 
 def is_flat(parameter: Tensor) -> bool:
-    """Whether FSDP has put a parameter into a vector of many, of which each process has a part."""
+    """Whether FSDP has flattened a parameter into a vector of many, of which each process holds a part."""
     return hasattr(parameter, "_fsdp_flattened") or hasattr(parameter, "_is_flat_param")
 
 
 def is_sharded(parameter: Tensor) -> bool:
-    """Whether a process has only a part of a parameter: one of FSDP's, or another distributed tensor."""
+    """Whether a process holds only a part of a parameter: one of FSDP, or another distributed tensor."""
     return is_flat(parameter) or hasattr(parameter, "device_mesh")
 
 
 def network_of(model: nn.Module) -> nn.Module:
-    """Return the network that is inside of wrappers (compiled, parallel, averaged) and of what holds nothing else.
+    """Return the network inside of wrappers (compiled, parallel, averaged) and of holders.
 
-    Such a holder, as a Lightning module that has its network in one attribute, is looked through unless it is itself
-    cut into blocks, or its only child is a single map. Vectors beside the network, as a loss or a metric may have them,
-    do not count.
+    A holder is a module with a single child that has parameters, such as a Lightning module with its network in one
+    attribute. The function looks through a holder unless the holder is divided into blocks itself, or its child is a
+    single map. Vectors of the holder, such as those of a loss or a metric, do not count.
     """
     while _declaration(model) is None and (child := _only_child(model)) is not None:
         name, inside = child
@@ -90,29 +90,29 @@ def network_of(model: nn.Module) -> nn.Module:
 
 
 def natural_blocks(model: nn.Module) -> Layers:
-    """Cut a network into its blocks, in the order in which they are registered.
+    """Divide a network into its blocks, in the order in which they are registered.
 
-    From the network down, lists of modules (`nn.Sequential`, `nn.ModuleList`, `nn.ModuleDict`) are opened, and so is a
-    module that holds a list of blocks of one class, such as an encoder; one that declares its layers has those. What is
-    left then are blocks, residual ones, say, and single maps: convolutions, linear maps, embeddings. Each of them is a
-    layer, named by its path.
+    From the network down, two kinds of modules are opened: lists (`nn.Sequential`, `nn.ModuleList`, `nn.ModuleDict`)
+    and modules that hold a list of blocks of one class, such as an encoder. A module that declares its layers
+    contributes these. The remaining members are blocks, such as residual blocks, and single maps: convolutions, linear
+    maps, embeddings. Each of them is a layer, named by its path.
 
-    A normalisation, and a parameter of what was opened (positions, a class token), belongs to the single map right
-    before it; at the beginning, or right after a block, it belongs to the layer that follows. A parameter that several
-    share belongs to the first.
+    A normalisation belongs to the single map directly before it. At the beginning of the network and directly after a
+    block, it belongs to the next layer. The same holds for parameters of an opened module, such as positions or a class
+    token. A shared parameter belongs to the first layer that has it.
 
     Returns:
         Path, as in `named_modules()` -> parameters.
     """
     groups: dict[str, list[nn.Parameter]] = {}
-    waiting: list[nn.Parameter] = []  # for the layer that follows
+    waiting: list[nn.Parameter] = []  # for the next layer
     taken: set[nn.Parameter] = set()
-    single: str | None = None  # the layer right before, if that is a single map
+    single: str | None = None  # path of the previous layer if it is a single map
     for path, member in _opened(model, ""):
         parameters = [*member.parameters()] if isinstance(member, nn.Module) else member
         own = [parameter for parameter in parameters if parameter not in taken]
         taken.update(own)
-        if isinstance(member, _Beside) or (isinstance(member, nn.Module) and _is_norm(member)):
+        if isinstance(member, _OwnParameters) or (isinstance(member, nn.Module) and _is_norm(member)):
             (waiting if single is None else groups[single]).extend(own)
         else:
             groups[path] = [*waiting, *own]
@@ -123,17 +123,17 @@ def natural_blocks(model: nn.Module) -> Layers:
     return groups
 
 
-class _Beside(list[nn.Parameter]):
-    """What lies beside the members of a module that was opened."""
+class _OwnParameters(list[nn.Parameter]):
+    """Parameters of an opened module itself, outside of its members."""
 
 
 def _opened(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module | Sequence[nn.Parameter]]]:
-    """Yield what lies in a module when all that can be opened is open: parameters of its own, blocks, single maps.
+    """Yield path and content of everything in a module after opening: its own parameters, blocks, single maps.
 
-    A layer that one of its members declares is a list of parameters.
+    A layer that a member declares is a list of parameters.
     """
     for name, parameter in module.named_parameters(recurse=False):
-        yield prefix + name, _Beside([parameter])
+        yield prefix + name, _OwnParameters([parameter])
     for name, member in module.named_children():
         child = _unwrapped(member)
         if (declared := declared_layers(child)) is not None:
@@ -153,7 +153,7 @@ def _with_parameters(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _only_child(module: nn.Module) -> tuple[str, nn.Module] | None:
-    """Return name and module of the child that has all of a module's parameters but for vectors, if there is one."""
+    """Return name and module of the only child with parameters, vectors not counted; None if there is no such child."""
     children = [
         (name, child)
         for name, child in _with_parameters(module)
@@ -164,7 +164,7 @@ def _only_child(module: nn.Module) -> tuple[str, nn.Module] | None:
 
 
 def _unwrapped(module: nn.Module) -> nn.Module:
-    """Return what is inside of wrappers."""
+    """Return the module inside of all wrappers."""
     while (child := _only_child(module)) is not None and child[0] in _WRAPPED:
         module = child[1]
     return module
@@ -178,9 +178,9 @@ def _can_be_opened(module: nn.Module) -> bool:
 
 
 def _is_stack(module: nn.Module) -> bool:
-    """Whether a module is a list of blocks of one class, each with at least two weights that are no vectors.
+    """Whether a module is a list of blocks of one class, each with at least two weights that are not vectors.
 
-    A convolution with its normalisation has one: the list of those in a residual block leaves the block whole.
+    A convolution with its normalisation has one such weight. So a list of them does not open a residual block.
     """
     if not isinstance(module, _LISTS):
         return False
@@ -191,12 +191,12 @@ def _is_stack(module: nn.Module) -> bool:
 
 
 def _parts(module: nn.Module) -> list[nn.Module]:
-    """Return the children, but for what makes a weight of others, as a normalisation of weights does."""
+    """Return the children, without the parametrizations of weights, such as weight normalisation."""
     return [child for name, child in module.named_children() if name != "parametrizations"]
 
 
 def _is_norm(module: nn.Module) -> bool:
     if any(module.children()):
         return False
-    # What scales and shifts by a vector is a normalisation, or as good as one.
+    # A module whose parameters are all vectors is a normalisation, or acts like one.
     return isinstance(module, (nn.LayerNorm, nn.RMSNorm)) or all(weight.dim() < 2 for weight in module.parameters())

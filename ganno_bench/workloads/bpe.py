@@ -1,8 +1,8 @@
-"""Byte-pair encoding that is learned from the training split, by the library `tokenizers`.
+"""Byte-pair encoding, learned from the training split by the library `tokenizers`.
 
-Tokens are bytes and what they merge to (Sennrich et al. 2016, https://arxiv.org/abs/1508.07909; on bytes, as in GPT-2,
-Radford et al. 2019), so any text can be encoded and no token is unknown. Merges stay within GPT-2's words: a run of
-letters, of digits or of other characters, with a blank before it. Case is kept.
+Tokens are bytes and merged bytes (Sennrich et al. 2016, https://arxiv.org/abs/1508.07909; on bytes as in GPT-2, Radford
+et al. 2019). So every text can be encoded and no token is unknown. Merges stay within GPT-2's words: a run of letters,
+of digits or of other characters, with the blank before it. Case is kept.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor
 __all__ = ["BytePairEncoder"]
 
 _BATCH = 1024
-"""Lines that are encoded at a time: the library needs some 100 bytes for each token of them."""
+"""Lines that are encoded at a time; the library needs about 100 bytes for each of their tokens."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class BytePairEncoder:
 
     Attributes:
         tokenizer: A `tokenizers.Tokenizer`.
-        n_reserved: How many of the first ids stand for no token; the next 256 are the bytes.
+        n_reserved: Number of first ids that are not tokens; the next 256 ids are the bytes.
     """
 
     tokenizer: Any
@@ -37,12 +37,12 @@ class BytePairEncoder:
 
     @classmethod
     def train(cls, texts: Iterable[str], vocab_size: int, n_reserved: int) -> BytePairEncoder:
-        """Learn merges, the most frequent pair first, until there are `vocab_size` ids or no pair occurs twice.
+        """Learn merges, most frequent pair first, until there are `vocab_size` ids or no pair occurs twice.
 
         Args:
-            texts: The training split; their order does not matter.
-            vocab_size: Largest number of ids, `n_reserved` and 256 bytes included.
-            n_reserved: How many of the first ids stand for no token.
+            texts: Texts of the training split, in any order.
+            vocab_size: Largest number of ids, including `n_reserved` and the 256 bytes.
+            n_reserved: Number of first ids that are not tokens.
         """
         from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
@@ -80,7 +80,7 @@ class BytePairEncoder:
 
 
 def _lines(text: str) -> list[str]:
-    """Cut a text into lines, each with what ends it; it is learned and encoded line by line, however long it is."""
+    """Split a text into lines, with line ends. Any text is learned and encoded line by line."""
     return text.splitlines(keepends=True)
 
 

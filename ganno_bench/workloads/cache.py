@@ -1,8 +1,8 @@
-"""Encoded datasets on disk, so that a dataset is decoded, hashed and tokenized once.
+"""Cache of encoded datasets on disk, so that each dataset is decoded, hashed and tokenized once.
 
-An entry is one safetensors file, named by a hash of all that decides what is in it. It holds the tensors, and in its
-header, as JSON, the rest of the `Dataset`. What an entry was made from can't change without changing its name, so an
-entry is never out of date, and it is always safe to delete it, or the folder.
+An entry is one safetensors file, named by a hash of everything that determines its content. The file holds the tensors
+and, as JSON in its header, the rest of the `Dataset`. Any change of the inputs changes the name. So an entry is never
+out of date, and you can always delete entries or the whole folder.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ from ganno_bench.workloads.suite import DatasetSpec
 __all__ = ["MAX_BYTES", "cache_folder", "cached"]
 
 MAX_BYTES = 4 * 2**30
-"""Size above which the entries that were used least recently are deleted; a larger entry is not made."""
+"""Largest size of the cache; above it, the least recently used entries are deleted. A larger entry is not written."""
 
 _ROLES = ("train", "validation", "test")
 
 
 def cache_folder() -> Path | None:
-    """Return the folder of the entries, made if need be, or None where there is to be none.
+    """Return the folder of the entries, created if necessary; None if there is no cache.
 
-    It lies in the folder that GANNO_BENCH_CACHE names, of which `off` and nothing turn the cache off; without the
-    variable, in the user's cache folder, if that can be written.
+    The environment variable GANNO_BENCH_CACHE names the folder around it. The values `off` and the empty string turn
+    the cache off. Without the variable, the user's cache folder is used, if it is writable.
 
     Raises:
-        DatasetError: GANNO_BENCH_CACHE names a folder that cannot be made.
+        DatasetError: GANNO_BENCH_CACHE names a folder that cannot be created.
     """
     given = os.environ.get("GANNO_BENCH_CACHE")
     if given in ("", "off"):
@@ -57,7 +57,7 @@ def cache_folder() -> Path | None:
         if given is None:
             return None
         raise DatasetError(
-            f"GANNO_BENCH_CACHE: folder {given!r} cannot be made: {error.strerror} ('off' for no cache)"
+            f"GANNO_BENCH_CACHE: folder {given!r} cannot be created: {error.strerror}; name another one, or 'off'"
         ) from error
     return folder
 
@@ -65,14 +65,14 @@ def cache_folder() -> Path | None:
 def cached(
     folder: Path | None, name: str, spec: DatasetSpec, splits: Mapping[str, Any], encode: Callable[[], Dataset]
 ) -> Dataset:
-    """Return a dataset from the cache; if it isn't there, encode it and put it there.
+    """Return a dataset from the cache; encode and store it if it is not there.
 
     Args:
-        folder: Where the entries lie; None: there is no cache.
-        name: What the suite calls the dataset.
-        spec: Its declaration.
+        folder: Folder of the entries; None if there is no cache.
+        name: Name of the dataset in the suite.
+        spec: Declaration of the dataset.
         splits: Role -> `datasets.Dataset`.
-        encode: Does the work. What it raises is passed on, and leaves no entry.
+        encode: Returns the encoded dataset. Its exceptions are passed on, and no entry is written.
     """
     key = cache_key(spec, splits) if folder is not None else None
     if folder is None or key is None:
@@ -81,7 +81,7 @@ def cached(
     dataset = _read(path, name, spec.task)
     if dataset is None:
         dataset = encode()
-        # A full disk, or a folder in which we may not write, costs time and no run.
+        # A full disk or a read-only folder costs time but must not fail the run.
         with suppress(OSError, SafetensorError):
             _write(path, dataset)
             _trim(folder)
@@ -89,14 +89,14 @@ def cached(
 
 
 def _read(path: Path, name: str, task: str) -> Dataset | None:
-    """Return the dataset of an entry, or None if there is none that is whole."""
+    """Return the dataset of an entry, or None if the entry is missing or damaged."""
     try:
         with safe_open(path, "pt") as file:
             header = file.metadata()
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         if header["checksum"] != _checksum(header["dataset"], tensors):
             return None
-        os.utime(path)  # now it is the one that was used last
+        os.utime(path)  # mark it as most recently used
         about = json.loads(header["dataset"])
         rest = {key: adapter.validate_python(about[key]) for key, adapter in _adapters().items()}
         splits: dict[str, Any] = {}
@@ -110,10 +110,10 @@ def _read(path: Path, name: str, task: str) -> Dataset | None:
 
 
 def _write(path: Path, dataset: Dataset) -> None:
-    """Write an entry in one step: who reads it meanwhile finds all of it or nothing."""
+    """Write an entry atomically: a concurrent reader finds the complete entry or none."""
     splits = {role: getattr(dataset, role) for role in _ROLES}
     if {type(split) for split in splits.values()} != {TokenStream if dataset.shape.next_token else Examples}:
-        return  # what is no kind that `_read` makes
+        return  # `_read` cannot restore other kinds of splits
     tensors = {
         f"{role}.{key}": _narrow(value)
         for role, split in splits.items()
@@ -134,16 +134,16 @@ def _write(path: Path, dataset: Dataset) -> None:
 
 @cache
 def _adapters() -> dict[str, TypeAdapter[Any]]:
-    """Return how each field of a `Dataset` goes to JSON and back: all but its name, its task and its splits."""
+    """Return field -> its conversion to JSON and back, for all fields of `Dataset` except name, task and splits."""
     types = get_type_hints(Dataset)
     return {key: TypeAdapter(type_) for key, type_ in types.items() if key not in ("name", "task", *_ROLES)}
 
 
 def _trim(folder: Path) -> None:
-    """Delete what was used least recently, what a killed process left included, until the rest is small enough."""
+    """Delete the least recently used files, including those of killed processes, until the rest is small enough."""
     files = []
     for path in folder.iterdir():
-        with suppress(FileNotFoundError):  # another process deletes, too
+        with suppress(FileNotFoundError):  # another process may delete files, too
             found = path.stat()
             files.append((found.st_mtime_ns, found.st_size, path))
     total = 0
@@ -154,7 +154,7 @@ def _trim(folder: Path) -> None:
 
 
 def _narrow(values: Tensor) -> Tensor:
-    """Return ids and labels, which are never negative, in as few bytes as they fit in."""
+    """Return ids or labels, which are never negative, in the smallest integer type that holds them."""
     if values.is_floating_point():
         return values.contiguous()
     largest = int(values.max())
@@ -163,7 +163,7 @@ def _narrow(values: Tensor) -> Tensor:
 
 
 def _widen(values: Tensor) -> Tensor:
-    # In memory of its own: what was read is the file's, which may be deleted.
+    # Copy, because the tensor read shares memory with the file, which may be deleted.
     return values.clone() if values.is_floating_point() else values.to(torch.int64, copy=True)
 
 

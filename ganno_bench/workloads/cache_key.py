@@ -1,4 +1,4 @@
-"""What an encoded dataset is made from, as a hash: content of the columns, declaration, code and libraries."""
+"""Hash of the inputs of an encoded dataset: content of the columns, declaration, code and libraries."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _LIBRARIES = ("datasets", "numpy", "pillow", "tokenizers", "torch")
 
 
 def cache_key(spec: DatasetSpec, splits: Mapping[str, Any]) -> str | None:
-    """Return a hash of all that decides what `splits` are encoded to: 64 hexadecimal digits.
+    """Return a hash of everything that determines how `splits` are encoded: 64 hexadecimal digits.
 
-    The content is hashed as it is stored, without decoding it, so that another format or order of rows, which would
-    give the same dataset, gives another key. Paths, times and revisions have no part in it.
+    The hash covers the stored content, which is not decoded. So another file format or order of the rows gives another
+    key, although it gives the same dataset. Paths, times and revisions have no effect.
 
     Args:
-        spec: The declaration.
+        spec: Declaration of the dataset.
         splits: Role -> `datasets.Dataset`.
 
     Returns:
-        None where the content is more than what is stored: a split that is transformed when it is read, an image in a
-        file that is none of this machine's.
+        The hash; None if the stored content does not determine the dataset: a split is transformed when it is read, or
+        an image file is not on this machine.
     """
     digest = hashlib.sha256(spec.model_dump_json(exclude={"source", "config", "revision", "folder", "local"}).encode())
     digest.update(_code_version())
@@ -48,16 +48,16 @@ def cache_key(spec: DatasetSpec, splits: Mapping[str, Any]) -> str | None:
 
 @cache
 def _code_version() -> bytes:
-    """Return what stands for the code that encodes, and for the tables and decoders that it uses."""
+    """Return a hash of the code that encodes and of the versions of its libraries and tables."""
     digest = hashlib.sha256(repr([unicodedata.unidata_version, *map(version, _LIBRARIES)]).encode())
-    # All of this package, models included: an edit of those remakes entries that it need not, and none is forgotten.
+    # All modules of this package: edits of models invalidate entries needlessly, but no encoder can be missed.
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
     return digest.digest()
 
 
 def _hash_rows(split: Any, update: Callable[[Any], None]) -> None:
-    """Hash the rows of a `datasets.Dataset`, and the files that its images are references to."""
+    """Hash the rows of a `datasets.Dataset`, and the files that its image columns refer to."""
     import datasets
     import pyarrow
 
@@ -72,7 +72,7 @@ def _hash_rows(split: Any, update: Callable[[Any], None]) -> None:
 
 
 class _Sink(io.RawIOBase):
-    """A file that hands on what is written to it."""
+    """A file that passes everything written to it to a function."""
 
     def __init__(self, receive: Callable[[Any], None]) -> None:
         self._receive = receive

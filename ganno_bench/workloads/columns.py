@@ -1,6 +1,7 @@
-"""Columns of a dataset's splits -> checked, canonical values in the order of the file.
+"""Read columns of a dataset's splits as checked, canonical values, in the order of the file.
 
-Messages go on from the dataset's origin: "folder '/data/mnist' has no column 'imgae'; did you mean 'image'?"
+Messages continue a sentence that begins with the dataset's origin: "folder '/data/mnist' has no column 'imgae'; did you
+mean 'image'?"
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ _BATCH = 256
 
 
 def check_image_files(split: Any, role: str, column: str, inside: Sequence[Path]) -> None:
-    """Check that the files which a column of images names, if it has any, lie in certain folders.
+    """Check that the image files that a column refers to lie in certain folders.
 
     Args:
         split: A `datasets.Dataset`.
-        role: What it is used for, for messages: `train`.
-        column: Name of the column; one without images has no files.
+        role: Role of the split, for messages: `train`.
+        column: Name of the column; a column without images refers to no files.
         inside: The folders.
 
     Raises:
-        DatasetError: A file is elsewhere, links followed, or would be fetched.
+        DatasetError: A file is outside of the folders, after following links, or would be downloaded.
     """
     import datasets
 
@@ -46,8 +47,8 @@ def check_image_files(split: Any, role: str, column: str, inside: Sequence[Path]
             place = images.field("path")[index].as_py()
             if place is not None and not _lies_in(place, folders):
                 raise DatasetError(
-                    f"has an image in column {column!r} of row {start + index} for {role} that lies outside of it: "
-                    f"{place!r}"
+                    f"has an image outside of its folder in column {column!r} of row {start + index} for {role} "
+                    f"(value: {place!r})"
                 )
         start += len(images)
 
@@ -62,18 +63,18 @@ def read_images(split: Any, role: str, column: str) -> list[Pixels]:
 
     Args:
         split: A `datasets.Dataset`.
-        role: What it is used for, for messages: `train`.
+        role: Role of the split, for messages: `train`.
         column: Name of the column.
 
     Raises:
-        DatasetError: There is no such column, it has no images, or one is missing, broken or larger than Pillow's
-            `MAX_IMAGE_PIXELS`, against files that are small and decode to more than there is memory.
+        DatasetError: There is no such column, it has no images, or an image is missing, broken or larger than Pillow's
+            `MAX_IMAGE_PIXELS`. (A small file may decode to more pixels than fit in memory.)
     """
     import datasets
 
     feature = _feature(split, column)
     if not isinstance(feature, datasets.Image):
-        raise DatasetError(f"has no images in column {column!r}, but {feature}")
+        raise DatasetError(f"has no images in column {column!r} (found: {feature})")
     images: list[Pixels] = []
     rows = split.select_columns([column])
     with warnings.catch_warnings():
@@ -86,7 +87,7 @@ def read_images(split: Any, role: str, column: str) -> list[Pixels]:
                 images += map(canonical_pixels, batch[column])
         except DatasetError:
             raise
-        except Exception as error:  # whatever Pillow and its plugins raise about a user's files
+        except Exception as error:  # Pillow and its plugins raise various exceptions for broken files
             row = len(images) + _first_broken(rows.select(range(len(images), min(len(images) + _BATCH, len(rows)))))
             place = rows.with_format("arrow")[row : row + 1].column(column)[0].as_py()["path"]
             raise DatasetError(
@@ -97,7 +98,7 @@ def read_images(split: Any, role: str, column: str) -> list[Pixels]:
 
 
 def _first_broken(rows: Any) -> int:
-    """Return the first row that cannot be decoded; 0 if each of them can by itself."""
+    """Return the first row that cannot be decoded; 0 if each row can be decoded alone."""
     for row in range(len(rows)):
         try:
             rows[row]
@@ -107,52 +108,52 @@ def _first_broken(rows: Any) -> int:
 
 
 def read_strings(split: Any, role: str, column: str) -> list[str]:
-    """Return a column of texts as they are.
+    """Return a column of texts, unchanged.
 
     Args:
         split: A `datasets.Dataset`.
-        role: What it is used for, for messages: `train`.
+        role: Role of the split, for messages: `train`.
         column: Name of the column.
 
     Raises:
-        DatasetError: There is no such column, it has something else, or a text is missing.
+        DatasetError: There is no such column, it has no texts, or a text is missing.
     """
     feature = _feature(split, column)
     if not _has_dtype(feature, "string", "large_string"):
-        raise DatasetError(f"has no texts in column {column!r}, but {feature}")
+        raise DatasetError(f"has no texts in column {column!r} (found: {feature})")
     return _values(split, role, column)
 
 
 def read_labels(splits: Mapping[str, Any], column: str) -> tuple[dict[str, list[int]], int]:
-    """Return each split's labels as indices of classes, and the number of classes.
+    """Return the labels of each split as class indices, and the number of classes.
 
-    Where the column has class names, their order is the classes'. Elsewhere the classes are the training split's
-    labels (integers or strings), sorted.
+    If the column declares class names, their order is the order of the classes. Otherwise the classes are the sorted
+    labels (integers or strings) of the training split.
 
     Args:
         splits: Role (one of them `train`) -> `datasets.Dataset`.
         column: Name of the column.
 
     Raises:
-        DatasetError: There is no such column, it has something else, a label is missing, hidden (-1) or not one of the
-            training split's, or there are fewer than 2 classes.
+        DatasetError: There is no such column, it has no labels, a label is missing, hidden (-1) or not in the training
+            split, or there are fewer than 2 classes.
     """
     import datasets
 
     feature = _feature(splits["train"], column)
     named = isinstance(feature, datasets.ClassLabel)
     if not named and not _has_dtype(feature, "int", "uint", "bool", "string", "large_string"):
-        raise DatasetError(f"has no class labels (names, integers or strings) in column {column!r}, but {feature}")
+        raise DatasetError(f"has no class labels (names, integers or strings) in column {column!r} (found: {feature})")
     values = {}
     for role, split in splits.items():
         if _feature(split, column) != feature:
-            raise DatasetError(f"has labels in column {column!r} for {role} that are declared otherwise than for train")
+            raise DatasetError(f"has labels in column {column!r} that are declared differently for {role} and train")
         values[role] = _values(split, role, column)
     present = set(values["train"])
     classes = range(feature.num_classes) if named else sorted(present)
     for role, labels in values.items():
         if unknown := set(labels).difference(classes):
-            hint = " (-1 stands for hidden labels: use another split)" if -1 in unknown else ""
+            hint = " (-1 stands for hidden labels; use another split)" if -1 in unknown else ""
             raise DatasetError(
                 f"has no class for label {reprlib.repr(min(unknown))} in column {column!r} for {role}{hint}"
             )
@@ -165,7 +166,7 @@ def read_labels(splits: Mapping[str, Any], column: str) -> tuple[dict[str, list[
 
 
 def _feature(split: Any, column: str) -> Any:
-    """Return the `datasets` feature, such as `Image` or `Value`, of a column."""
+    """Return the type of a column: a feature of `datasets`, such as `Image` or `Value`."""
     if column not in split.features:
         raise DatasetError(f"has no column {column!r}{did_you_mean(column, split.features)}")
     return split.features[column]

@@ -1,4 +1,4 @@
-"""Data as tensors: what a model is built for, which examples an update sees, what an evaluation covers."""
+"""Datasets as tensors: the shapes that models need, the order of examples in training, and evaluation."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ __all__ = ["Dataset", "Examples", "Split", "TaskShape", "TokenStream"]
 
 @dataclass(frozen=True)
 class TaskShape:
-    """What goes into a model and comes out of it.
+    """Shapes of a model's inputs and outputs.
 
     Attributes:
-        inputs: `image`: floating point, standardised per channel. `tokens`: integer ids. `graph`: for each node its row
-            of the normalised adjacency matrix, then its features; the first node is the one that is classified.
+        inputs: `image`: floating point, standardised per channel. `tokens`: integer ids. `graph`: for each node, its
+            row of the normalised adjacency matrix, then its features; the model classifies the first node.
         input_shape: Shape of one example: (channels, height, width), (sequence_length,) or (nodes, nodes + features).
-        vocab_size: Number of token ids, those for padding and unknown tokens included; None for images and graphs.
-        n_outputs: Number of classes, or the vocabulary's size for language modelling.
-        next_token: Whether the task is language modelling: one output, of shape (n_outputs,), for each position.
+        vocab_size: Number of token ids, including padding and unknown tokens; None for images and graphs.
+        n_outputs: Number of classes, or for language modelling the size of the vocabulary.
+        next_token: Whether the task is language modelling, with one output of shape (n_outputs,) for each position.
     """
 
     inputs: Literal["image", "tokens", "graph"]
@@ -38,7 +38,7 @@ class Split(ABC):
     @property
     @abstractmethod
     def n_examples(self) -> int:
-        """Number of examples; an example's index is in [0, n_examples)."""
+        """Number of examples; their indices are in [0, n_examples)."""
 
     @property
     def n_predictions(self) -> int:
@@ -50,7 +50,7 @@ class Split(ABC):
         """Return examples, on the device of the data.
 
         Args:
-            index: Which ones, int64, any shape (...), on any device.
+            index: Indices of the examples, int64, any shape (...), on any device.
 
         Returns:
             Inputs, shape (..., *input_shape), and int64 targets, shape (...), or (..., sequence_length) for language
@@ -62,7 +62,7 @@ class Split(ABC):
         """Return the examples that each update of a run uses.
 
         Args:
-            generator: Decides the order; on the CPU, so that the order does not depend on the device.
+            generator: Random generator; on the CPU, so that the order does not depend on the device.
             n_updates: Length of the run.
             batch_size: Examples per update.
 
@@ -72,15 +72,15 @@ class Split(ABC):
 
     @abstractmethod
     def windows(self) -> Tensor:
-        """Return the indices of the examples that an evaluation covers, each once: int64, shape (n,), on the CPU."""
+        """Return the indices of the examples of an evaluation, each once: int64, shape (n,), on the CPU."""
 
     @abstractmethod
     def head(self, n_predictions: int) -> Self:
-        """Return the first examples, as many as have about `n_predictions` predictions, and at least one."""
+        """Return the first examples, with about `n_predictions` predictions; at least one example."""
 
     @abstractmethod
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Self:
-        """Return the split on another device; floating-point inputs are cast to `dtype`, integers stay integers."""
+        """Return the split on another device, with floating-point inputs cast to `dtype`; integers stay integers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,9 +104,9 @@ class Examples(Split):
         return _rows(self.inputs, index), _rows(self.targets, index)
 
     def order(self, generator: torch.Generator, n_updates: int, batch_size: int) -> Tensor:
-        """Return epochs, each shuffled without replacement, one after the other.
+        """Return shuffled epochs, without replacement, one after the other.
 
-        An update may straddle two epochs: nothing is dropped, so no two examples' uses differ by more than one.
+        An update may straddle two epochs. No example is dropped, so the numbers of uses differ by at most one.
         """
         n_used = n_updates * batch_size
         n_epochs = -(-n_used // self.n_examples)
@@ -127,7 +127,7 @@ class Examples(Split):
 
 @dataclass(frozen=True, eq=False)
 class TokenStream(Split):
-    """A text as one run of tokens; example i is the tokens from i on, and its targets are those one further on.
+    """A text as one sequence of tokens. Example i is the tokens from i on; its targets are the tokens from i + 1 on.
 
     Attributes:
         tokens: Ids, int64, shape (n_tokens,), with n_tokens > sequence_length.
@@ -156,7 +156,7 @@ class TokenStream(Split):
         return torch.randint(self.n_examples, (n_updates, batch_size), generator=generator)
 
     def windows(self) -> Tensor:
-        """Return the offsets 0, T, 2T, ... of examples that don't overlap; an incomplete last one is left out."""
+        """Return the offsets 0, T, 2T, ... of examples without overlap; an incomplete last example is left out."""
         return torch.arange(0, self.n_examples, self.sequence_length)
 
     def head(self, n_predictions: int) -> Self:  # noqa: D102
@@ -168,25 +168,25 @@ class TokenStream(Split):
 
 
 def _rows(table: Tensor, index: Tensor) -> Tensor:
-    """Return `table[index]`, in less than half the time: whole rows are copied rather than single elements."""
+    """Return `table[index]` in less than half the time, because whole rows are copied instead of single elements."""
     return table.index_select(0, index.flatten()).view(*index.shape, *table.shape[1:])
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A dataset, cut into its splits and encoded.
+    """An encoded dataset with its splits.
 
     Attributes:
-        name: What the suite calls it.
+        name: Name in the suite.
         task: `image-classification`, `node-classification`, `text-classification` or `language-modelling`.
-        fingerprint: Hash of the content that training and evaluation use; 64 hexadecimal digits.
-        shape: What a model is built for.
-        train: What updates are computed on.
-        validation: What schedulers and tuning may see.
-        test: What only the harness sees, after the last update.
-        chance_loss: Loss of a predictor that knows nothing but the classes, or how frequent each token is, in nats:
-            ln(classes), or the unigram entropy of the training tokens.
-        black: For images, what a black pixel has become in each channel, in float32; None where that is not known.
+        fingerprint: Hash of the decoded content that training and evaluation use; 64 hexadecimal digits.
+        shape: Shapes for which models are built.
+        train: Training split, for updates.
+        validation: Validation split, for schedulers and tuning.
+        test: Test split, for the harness only, after the last update.
+        chance_loss: Loss of a network that has learned nothing, nats: ln(classes), or for language modelling the
+            entropy of single training tokens.
+        black: For images, the encoded value of a black pixel in each channel, in float32; None if it is not known.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Datasets by declaration: found, checked, made canonical, cut, fingerprinted and encoded."""
+"""Load a dataset as a suite declares it: find, check, split, fingerprint and encode it."""
 
 from __future__ import annotations
 
@@ -31,33 +31,33 @@ def load_dataset(
 ) -> Dataset:
     """Load a dataset as a suite declares it.
 
-    What comes out depends on the content of the splits (decoded pixels, normalised text, labels) and on `spec`, not on
-    file formats or the order of rows. The fingerprint is that of the content that is used: after cutting and capping,
-    before resizing, standardising and tokenizing, which `spec` decides. For language modelling a split's rows are
-    joined by newlines into one text; there, order is content.
+    The result depends on `spec` and on the content of the splits (decoded pixels, normalised text, labels). It does not
+    depend on file formats or on the order of rows. The fingerprint covers the content that is used: after cuts and
+    caps, but before the resizing, standardisation and tokenization that `spec` sets. For language modelling, the rows
+    of a split are joined by newlines into one text, so their order matters.
 
-    Without a `validation_split`, an embedded dataset's own split `validation` is used. Otherwise validation rows are
-    cut from the training split by their hashes, and a validation text is the last part of the training text.
+    Without a `validation_split`, an embedded dataset's split `validation` is used if it has one. All other datasets
+    have the validation split cut from the training split: rows by their hashes, of a text the last part.
 
-    What was loaded once is kept encoded on disk; see `cache`. That changes nothing but the time.
+    The encoded dataset is cached on disk; see `cache`. The cache only saves time.
 
     Args:
-        name: What the suite calls it.
+        name: Name in the suite.
         spec: The declaration.
         data_dirs: Folders in which `spec.source` is looked up by name; see `data_directories`.
-        suite_file_dir: Folder of the suite's file, which a relative path may be relative to.
+        suite_file_dir: Folder of the suite's file; relative paths may be relative to it.
 
     Raises:
-        DatasetError: It is not found, or not what `spec` says; one line that names the dataset and what is wrong.
-        PluginError: An embedded dataset's function failed.
+        DatasetError: The dataset is not found, or does not match `spec`. The message is one line.
+        PluginError: The function of an embedded dataset failed.
     """
     load = _load_language_modelling if spec.task == "language-modelling" else _load_classification
     folder = cache_folder()
     try:
         if wrong := spec.vocab_size_error:
-            raise DatasetError(f"vocab_size {wrong}")
+            raise DatasetError(f"key 'vocab_size': {wrong}")
         if (misplaced := spec.misplaced_key) is not None:
-            raise DatasetError(f"{misplaced} has no meaning for {spec.task} (value: {getattr(spec, misplaced)!r})")
+            raise DatasetError(f"key {misplaced!r}: not used by {spec.task} (value: {getattr(spec, misplaced)!r})")
         source = open_source(spec, data_dirs, suite_file_dir)
         try:
             splits = _splits(spec, source)
@@ -85,7 +85,7 @@ def _load_classification(name: str, spec: DatasetSpec, splits: Mapping[str, Any]
     for role, kept in rows.items():
         if not kept.hashes:
             raise DatasetError(
-                f"has too few rows: a validation_fraction of {spec.validation_fraction} leaves no {role}"
+                f"has too few rows: validation_fraction = {spec.validation_fraction} leaves none for {role}"
             )
     _check_classes(rows["train"].labels, spec)
     contents = {role: kept.inputs for role, kept in rows.items()}
@@ -103,7 +103,7 @@ def _load_classification(name: str, spec: DatasetSpec, splits: Mapping[str, Any]
         inputs = {role: encoder.encode_padded(texts, length) for role, texts in contents.items()}
         shape = TaskShape("tokens", (length,), len(encoder), n_classes, next_token=False)
     if all(torch.equal(row, inputs["train"][0]) for row in inputs["train"]):
-        raise DatasetError(f"has nothing to learn from in column {spec.input!r}: all inputs for train are the same")
+        raise DatasetError(f"has nothing to learn from in column {spec.input!r}: all inputs for train are equal")
     examples = {role: Examples(inputs[role], torch.tensor(kept.labels)) for role, kept in rows.items()}
     digest = fingerprint(*(kept.hashes for kept in rows.values()))
     return Dataset(name, spec.task, digest, shape, **examples, chance_loss=math.log(n_classes), black=black)
@@ -121,18 +121,18 @@ def _load_language_modelling(name: str, spec: DatasetSpec, splits: Mapping[str, 
     for role, stream in streams.items():
         if (n_tokens := len(stream.tokens)) <= spec.sequence_length:
             raise DatasetError(
-                f"has too little text: {n_tokens} tokens for {role}, with a sequence_length of {spec.sequence_length}"
+                f"has too little text: {n_tokens} tokens for {role}, with sequence_length = {spec.sequence_length}"
             )
     chance = _entropy(streams["train"].tokens)
     if chance == 0:
-        raise DatasetError(f"has nothing to learn from in column {spec.input!r}: all tokens for train are the same")
+        raise DatasetError(f"has nothing to learn from in column {spec.input!r}: all tokens for train are equal")
     shape = TaskShape("tokens", (spec.sequence_length,), len(encoder), len(encoder), next_token=True)
     digest = fingerprint(*([hash_row(text, label=None)] for text in texts.values()))
     return Dataset(name, spec.task, digest, shape, **streams, chance_loss=chance, black=None)
 
 
 def _splits(spec: DatasetSpec, source: Source) -> dict[str, Any]:
-    """Return role -> `datasets.Dataset`, checked to have rows; without `validation` where that is to be cut."""
+    """Return role -> `datasets.Dataset`, each with rows; without `validation` if it is cut from the training split."""
     own = "validation" if source.registered and "validation" in source.splits else None
     names = {"train": spec.train_split, "validation": spec.validation_split or own, "test": spec.test_split}
     splits = {}
@@ -140,9 +140,10 @@ def _splits(spec: DatasetSpec, source: Source) -> dict[str, Any]:
         if split is None:
             continue
         if split not in source.splits:
-            raise DatasetError(f"has no split {split!r}{did_you_mean(split, source.splits)}")
+            wanted = [name for name in names.values() if name is not None]
+            raise DatasetError(f"has no split {split!r}{_nearest_split(split, wanted, source)}")
         if list(names.values()).count(split) > 1:
-            raise DatasetError(f"cannot serve two purposes with split {split!r}: {role} must be a split of its own")
+            raise DatasetError(f"uses split {split!r} twice; {role} needs another split")
         if len(source.splits[split]) == 0:
             raise DatasetError(f"has no rows in split {split!r}")
         splits[role] = source.splits[split]
@@ -151,13 +152,21 @@ def _splits(spec: DatasetSpec, source: Source) -> dict[str, Any]:
     return splits
 
 
+def _nearest_split(split: str, wanted: Sequence[str], source: Source) -> str:
+    """Return the end of a message on a missing split: the nearest name, or the found splits and a valid layout."""
+    nearest = did_you_mean(split, source.splits)
+    if source.layout is None or "did you mean" in nearest:
+        return nearest
+    return f" (found: {', '.join(sorted(source.splits))}{source.found}); expected: {', '.join(wanted)}, {source.layout}"
+
+
 def _check_classes(labels: Sequence[int], spec: DatasetSpec) -> None:
-    """Check that the training rows that are left show what a class is; an index of the rows, say, is no target."""
+    """Check that the classes have enough training rows. A target such as the index of a row fails this check."""
     n_classes = len(set(labels))
     if n_classes < 2 or len(labels) < 2 * n_classes:
         raise DatasetError(
             f"has too few rows of a class in column {spec.target!r}: {n_classes} classes in {len(labels)} rows for "
-            "train, where 2 classes, and 2 rows of each on average, are the least"
+            "train; 2 classes and on average 2 rows of each are the minimum"
         )
 
 

@@ -1,12 +1,14 @@
-"""Datasets that a fresh machine already has: they come with scikit-learn and with Python itself.
+"""Embedded datasets, which need no download: they come with scikit-learn and with Python.
 
-A dataset is a function without arguments that returns what `datasets.load_dataset` does: a mapping from split names to
-`datasets.Dataset`. The first line of its docstring describes it. From there on it goes the way of all other datasets.
+A dataset is a function without arguments. Like `datasets.load_dataset`, it returns a mapping from split names to
+`datasets.Dataset`. Lists of datasets show the first line of its docstring. All later steps are the same as for other
+datasets.
 """
 
 from __future__ import annotations
 
 import functools
+import inspect
 import sysconfig
 from collections.abc import Callable
 from pathlib import Path
@@ -28,8 +30,9 @@ EMBEDDED = Registry(
         "stdlib-chars": "ganno_bench.workloads.embedded:stdlib_chars",
     },
     group="ganno_bench.datasets",
+    accepts=inspect.isfunction,
 )
-"""Datasets by name: functions without arguments that return a mapping from split names to `datasets.Dataset`."""
+"""Embedded datasets by name: functions without arguments that return a mapping from splits to `datasets.Dataset`."""
 
 STDLIB_MODULES = {
     "train": (
@@ -48,21 +51,22 @@ STDLIB_MODULES = {
     "validation": ("configparser", "dataclasses"),
     "test": ("shutil", "threading"),
 }
-"""Split -> modules of the standard library: large, pure Python, one file each, in every Python from 3.11 to 3.14."""
+"""Split -> modules of the standard library: large, pure Python, one file each, present in Python 3.11 to 3.14."""
 
 
 def load_maker(ref: str) -> Callable[[], Any]:
-    """Return the function that makes a dataset: of a registered name, or `./file.py:function`.
+    """Return the function that makes a dataset, given a registered name or `./file.py:function`.
 
-    What it changes of the process is put back after each call, global random numbers included.
+    After each call, settings of the process that the function changed are restored, including global random numbers.
 
     Raises:
-        UnknownNameError: There is none; the message has the nearest name.
-        PluginError: Importing it failed, or it cannot be called; when it is called, that it changed the process.
+        UnknownNameError: There is no such dataset; the message has the nearest name.
+        PluginError: The import failed, or the object is not callable. Calling the function raises it if the function
+            changes settings of the process.
     """
     maker: Callable[[], Any] = EMBEDDED.load(ref)
     if not callable(maker):
-        raise PluginError(f"dataset {ref!r} is no function, but of type {type(maker).__name__}")
+        raise PluginError(f"dataset {ref!r} must be a function (found: {type(maker).__name__})")
 
     @functools.wraps(maker)
     def guarded() -> Any:
@@ -80,7 +84,7 @@ _KEPT = frozenset(map(chr, range(32, 127))) | {"\n", "\t"}
 def digits() -> Any:
     """8x8 images of handwritten digits, 10 classes: `image`, `label` (scikit-learn's copy of the UCI test set).
 
-    1,797 rows with 17 gray values, cut by their hashes: about 70 % train, 15 % validation, 15 % test.
+    1,797 rows with 17 gray values, divided by their hashes: about 70 % train, 15 % validation, 15 % test.
     """
     import datasets
     from sklearn.datasets import load_digits
@@ -88,7 +92,7 @@ def digits() -> Any:
     bunch = load_digits()
     everything = Rows.of(list(bunch.images.astype(np.uint8)), bunch.target.tolist())
     train_and_validation, test = everything.cut(0.15)
-    # A row that is left has a hash of at least 0.15, so the cut at 0.3 takes the next 15 % of all rows.
+    # The remaining rows have hashes of at least 0.15, so the cut at 0.3 takes the next 15 % of all rows.
     train, validation = train_and_validation.cut(0.30)
     features = datasets.Features(
         {"image": datasets.Image(), "label": datasets.ClassLabel(names=[str(digit) for digit in range(10)])}
@@ -106,11 +110,11 @@ def digits() -> Any:
 def stdlib_chars() -> Any:
     """Python source code, about 1 MB: `text` (the running Python's own standard library, one row per module).
 
-    The splits are whole modules (`STDLIB_MODULES`); characters other than printable ASCII, newline and tab are
-    dropped. The content, and with it the fingerprint, depends on the version of Python.
+    The splits are whole modules (`STDLIB_MODULES`). All characters except printable ASCII, newline and tab are dropped.
+    Content and fingerprint depend on the version of Python.
 
     Raises:
-        DatasetError: This Python comes without its sources.
+        DatasetError: This Python installation has no source files.
     """
     import datasets
 
@@ -124,7 +128,7 @@ def stdlib_chars() -> Any:
 
 
 def _pgm(pixels: npt.NDArray[np.uint8]) -> bytes:
-    """Return an image file of gray values, shape (height, width), in the format that takes the least to write."""
+    """Return gray values, shape (height, width), as an image file in the simplest format, PGM."""
     height, width = pixels.shape
     return f"P5 {width} {height} 255\n".encode() + pixels.tobytes()
 
@@ -133,5 +137,5 @@ def _source(path: Path) -> str:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise DatasetError(f"this Python comes without the source of {path.stem!r}: {error}") from error
+        raise DatasetError(f"this Python installation lacks the source of module {path.stem!r}: {error}") from error
     return "".join(character for character in text if character in _KEPT)

@@ -1,15 +1,15 @@
-"""Folders in hub layout: which of their files belong to which split, and which class an image is of.
+"""Read folders in hub layout: assign files to splits, and images to classes.
 
-`datasets` would find out by itself, but takes the name of a split for one wherever it stands in a path, so that
-training images of a class called `test` become test images; and it takes a folder called `[1]` for a pattern. So the
-files are listed here, by the rules below, and `datasets` is given that list.
+`datasets` could do this itself, but it accepts the name of a split anywhere in a path. So training images of a class
+called `test` would become test images. It also reads a folder called `[1]` as a pattern. So this module lists the files
+by the rules below and passes the list to `datasets`.
 
-- What the `README.md` declares (`data_files`) counts, and nothing else.
-- Elsewhere the first level that names a split decides: the folder itself, else `data` in it, or its only subfolder.
-  Shards in `data` (`train-00000-of-00001.parquet`), else folders, else files are named after splits. What lies in a
-  folder that is named after a split belongs to that split, whatever it is called; what is named after no split, or
-  after two, belongs to none.
-- The class of an image is the folder right under its split's, however deep below it the image lies.
+- If the `README.md` declares `data_files`, only these files are used.
+- Otherwise the first level that names a split decides: the folder itself, then the folder `data` in it, or its only
+  subfolder, and so on. At a level, shards in `data` (`train-00000-of-00001.parquet`) come first, then folders, then
+  files. A file in a folder that is named after a split belongs to this split, with any name. A file or folder that is
+  named after no split, or after two, belongs to none.
+- The class of an image is the name of the folder directly below the folder of its split, at any depth of the image.
 """
 
 from __future__ import annotations
@@ -27,57 +27,75 @@ from typing import Any, NamedTuple
 from ganno_bench.core.config import content_hash
 from ganno_bench.core.errors import DatasetError
 
-__all__ = ["load_folder"]
+__all__ = ["Folder", "load_folder"]
 
 _WORDS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
     **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
 }
-"""Part of a name -> the split that it names."""
+"""Word in a name -> the split that it stands for."""
 _READERS = ("arrow", "csv", "imagefolder", "json", "parquet", "text")
-"""Those of `datasets` that give texts, images and labels."""
+"""Readers of `datasets` for texts, images and labels."""
 _SHARD = re.compile(r"(\w+(?:\.\w+)*)-\d{5}-of-\d{5}.*\.\w+")
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
-"""Labels, or whatever else is known, of the images beside them."""
+"""Files with labels and other data of the images in their folder."""
 _NO_DATA = ("README.md", "config.json", "dataset_dict.json", "dataset_info.json", "dataset_infos.json", "state.json")
 
 
 class _File(NamedTuple):
-    """A file of a split, and the folder whose subfolders are classes if it is an image."""
+    """A file of a split, and for an image the folder whose subfolders are the classes."""
 
     path: Path
     root: Path
 
 
 class _Format(NamedTuple):
-    """What of `datasets` reads a file, and with which options."""
+    """The reader of `datasets` for a file, and its options."""
 
     reader: str
     options: tuple[tuple[str, Any], ...]
 
 
 _Layout = Mapping[str, Sequence[_File]]
+_EXPECTED = "as folders (train/, test/) or as files (train.csv, test.csv)"
+_DECLARED = "under 'data_files' in its README.md"
 
 
-def load_folder(folder: Path, config: str | None) -> tuple[Mapping[str, Any], bool]:
+class Folder(NamedTuple):
+    """The content of a folder.
+
+    Attributes:
+        splits: Split -> `datasets.Dataset`.
+        has_classes: Whether the data are image files in class folders; otherwise rows, which may refer to files.
+        layout: Where a folder of this kind has its splits, for messages.
+        found: A note on the splits that were found, for messages, or empty.
+    """
+
+    splits: Mapping[str, Any]
+    has_classes: bool
+    layout: str
+    found: str
+
+
+def load_folder(folder: Path, config: str | None) -> Folder:
     """Read a folder.
 
     Args:
-        folder: In hub layout.
-        config: The configuration to read; if the folder has none of that name, its default one.
-
-    Returns:
-        Split -> `datasets.Dataset`; and whether these are image files by class, rather than rows, which may name files.
+        folder: A folder in hub layout.
+        config: Configuration to read; if the folder has no such configuration, its default one.
 
     Raises:
-        DatasetError: What is there is not what is declared, or in several formats, or nothing that can be read.
-        Exception: Whatever `datasets` and the readers below it raise.
+        DatasetError: The folder does not match its declaration, has several formats, or has no data files.
+        Exception: `datasets` and its readers may raise other exceptions.
     """
-    folder = folder.resolve()  # as `datasets` does, so that it gives the paths of files back as they were
+    folder = folder.resolve()  # as `datasets` does, so that the paths that it returns are the same
     options, info = _declaration(folder, config)
     base = folder / _inside(options.get("data_dir", ""), "data_dir", folder)
-    layout = _declared(options["data_files"], base, folder) if "data_files" in options else _by_name(base)
+    is_declared = "data_files" in options
+    layout = _declared(options["data_files"], base, folder) if is_declared else _by_name(base)
+    # Only without any name of a split does `_by_name` take the folder itself as the place of a split.
+    is_named = is_declared or all(file.root != base for files in layout.values() for file in files)
     form, layout = _of_one_format(layout, folder)
     has_classes = form.reader == "imagefolder" and "drop_labels" not in options and not _has_metadata(layout)
     options = {key: value for key, value in options.items() if key not in ("data_dir", "data_files", "default")}
@@ -88,11 +106,16 @@ def load_folder(folder: Path, config: str | None) -> tuple[Mapping[str, Any], bo
     splits = _read(form.reader, layout, {**dict(form.options), **options}, content_hash(str(info)))
     if info is not None and info.splits is not None:
         _check_sizes(splits, info.splits, folder)
-    return (_labelled(splits, layout, folder) if has_classes else splits), has_classes
+    return Folder(
+        _labelled(splits, layout, folder) if has_classes else splits,
+        has_classes,
+        _DECLARED if is_declared else _EXPECTED,
+        "" if is_named else ", with all files, because no file or folder is named after a split",
+    )
 
 
 def _declaration(folder: Path, config: str | None) -> tuple[dict[str, Any], Any]:
-    """Return what the `README.md` says of a configuration: options of the reader, and a `DatasetInfo` or None."""
+    """Return what the `README.md` declares for a configuration: options of the reader, and a `DatasetInfo` or None."""
     from datasets.info import DatasetInfosDict
     from datasets.utils.metadata import MetadataConfigs
     from huggingface_hub import DatasetCard
@@ -100,12 +123,12 @@ def _declaration(folder: Path, config: str | None) -> tuple[dict[str, Any], Any]
     card = folder / "README.md"
     configs = MetadataConfigs.from_dataset_card_data(DatasetCard.load(card).data if card.is_file() else {})
     infos = DatasetInfosDict.from_directory(str(folder))
-    # A copy of one configuration of a hub dataset need not call it by the same name.
+    # A local copy of one configuration of a hub dataset may have another name.
     if config not in (*configs, *infos):
         config = configs.get_default_config_name()
         if config is None and configs:
             raise DatasetError(
-                f"folder {str(folder)!r} has several configurations: give a config ({', '.join(configs)})"
+                f"folder {str(folder)!r} has several configurations; set 'config' to one of them ({', '.join(configs)})"
             )
         if config is None and len(infos) == 1:
             (config,) = infos
@@ -124,7 +147,7 @@ def _declared(data_files: Any, base: Path, folder: Path) -> _Layout:
             roots.append(base.joinpath(*takewhile(lambda part: not glob.has_magic(part), parts[:-1])))
             paths += [base / name for name in sorted(glob.glob(pattern, root_dir=base, recursive=True))]
         root = Path(os.path.commonpath(roots))
-        # Of `train/cat/*` alone the class is `cat`, as it is of `train/**`.
+        # For the single pattern `train/cat/*` the class is `cat`, as for `train/**`.
         layout[split] = [
             _File(path, root.parent if path.parent == root != base else root)
             for path in dict.fromkeys(paths)
@@ -136,12 +159,12 @@ def _declared(data_files: Any, base: Path, folder: Path) -> _Layout:
 def _inside(place: str, key: str, folder: Path) -> str:
     path = PurePosixPath(place)
     if "://" in place or "::" in place or path.is_absolute() or ".." in path.parts:
-        raise DatasetError(f"{folder / 'README.md'}: key {key!r}: lies outside of the folder (value: {place!r})")
+        raise DatasetError(f"{folder / 'README.md'}: key {key!r}: must be inside the folder (value: {place!r})")
     return place
 
 
 def _by_name(base: Path) -> _Layout:
-    """Return the files of the splits that folders or files are named after; else all of them as `train`."""
+    """Return the files of each split by the names of folders or files; without such names, all files as `train`."""
     named = next(filter(None, map(_named, _levels(base))), {"train": [base]})
     layout = {}
     for split, paths in named.items():
@@ -151,7 +174,7 @@ def _by_name(base: Path) -> _Layout:
 
 
 def _levels(base: Path) -> Iterator[Path]:
-    """Yield the folders in which splits may be named, from the outside to the inside."""
+    """Yield the folders that may contain names of splits, from the outside to the inside."""
     level: Path | None = base
     while level is not None:
         yield level
@@ -161,7 +184,7 @@ def _levels(base: Path) -> Iterator[Path]:
 
 
 def _named(level: Path) -> dict[str, list[Path]]:
-    """Return split -> what is named after it right in a folder: shards, else folders, else files."""
+    """Return split -> the shards, else folders, else files directly in a folder that are named after the split."""
     entries = _visible(level)
     folders = [path for path in entries if path.is_dir() and _has_data(path)]
     files = [path for path in entries if path.is_file() and _format(path) is not None]
@@ -173,7 +196,7 @@ def _named(level: Path) -> dict[str, list[Path]]:
 
 
 def _by_words(paths: Sequence[Path]) -> dict[str, list[Path]]:
-    """Return split -> what has its name, and that of no other, in its own name."""
+    """Return split -> the paths whose names stand for this split and for no other."""
     named: dict[str, list[Path]] = defaultdict(list)
     for path in paths:
         splits = {_WORDS[word] for word in re.split(r"[-._ 0-9]+", path.name) if word in _WORDS}
@@ -185,7 +208,7 @@ def _by_words(paths: Sequence[Path]) -> dict[str, list[Path]]:
 def _files_below(path: Path) -> Iterator[Path]:
     if path.is_file():
         yield path
-    elif path.resolve() not in path.absolute().parents:  # a link to where it lies has no end
+    elif path.resolve() not in path.absolute().parents:  # a link to a parent folder would never end
         for below in _visible(path):
             yield from _files_below(below)
 
@@ -200,7 +223,7 @@ def _visible(folder: Path) -> list[Path]:
 
 
 def _format(path: Path) -> _Format | None:
-    """Return what reads a file; an archive is read like the rows in it, if they are all of one format."""
+    """Return the format of a file. An archive has the format of its files, if they are rows of one format."""
     from datasets.packaged_modules import _EXTENSION_TO_MODULE
 
     if path.suffix == ".zip" and zipfile.is_zipfile(path):
@@ -216,22 +239,26 @@ def _format(path: Path) -> _Format | None:
 
 
 def _of_one_format(layout: _Layout, folder: Path) -> tuple[_Format, _Layout]:
-    """Return the format of most files, and the files that are of it, with the metadata of images."""
+    """Return the most frequent format, and the files of this format, with the metadata of images."""
     formats = {file.path: _format(file.path) for files in layout.values() for file in files}
     known = [(path, form) for path, form in formats.items() if form is not None]
     votes = Counter(form for path, form in known if path.name not in _METADATA) or Counter(form for _, form in known)
     if not votes:
-        raise DatasetError(f"folder {str(folder)!r} cannot be read: it has no data files")
-    # Of formats with as many files as each other, the one that `datasets` prefers.
+        entries = ", ".join([path.name for path in _visible(folder)][:3]) or "nothing"
+        raise DatasetError(
+            f"folder {str(folder)!r} cannot be read: it has no data files (found: {entries}); expected: train, test, "
+            f"{_EXPECTED}"
+        )
+    # In a tie, the format that `datasets` prefers.
     chosen = max(votes, key=lambda form: (votes[form], *(form.reader == name for name in ("parquet", "arrow", "json"))))
     for file in (file for files in layout.values() for file in files if file.root == file.path):
-        if formats[file.path] != chosen:  # what is named after a split is not left out without a word
+        if formats[file.path] != chosen:  # do not silently skip a file that is named after a split
             raise DatasetError(
-                f"folder {str(folder)!r} has splits in several formats: {file.path.name!r} is not of {chosen.reader}"
+                f"folder {str(folder)!r} has splits in several formats: {file.path.name!r} is not {chosen.reader}"
             )
-    beside = _METADATA if chosen.reader == "imagefolder" else ()
+    metadata = _METADATA if chosen.reader == "imagefolder" else ()
     kept = {
-        split: [file for file in files if formats[file.path] == chosen or file.path.name in beside]
+        split: [file for file in files if formats[file.path] == chosen or file.path.name in metadata]
         for split, files in layout.items()
     }
     return chosen, {split: files for split, files in kept.items() if files}
@@ -248,7 +275,7 @@ def _read(reader: str, layout: _Layout, options: Mapping[str, Any], declaration:
     lists = {}
     for split, files in layout.items():
         stats = [file.path.stat() for file in files]
-        # What the cache of `datasets` knows a file by, beside its path.
+        # Path and stamp identify a file in the cache of `datasets`.
         stamps = [(str(stat.st_mtime_ns), str(stat.st_size), declaration) for stat in stats]
         lists[split] = DataFilesList([str(file.path) for file in files], stamps)
     return dict(datasets.load_dataset(reader, data_files=lists, **options))
@@ -259,13 +286,13 @@ def _check_sizes(splits: Mapping[str, Any], declared: Mapping[str, Any], folder:
         n_rows = declared[name].num_examples
         if n_rows and len(splits[name]) != n_rows:
             raise DatasetError(
-                f"{folder / 'README.md'}: key 'dataset_info': split {name!r} has {len(splits[name])} rows "
-                f"(value: {n_rows})"
+                f"{folder / 'README.md'}: key 'dataset_info': split {name!r} must have {n_rows} rows "
+                f"(found: {len(splits[name])}); complete the copy or correct the key"
             )
 
 
 def _labelled(splits: Mapping[str, Any], layout: _Layout, folder: Path) -> Mapping[str, Any]:
-    """Return image folders with the class of each image, if they lie in class folders."""
+    """Add the class of each image, if the images are in class folders."""
     import datasets
 
     labels: dict[str, list[str]] = {}
@@ -275,9 +302,7 @@ def _labelled(splits: Mapping[str, Any], layout: _Layout, folder: Path) -> Mappi
         labels[name] = [(*Path(path).relative_to(roots[path]).parent.parts, "")[0] for path in paths]
         if "" in labels[name] and any(labels[name]):
             stray = Path(paths[labels[name].index("")]).relative_to(folder)
-            raise DatasetError(
-                f"folder {str(folder)!r} has class folders, and an image that is in none: {str(stray)!r}"
-            )
+            raise DatasetError(f"folder {str(folder)!r} has class folders, but image {str(stray)!r} is in none of them")
     classes = sorted({label for own in labels.values() for label in own})
     if "" in classes:
         return splits

@@ -18,10 +18,10 @@ __all__ = ["GCN"]
 class GCN(nn.Module):
     """Graph convolutional network (Kipf and Welling 2017) that classifies the first node of a small graph.
 
-    A layer averages each node's surroundings with the normalised adjacency matrix, then is a fully connected layer with
-    ReLU; the output layer reads the first node. Without normalisation, and each average takes the nodes closer
-    together: the deeper, the harder to train. Residual connections (around all convolutions but the first, which
-    changes the width) ease that.
+    Each convolution averages over the neighbours of each node by the normalised adjacency matrix, then applies a fully
+    connected layer with ReLU. The output layer reads the first node. There is no normalisation, and each average makes
+    the nodes more similar, so deeper networks are harder to train. Residual connections reduce this. (The
+    first convolution has none, because it changes the width.)
 
     Weights are drawn from N(0, gain^2 / fan_in), biases start at 0.
 
@@ -34,7 +34,7 @@ class GCN(nn.Module):
         """Build the network.
 
         Args:
-            shape: What goes in and out; graphs of any size.
+            shape: Shapes of inputs and outputs; graphs of any size.
             depth: Number of convolutions, at least 1.
             width: Features of each node after each convolution.
             residual: Whether a convolution's output is added to its input.
@@ -61,6 +61,6 @@ class GCN(nn.Module):
         return logits
 
     def layers(self) -> Mapping[str, Sequence[nn.Module]]:
-        """Return what gets a learning rate of its own."""
+        """Return the layers: name -> modules."""
         convolutions = {f"conv{index}": [linear] for index, linear in enumerate(self.convolutions)}
         return convolutions | {"output": [self.output]}

@@ -1,4 +1,4 @@
-"""Images -> a graph of nearest neighbours -> a small graph around each of its nodes, as one tensor."""
+"""Encode images as a graph of nearest neighbours: for each node, the small graph around it, as one tensor."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ BLOCK = 1024
 def encode_neighbourhoods(
     splits: Mapping[str, Sequence[Pixels]], size: int | None, grayscale: bool, spec: GraphSpec
 ) -> dict[str, Tensor]:
-    """Return each image's surroundings in the graph of all images, whichever split they are in.
+    """Return the subgraph around each image in the graph of all images, across all splits.
 
-    Each image is a node. Two nodes are joined if one is among the nearest of the other, by the Euclidean
-    distance of their pixels. A node's example is the graph of the nodes around it, itself first, breadth first and
-    nearer neighbours first: what a network sees does not grow with its depth (shaDow-GNN, Zeng et al. 2021,
-    "Decoupling the Depth and Scope of Graph Neural Networks"). A node's features are its image in fewer pixels.
+    Each image is a node. An edge joins two nodes if one is among the nearest neighbours of the other, by the Euclidean
+    distance of their pixels. An example is the subgraph of the nodes around a node: the node first, then breadth first,
+    nearer neighbours first. So the input of a network does not grow with its depth (shaDow-GNN, Zeng et al. 2021,
+    "Decoupling the Depth and Scope of Graph Neural Networks"). The features of a node are its image in fewer pixels.
 
     Args:
-        splits: Canonical pixels of the splits, one of which is called `train`.
-        size: Height and width to resize to first; None: as they are.
+        splits: Canonical pixels of the splits, including `train`.
+        size: Height and width for resizing before the distances are computed; None: keep the size.
         grayscale: Whether to drop colours.
-        spec: Numbers of neighbours and of nodes of an example, m, and the size of the images that are the features.
+        spec: Number of neighbours, number of nodes of an example, m, and size of the images that are features.
 
     Returns:
-        For each split float32, shape (n_images, m, m + n_features): for each node its row of the example's normalised
-        adjacency matrix, then its features. Where an example has fewer nodes, the last ones are all zero.
+        For each split float32, shape (n_images, m, m + n_features): for each node, its row of the example's normalised
+        adjacency matrix, then its features. If an example has fewer nodes, the last rows are zero.
 
     Raises:
-        DatasetError: The images differ in size and none is asked for, or there are no more of them than neighbours.
+        DatasetError: The images differ in size and `size` is None, or there are not more images than neighbours.
     """
     points = np.concatenate([stack.reshape(len(stack), -1) for stack in stack_images(splits, size, grayscale).values()])
     if len(points) <= spec.neighbours:
-        raise DatasetError(f"has {len(points)} images in all, too few for {spec.neighbours} neighbours of each")
+        raise DatasetError(f"has {len(points)} images in all; graph.neighbours must be less (value: {spec.neighbours})")
     graph = nearest_neighbours(points.astype(np.float64), spec.neighbours)
     small, _ = encode_images(splits, spec.feature_size, grayscale)
     features = torch.cat(list(small.values())).flatten(1)
@@ -61,15 +61,15 @@ def encode_neighbourhoods(
 
 
 def nearest_neighbours(points: NDArray[np.float64], k: int) -> list[list[int]]:
-    """Return the graph that joins two points if one is among the k nearest of the other.
+    """Return the graph that joins two points if one is among the k nearest neighbours of the other.
 
     Args:
-        points: Whole numbers, shape (n_points, n_dimensions), so that distances are exact; of points that are equally
-            far the earlier is nearer. (scikit-learn's `kneighbors_graph` leaves ties to chance.)
-        k: Less than n_points.
+        points: Whole numbers, shape (n_points, n_dimensions), so that distances are exact. In a tie, the earlier point
+            counts as nearer. (scikit-learn's `kneighbors_graph` breaks ties arbitrarily.)
+        k: Number of neighbours, less than n_points.
 
     Returns:
-        The neighbours of each point, nearest first, without itself.
+        The neighbours of each point, nearest first, without the point.
     """
     n_points = len(points)
     squares = (points**2).sum(1)
@@ -77,7 +77,7 @@ def nearest_neighbours(points: NDArray[np.float64], k: int) -> list[list[int]]:
     for start in range(0, n_points, BLOCK):
         block = slice(start, start + BLOCK)
         distances = squares[block, None] + squares - 2 * points[block] @ points.T
-        # Distance and index in one number: all differ.
+        # Distance and index in one number, so that there are no ties.
         keys = distances.astype(np.int64) * n_points + np.arange(n_points)
         rows = np.arange(len(keys))
         keys[rows, start + rows] = np.iinfo(np.int64).max
@@ -89,8 +89,8 @@ def nearest_neighbours(points: NDArray[np.float64], k: int) -> list[list[int]]:
 
 
 def breadth_first(graph: Adjacency, root: int, n_nodes: int) -> list[int]:
-    """Return the first `n_nodes` nodes of a breadth-first search, `root` first, or all that can be reached."""
-    nodes = {root: None}  # a dictionary keeps its order
+    """Return the first `n_nodes` nodes of a breadth-first search from `root`, or all reachable nodes."""
+    nodes = {root: None}  # a dictionary keeps the order
     queue = [root]
     for node in queue:
         for other in graph[node]:
@@ -103,7 +103,7 @@ def breadth_first(graph: Adjacency, root: int, n_nodes: int) -> list[int]:
 
 
 def normalised_adjacency(graph: Adjacency, nodes: Sequence[int]) -> NDArray[np.float32]:
-    """Return D^-1/2 (A + I) D^-1/2 of the graph that some nodes span (Kipf and Welling 2017), shape (n, n)."""
+    """Return D^-1/2 (A + I) D^-1/2 of the subgraph of some nodes (Kipf and Welling 2017), shape (n, n)."""
     place = {node: index for index, node in enumerate(nodes)}
     matrix = np.eye(len(nodes))
     for node, row in zip(nodes, matrix, strict=True):

@@ -1,4 +1,4 @@
-"""Test data, which lie on disk until the harness asks for them: nothing in memory has them while schedulers run."""
+"""Keep test data on disk until the harness reads them, so that they are not in memory while schedulers run."""
 
 from __future__ import annotations
 
@@ -18,20 +18,19 @@ __all__ = ["HeldOut", "hold_out"]
 
 
 class HeldOut(Split):
-    """A split whose tensors lie in a file without a name, which goes with this object.
+    """A split whose tensors are in a file without a name, which is deleted with this object.
 
-    Whatever is asked of it, but for its size, reads the file; `to` returns the split itself, which is in memory for as
-    long as the caller keeps it.
+    Every method reads the file, except the sizes. `to` returns the split in memory, for as long as the caller keeps it.
     """
 
     def __init__(self, split: Any) -> None:
         """Write a split to disk.
 
         Args:
-            split: A dataclass, some of whose fields are tensors.
+            split: A dataclass with tensors among its fields.
 
         Raises:
-            OSError: The folder for temporary files is full, or cannot be written.
+            OSError: The folder for temporary files is full or not writable.
         """
         tensors = {name: value for name, value in vars(split).items() if isinstance(value, Tensor)}
         self._n_examples: int = split.n_examples
@@ -72,14 +71,15 @@ class HeldOut(Split):
 
 
 def hold_out(dataset: Dataset) -> Dataset:
-    """Return a dataset whose test split lies on disk.
+    """Return a dataset with its test split on disk.
 
     Raises:
-        DatasetError: There is no room for it.
+        DatasetError: The folder for temporary files is full or not writable.
     """
     try:
         return replace(dataset, test=HeldOut(dataset.test))
     except OSError as error:
         raise DatasetError(
-            f"dataset {dataset.name!r}: test data cannot be laid aside in {tempfile.gettempdir()!r}: {error.strerror}"
+            f"dataset {dataset.name!r}: test data cannot be written to {tempfile.gettempdir()!r}: {error.strerror}; "
+            "free some space or set TMPDIR"
         ) from error

@@ -1,4 +1,4 @@
-"""Images -> standardised tensors."""
+"""Encode images as standardised tensors."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ __all__ = ["encode_images", "stack_images"]
 def encode_images(
     splits: Mapping[str, Sequence[Pixels]], size: int | None, grayscale: bool
 ) -> tuple[dict[str, Tensor], tuple[float, ...]]:
-    """Return images with mean 0 and variance 1 in every channel of the training split.
+    """Return images as tensors, standardised so that each channel of the training split has mean 0 and variance 1.
 
     Args:
-        splits: Canonical pixels of the splits, one of which is called `train`.
-        size: Height and width to resize to (bilinear, antialiased, whatever the proportions); None: as they are.
-        grayscale: Whether to drop colours. Where only some images are gray, those become RGB otherwise.
+        splits: Canonical pixels of the splits, including `train`.
+        size: Height and width for resizing (bilinear, antialiased, proportions ignored); None: keep the size.
+        grayscale: Whether to drop colours. If False and only some images are gray, these become RGB.
 
     Returns:
-        For each split float32, shape (n_images, channels, height, width); and what a black pixel is in each channel.
+        For each split float32, shape (n_images, channels, height, width); and a black pixel's value in each channel.
 
     Raises:
-        DatasetError: The sizes differ and none is asked for.
+        DatasetError: The images differ in size and `size` is None.
     """
     stacks = stack_images(splits, size, grayscale)
     table = _standardisation(stacks["train"])
@@ -39,9 +39,9 @@ def encode_images(
 
 
 def stack_images(splits: Mapping[str, Sequence[Pixels]], size: int | None, grayscale: bool) -> dict[str, Pixels]:
-    """Return images of one size and mode, for each split uint8, shape (n_images, height, width, channels).
+    """Return images of one size and mode: for each split uint8, shape (n_images, height, width, channels).
 
-    The arguments and errors are those of `encode_images`.
+    Arguments and errors are the same as for `encode_images`.
     """
     all_gray = all(pixels.ndim == 2 for images in splits.values() for pixels in images)
     mode = "L" if grayscale or all_gray else "RGB"
@@ -50,7 +50,7 @@ def stack_images(splits: Mapping[str, Sequence[Pixels]], size: int | None, grays
     if len(shapes) > 1:
         (height, width), (other_height, other_width) = shapes[0], shapes[-1]
         raise DatasetError(
-            f"has images of different sizes, such as {height}x{width} and {other_height}x{other_width}: "
+            f"has images of different sizes, such as {height}x{width} and {other_height}x{other_width}; "
             "set an image_size"
         )
     return {name: np.stack(images).reshape(len(images), *shapes[0], -1) for name, images in converted.items()}
@@ -67,14 +67,14 @@ def _convert(pixels: Pixels, mode: str, size: int | None) -> Pixels:
 
 
 def _standardisation(images: Pixels) -> NDArray[np.float32]:
-    """Return what each pixel value becomes, shape (channels, 256), for images (n_images, height, width, channels).
+    """Return the encoded pixel values, shape (channels, 256), for images (n_images, height, width, channels).
 
-    The moments are computed in integers, hence the same on every machine. Scaling to [0, 1] first would cancel out.
+    The moments are computed in integers, so they are the same on every machine. Scaling to [0, 1] first would cancel.
     """
     values = np.arange(256)
     table = np.empty((images.shape[-1], 256), dtype=np.float32)
     for channel, row in enumerate(table):
-        # In portions, because bincount makes 8 bytes of each.
+        # In portions, because bincount needs 8 bytes for each pixel.
         portions = (images[start : start + 4096, ..., channel] for start in range(0, len(images), 4096))
         counts = sum((np.bincount(portion.ravel(), minlength=256) for portion in portions), np.zeros(256, np.int64))
         n, total, squares = (int(counts @ values**power) for power in range(3))

@@ -1,4 +1,4 @@
-"""How a network is cut into layers: the groups of parameters that get a learning rate of their own."""
+"""Divide a network into layers, the groups of parameters with separate learning rates."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Layer:
 
     Attributes:
         name: Short name, unique in the network.
-        parameters: Names of its parameters, as in `named_parameters()`.
-        size: Number of scalars in them.
+        parameters: Names of the parameters, as in `named_parameters()`.
+        size: Number of scalars in the parameters.
     """
 
     name: str
@@ -31,13 +31,13 @@ class Layer:
 def partition(model: nn.Module, *, frozen: bool = False) -> tuple[Layer, ...]:
     """Return the layers of a network, from input to output.
 
-    A model declares them by a method `layers() -> dict[str, Sequence[nn.Module | nn.Parameter]]`: layer name -> the
-    modules and parameters that belong to it. One without that method is cut into its `natural_blocks`. What merely
-    wraps a network is looked through, see `network_of`.
+    A model can declare its layers by a method `layers() -> dict[str, Sequence[nn.Module | nn.Parameter]]`: layer name
+    -> its modules and parameters. A model without this method is divided into its `natural_blocks`. Wrappers around the
+    network are skipped, see `network_of`.
 
     Args:
         model: The network.
-        frozen: Whether parameters that require no gradient belong to layers, too.
+        frozen: Whether to include parameters that require no gradient.
 
     Raises:
         PluginError: A parameter belongs to no layer, or to more than one.
@@ -48,12 +48,12 @@ def partition(model: nn.Module, *, frozen: bool = False) -> tuple[Layer, ...]:
     declared = declared_layers(network)
     groups = dict(natural_blocks(network) if declared is None else declared)
     inside = {id(parameter) for parameter in network.parameters()}
-    if beside := [parameter for parameter in model.parameters() if id(parameter) not in inside]:
+    if outside := [parameter for parameter in model.parameters() if id(parameter) not in inside]:
         last = next(reversed(groups))
-        groups[last] = [*groups[last], *beside]
+        groups[last] = [*groups[last], *outside]
     layers = []
     for name, members in groups.items():
-        # A dictionary, since two members may share a weight.
+        # A dictionary, because two members may share a weight.
         parameters = dict.fromkeys(names[id(parameter)] for parameter in members if id(parameter) in names)
         if parameters:
             layers.append(Layer(name, tuple(parameters), sum(sizes[parameter] for parameter in parameters)))
@@ -61,6 +61,7 @@ def partition(model: nn.Module, *, frozen: bool = False) -> tuple[Layer, ...]:
     for parameter in names.values():
         if owners[parameter] != 1:
             raise PluginError(
-                f"model {type(model).__name__}: parameter {parameter!r} belongs to {owners[parameter]} layers, not to 1"
+                f"model {type(model).__name__}: parameter {parameter!r} must belong to 1 layer "
+                f"(found: {owners[parameter]})"
             )
     return tuple(layers)

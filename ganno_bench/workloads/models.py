@@ -1,4 +1,4 @@
-"""The registry of model families, and how a suite's description becomes a network."""
+"""The registry of model families; build networks from the descriptions in suites."""
 
 from __future__ import annotations
 
@@ -28,44 +28,49 @@ MODELS = Registry(
         "transformer": "ganno_bench.workloads.text:Transformer",
     },
     group="ganno_bench.models",
+    prefixes=("torchvision:",),
+    accepts=lambda value: inspect.isfunction(value) or (inspect.isclass(value) and issubclass(value, nn.Module)),
 )
-"""Model families: classes (or functions) that take a `TaskShape` and keyword arguments and give an `nn.Module`.
+"""Model families: classes or functions that take a `TaskShape` and keyword arguments and return an `nn.Module`.
 
-A model draws nothing at random, so there is no dropout. What it remembers besides its parameters, such as the running
-statistics of BatchNorm, are persistent buffers, each run with its own; constants are buffers that are not persistent.
+A model draws no random numbers in training, so there is no dropout. State other than parameters, such as the running
+statistics of BatchNorm, must be in persistent buffers; each run has its own. Constants are non-persistent buffers.
 """
 
 
 def load_family(family: str) -> Any:
-    """Return what builds a model of a family: a registered name, a file's class, or `torchvision:` and a classifier.
+    """Return the class or function that builds a model of a family.
+
+    Args:
+        family: A registered name, `./file.py:Name`, or `torchvision:` and a classifier.
 
     Raises:
         UnknownNameError: There is no such family; the message has the nearest one.
-        PluginError: Importing it failed, or it cannot be called.
+        PluginError: The import failed, or the object is not callable.
     """
     if family.startswith("torchvision:"):
-        # Here, since importing torchvision takes a second.
+        # Imported here, because importing torchvision takes a second.
         from ganno_bench.workloads.torchvision_models import torchvision_family
 
         return torchvision_family(family)
     maker = MODELS.load(family)
     if not callable(maker):
-        raise PluginError(f"model {family!r} is no class and no function, but of type {type(maker).__name__}")
+        raise PluginError(f"model {family!r} must be a class or a function (found: {type(maker).__name__})")
     return maker
 
 
 def check_model(model: Mapping[str, Any], file: str, key: str = "model") -> None:
-    """Check a suite's description of a model: `family`, and arguments that the family takes, of the right types.
+    """Check a suite's description of a model: the family, and names and types of its arguments.
 
     Args:
         model: The description.
-        file: Where it stands, for messages.
-        key: Its key there.
+        file: The file, for messages.
+        key: Key of the description in the file.
 
     Raises:
         ConfigError: An argument is unknown, missing or of the wrong type.
         UnknownNameError: There is no such family.
-        PluginError: Its code cannot be used.
+        PluginError: The code of the family cannot be used.
     """
 
     def where(name: str) -> str:
@@ -90,33 +95,33 @@ def check_model(model: Mapping[str, Any], file: str, key: str = "model") -> None
         if name not in allowed:
             raise ConfigError(f"{where(name)}: model family {family!r} has no {name!r}{did_you_mean(name, allowed)}")
         wanted = hints.get(name, object)
-        # A whole number is a float, too. A bool is an int to Python, but not to whoever reads a suite.
+        # An int is a valid float. A bool is an int in Python, but not in a suite.
         kinds = (int, float) if wanted is float else wanted
         if isinstance(wanted, type) and (not isinstance(value, kinds) or isinstance(value, bool) != (wanted is bool)):
-            raise ConfigError(f"{where(name)}: is no {wanted.__name__} (value: {value!r})")
+            raise ConfigError(f"{where(name)}: must be of type {wanted.__name__} (value: {value!r})")
         if wanted is int and not isinstance(value, bool) and value < 1:
-            raise ConfigError(f"{where(name)}: is less than 1 (value: {value!r})")
+            raise ConfigError(f"{where(name)}: must be at least 1 (value: {value!r})")
     for name, parameter in allowed.items():
         if parameter.default is inspect.Parameter.empty and name not in model:
             raise ConfigError(f"{where(name)}: is missing; model family {family!r} needs it")
 
 
 def build_model(model: Mapping[str, Any], shape: TaskShape, seed: int) -> nn.Module:
-    """Build a network with the initialisation that a seed gives, the same on every device.
+    """Build a network, initialised from a seed. The initial parameters are the same on every device.
 
     Args:
-        model: A suite's description, checked.
-        shape: What goes in and out.
-        seed: Decides the initial parameters and nothing else.
+        model: A suite's description, checked by `check_model`.
+        shape: Shapes of inputs and outputs.
+        seed: Seed of the initial parameters; it affects nothing else.
 
     Raises:
-        ConfigError: The family and the data do not go together.
-        PluginError: The family's code raised.
+        ConfigError: The family does not take such data.
+        PluginError: The code of the family raised an exception.
     """
     maker = load_family(model["family"])
     arguments = {name: value for name, value in model.items() if name != "family"}
     try:
-        # A seed decides PyTorch's random numbers and no others.
+        # The seed determines PyTorch's random numbers only; the guard finds a model that draws others.
         with undisturbed(f"model {model['family']!r}: building it"), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network: nn.Module = maker(shape, **arguments)

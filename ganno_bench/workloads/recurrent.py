@@ -1,4 +1,4 @@
-"""LSTMs by depth: language modelling at each position, classification by the mean state."""
+"""LSTMs by depth, for language modelling and, by the mean state, for classification."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ __all__ = ["LSTM"]
 
 
 class LSTMLayer(nn.Module):
-    """What `torch.nn.LSTM` computes with one layer and one bias, written out.
+    """The computation of `torch.nn.LSTM` with one layer and one bias, written in basic operations.
 
-    The library's kernels, though faster for one network after another on a CPU, cannot be vectorised over many, and
-    compute otherwise on each device: with them there would not be two backends that train the same network.
+    The library's kernels are faster for one network after another on a CPU. But they cannot be vectorised over many
+    networks and compute differently on each device, so the two backends would train different networks.
 
-    The batch stands last, so that each gate of a network is one block of memory. The gates of a position are one matrix
-    product of its input and the state before it: a product apart, for all positions' inputs at once, was no faster.
+    The batch is the last dimension, so that each gate of a network is one block of memory. The gates of a position are
+    one matrix product of its input and the previous state. A separate product for the inputs of all positions was not
+    faster.
     """
 
     def __init__(self, width: int) -> None:
@@ -32,7 +33,7 @@ class LSTMLayer(nn.Module):
             self.bias[width : 2 * width] = 1.0
 
     def forward(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """Return the hidden state after each position, shape (width, batch), as the inputs have."""
+        """Return the hidden state after each position, shape (width, batch), the same shape as the inputs."""
         width = inputs[0].shape[0]
         hidden = cell = torch.zeros_like(inputs[0])
         states = []
@@ -49,23 +50,23 @@ class LSTMLayer(nn.Module):
 class LSTM(nn.Module):
     """Stacked LSTM (Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000) without normalisation.
 
-    For language modelling it predicts the next token at each position; for classification the last layer's states are
-    averaged over the tokens that are no padding (id 0, at the end of a text).
+    For language modelling it predicts the next token at each position. For classification it averages the states of the
+    last layer over the tokens that are not padding (id 0, at the end of a text).
 
-    Weights are drawn from N(0, 1 / fan_in) (LeCun et al. 1998), those of inputs and recurrence alike with a fan-in of
-    `width`; embeddings from N(0, 1 / width), as the transformer's. Biases start at 0, those of the forget gates at 1,
-    so that the state is kept at first and gradients reach far back (Jozefowicz et al. 2015).
+    Weights are drawn from N(0, 1 / fan_in) (LeCun et al. 1998), with a fan-in of `width` for inputs and recurrence;
+    embeddings from N(0, 1 / width), as in the transformer. Biases start at 0, except 1 for the forget gates, so that
+    the state is kept at first and gradients reach far back (Jozefowicz et al. 2015).
 
-    Layers: the embeddings, one for each layer of the stack, and the output layer.
+    Layers: the embeddings, each layer of the stack, and the output layer.
     """
 
     def __init__(self, shape: TaskShape, *, depth: int, width: int = 32) -> None:
         """Build the network.
 
         Args:
-            shape: What goes in and out; token sequences.
-            depth: Layers of the stack, at least 1.
-            width: Size of the embeddings and of each layer's state.
+            shape: Shapes of inputs and outputs; token sequences.
+            depth: Number of layers in the stack, at least 1.
+            width: Size of the embeddings and of the state of each layer.
         """
         super().__init__()
         require_inputs("lstm", shape, "tokens")
@@ -97,6 +98,6 @@ class LSTM(nn.Module):
         return logits
 
     def layers(self) -> Mapping[str, Sequence[nn.Module]]:
-        """Return what gets a learning rate of its own."""
+        """Return the layers: name -> modules."""
         stack = {f"lstm{index}": [layer] for index, layer in enumerate(self.stack)}
         return {"embedding": [self.tokens], **stack, "output": [self.output]}

@@ -1,4 +1,4 @@
-"""What a suite requires to be installed: packages of others, which bring its models and datasets."""
+"""Check the packages that a suite requires because they provide its models and datasets."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def check_requirements(requirements: Sequence[str], key: str) -> None:
     """Check the form of requirements, such as `tiny-nets >= 1.2`.
 
     Args:
-        requirements: What is required.
+        requirements: The requirements.
         key: File and key, for messages.
 
     Raises:
-        ConfigError: One is malformed, or has a URL or a marker, which nothing here would make sense of.
+        ConfigError: A requirement is malformed, or has a URL, extras or a marker, which are not supported.
     """
     for index, text in enumerate(requirements):
         try:
@@ -28,23 +28,25 @@ def check_requirements(requirements: Sequence[str], key: str) -> None:
         except InvalidRequirement as error:
             reason = str(error).partition("\n")[0]
             raise ConfigError(
-                f"{key}[{index}]: is no requirement like 'package >= 1.2': {reason} (value: {text!r})"
+                f"{key}[{index}]: must be a requirement like 'package >= 1.2': {reason} (value: {text!r})"
             ) from None
         if requirement.url or requirement.marker or requirement.extras:
-            raise ConfigError(f"{key}[{index}]: is more than a package and its versions (value: {text!r})")
+            raise ConfigError(f"{key}[{index}]: must be only a package and its versions (value: {text!r})")
 
 
 def check_installed(requirements: Sequence[str], key: str) -> None:
-    """Check that requirements, which are well-formed, are met; see `check_requirements`.
+    """Check that well-formed requirements are met; see `check_requirements`.
 
     Raises:
-        PluginError: A package is missing, or there in another version.
+        PluginError: A package is missing, or its installed version does not match.
     """
     for index, text in enumerate(requirements):
         requirement = Requirement(text)
         try:
             found = version(requirement.name)
         except PackageNotFoundError:
-            raise PluginError(f"{key}[{index}]: {text!r} is not installed; pip install {str(requirement)!r}") from None
+            raise PluginError(
+                f"{key}[{index}]: {text!r} is not installed; run pip install {str(requirement)!r}"
+            ) from None
         if not requirement.specifier.contains(found, prereleases=True):
-            raise PluginError(f"{key}[{index}]: {text!r} is not met by {found}, which is installed")
+            raise PluginError(f"{key}[{index}]: {text!r} is not met by the installed version {found}")

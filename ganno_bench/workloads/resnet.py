@@ -20,14 +20,14 @@ __all__ = ["ResNet"]
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions, each followed by a normalisation, around an identity shortcut (He et al. 2015, figure 2).
 
-    Where a block has more channels than its input it halves the resolution, and its shortcut takes every other pixel
-    and adds channels of zeros: He et al.'s option A, which has no parameters.
+    A block with more channels than its input halves the resolution. Its shortcut takes every other pixel and adds
+    channels of zeros (option A of He et al., without parameters).
     """
 
     def __init__(self, channels: int, out: int, groups: int | None) -> None:
         super().__init__()
         stride = 1 if channels == out else 2
-        # No bias before a normalisation: the latter takes it out again.
+        # No bias before a normalisation, which would remove it.
         self.conv1 = nn.Conv2d(channels, out, kernel_size=3, stride=stride, padding=1, bias=False)
         self.norm1 = _norm(out, groups)
         self.conv2 = nn.Conv2d(out, out, kernel_size=3, padding=1, bias=False)
@@ -47,13 +47,12 @@ class ResidualBlock(nn.Module):
 class ResNet(nn.Module):
     """Residual network for small images (He et al. 2015, section 4.2): depth 8, 14, 20, 32, 56 = 6n + 2.
 
-    A 3x3 convolution, three stages of n residual blocks of `width`, 2 `width` and 4 `width` channels, the second and
-    third at half the resolution of the one before, global average pooling, one linear layer. GroupNorm (Wu and He 2018)
-    takes the place of BatchNorm unless the latter is asked for: with it, a prediction in training depends on the other
-    examples of the batch, and runs are trained one after another. Convolutions are drawn from N(0, 2 / fan_in) (He et
-    al. 2015b).
+    A 3x3 convolution, three stages of n residual blocks of `width`, 2 `width` and 4 `width` channels, global average
+    pooling, one linear layer. The second and third stages halve the resolution. GroupNorm (Wu and He 2018) replaces
+    BatchNorm by default. With BatchNorm, a prediction in training depends on the other examples of the batch, and runs
+    are trained one after another. Convolutions are drawn from N(0, 2 / fan_in) (He et al. 2015b).
 
-    Layers: the first convolution with its normalisation, one for each residual block, and the output layer.
+    Layers: the first convolution with its normalisation, each residual block, and the output layer.
     """
 
     def __init__(
@@ -62,15 +61,14 @@ class ResNet(nn.Module):
         """Build the network.
 
         Args:
-            shape: What goes in and out; images of at least 4x4.
+            shape: Shapes of inputs and outputs; images of at least 4x4.
             depth: Number of layers with weights on the longest path: 6n + 2 for n blocks in each stage.
             width: Channels of the first stage.
             groups: Groups of GroupNorm; a divisor of `width`.
-            batch_norm: Whether to normalise as the paper does, by BatchNorm; `groups` has no meaning then.
+            batch_norm: Whether to use BatchNorm, as in the paper; `groups` is then ignored.
 
         Raises:
-            ConfigError: The depth is not of that form, the width is no multiple of the groups, or the data are no
-                images.
+            ConfigError: The depth is not 6n + 2, the width is not a multiple of the groups, or the data are not images.
         """
         super().__init__()
         require_inputs("resnet", shape, "image")
@@ -103,7 +101,7 @@ class ResNet(nn.Module):
         return logits
 
     def layers(self) -> Mapping[str, Sequence[nn.Module]]:
-        """Return what gets a learning rate of its own."""
+        """Return the layers: name -> modules."""
         blocks = {name: [block] for name, block in zip(self._names, self.blocks, strict=True)}
         return {"stem": (self.stem, self.norm), **blocks, "output": [self.output]}
 

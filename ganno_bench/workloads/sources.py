@@ -1,4 +1,4 @@
-"""Where a dataset is found: embedded, in a folder, or on the Hugging Face hub. Everything ends in `datasets`."""
+"""Find and open a dataset: embedded, in a folder, or on the Hugging Face hub. All become `datasets.Dataset`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from ganno_bench.core.errors import DatasetError, GannoBenchError, PluginError, did_you_mean
 from ganno_bench.workloads.embedded import EMBEDDED, load_maker
-from ganno_bench.workloads.folders import load_folder
+from ganno_bench.workloads.folders import Folder, load_folder
 from ganno_bench.workloads.suite import DatasetSpec
 
 __all__ = ["Listed", "Source", "data_directories", "list_datasets", "open_source"]
@@ -27,13 +27,13 @@ _HUB_TIMEOUT_SECONDS = 5
 
 
 def data_directories(options: Sequence[Path] = ()) -> tuple[Path, ...]:
-    """Return the folders in which datasets are looked up by name: those given, then those of GANNO_BENCH_DATA.
+    """Return the data folders, in which datasets are looked up by name: `options`, then those of GANNO_BENCH_DATA.
 
     Args:
         options: Values of `--data-dir`.
 
     Raises:
-        DatasetError: One does not exist.
+        DatasetError: A data folder does not exist.
     """
     variable = os.environ.get("GANNO_BENCH_DATA", "").split(os.pathsep)
     given = [("--data-dir", _expand(path)) for path in options]
@@ -45,7 +45,7 @@ def data_directories(options: Sequence[Path] = ()) -> tuple[Path, ...]:
 
 
 class Listed(NamedTuple):
-    """A dataset that can be named as a suite's `source`, and is on this machine."""
+    """A dataset on this machine, with the name that a suite gives as `source`."""
 
     name: str
     where: str
@@ -72,30 +72,34 @@ class Source:
     """A dataset as it was found.
 
     Attributes:
-        origin: What it is and where it lies, for messages.
+        origin: Kind and place, for messages.
         splits: Name -> `datasets.Dataset`.
-        registered: Whether its function made the splits, so that one called `validation` is meant to be it.
-        inside: Folders that the image files which rows name must lie in; None: any file may be read.
+        registered: Whether a registered function made the splits; its split `validation` is then used as such.
+        inside: Folders of the image files that rows may refer to; None: any file may be read.
+        layout: Where a folder has its splits, for messages; None for other sources.
+        found: A note on the splits that were found, for messages, or empty.
     """
 
     origin: str
     splits: Mapping[str, Any]
     registered: bool = False
     inside: tuple[Path, ...] | None = None
+    layout: str | None = None
+    found: str = ""
 
 
 def open_source(spec: DatasetSpec, data_dirs: Sequence[Path], suite_dir: Path | None) -> Source:
     """Find a dataset: registered, a folder by its path, a folder by its name, or on the hub, in this order.
 
     Args:
-        spec: Says what to look for.
-        data_dirs: Folders to look in for a name; of a hub id, `owner/name` and `name` are looked for, with `-` and
-            `_` taken as the same.
-        suite_dir: What a relative path may be relative to, beside the current directory.
+        spec: Declaration with the source.
+        data_dirs: Folders in which a name is looked up. For a hub id, both `owner/name` and `name` are tried; `-` and
+            `_` are equal.
+        suite_dir: Folder to which a relative path may be relative, in addition to the current directory.
 
     Raises:
-        DatasetError: It is nowhere, or cannot be read.
-        PluginError: A registered dataset's function raised, or returned something else.
+        DatasetError: The dataset is not found, or cannot be read.
+        PluginError: The function of a registered dataset raised an exception, or did not return a mapping.
     """
     source = spec.source
     if source in EMBEDDED.entries() or ".py:" in source:
@@ -104,22 +108,25 @@ def open_source(spec: DatasetSpec, data_dirs: Sequence[Path], suite_dir: Path | 
     if folder is None and spec.folder is not None:
         folder = _find_folder(spec.folder, data_dirs, suite_dir)
     if folder is not None:
-        splits, is_image_folder = _read_folder(folder, spec.config)
-        # In the hub's cache a folder's files are links to where the files of all its versions lie. The files of an
-        # image folder were listed, so a link among them is meant; a path in a row may be anything.
+        content = _read_folder(folder, spec.config)
+        # In the hub's cache, the files of a folder are links to a common place of all its versions. The files of an
+        # image folder were listed, so links among them are intended. A path in a row can be anything.
         home = folder.parent.parent if folder.parent.name == "snapshots" else folder
-        return Source(f"folder {str(folder)!r}", splits, inside=None if is_image_folder else (home,))
+        inside = None if content.has_classes else (home,)
+        return Source(
+            f"folder {str(folder)!r}", content.splits, inside=inside, layout=content.layout, found=content.found
+        )
     path = _expand(source)
     if path.is_absolute():
-        beside = _folder_names(path.parent) if path.parent.is_dir() else []
-        raise DatasetError(f"folder {source!r} does not exist{did_you_mean(path.name, beside)}")
+        neighbours = _folder_names(path.parent) if path.parent.is_dir() else []
+        raise DatasetError(f"folder {source!r} does not exist{did_you_mean(path.name, neighbours)}")
     known = {*EMBEDDED.entries(), *(name for base in data_dirs for name in _folder_names(base))}
     nearest = did_you_mean(source.rpartition("/")[2], known)
     places = ["the current directory", *(repr(str(base)) for base in (suite_dir, *data_dirs) if base is not None)]
-    missing = f"{source!r} is no embedded dataset and in no data folder (looked in {', '.join(places)})"
+    missing = f"{source!r} is neither an embedded dataset nor in a data folder (searched: {', '.join(places)})"
     if _HUB_ID.fullmatch(source):
         return Source(f"hub dataset {source!r}", _read_hub(spec, missing, nearest), inside=_hub_caches())
-    raise DatasetError(f"{missing}, and no hub id (owner/name){nearest}")
+    raise DatasetError(f"{missing}, nor a hub id (owner/name){nearest}")
 
 
 def _describe(name: str) -> str:
@@ -130,7 +137,7 @@ def _describe(name: str) -> str:
 
 
 def _expand(path: str | Path) -> Path:
-    # Unlike Path.expanduser, this leaves the home of an unknown user as it is.
+    # Unlike Path.expanduser, this does not raise for an unknown user.
     return Path(os.path.expanduser(path))
 
 
@@ -147,7 +154,7 @@ def _call(source: str) -> Mapping[str, Any]:
     except Exception as error:
         raise PluginError(f"dataset {source!r} raised {_one_line(error)}") from error
     if not isinstance(splits, Mapping):
-        raise PluginError(f"dataset {source!r} returned {type(splits).__name__}, not a mapping of splits")
+        raise PluginError(f"dataset {source!r} must return a mapping of splits (found: {type(splits).__name__})")
     return splits
 
 
@@ -162,7 +169,7 @@ def _find_folder(source: str, data_dirs: Sequence[Path], suite_dir: Path | None)
     return next((folder for folder in candidates if folder.is_dir()), None)
 
 
-def _read_folder(folder: Path, config: str | None) -> tuple[Mapping[str, Any], bool]:
+def _read_folder(folder: Path, config: str | None) -> Folder:
     return _read(
         lambda: load_folder(folder, config), lambda error: f"folder {str(folder)!r} cannot be read: {_one_line(error)}"
     )
@@ -171,7 +178,7 @@ def _read_folder(folder: Path, config: str | None) -> tuple[Mapping[str, Any], b
 def _read_hub(spec: DatasetSpec, missing: str, nearest: str) -> Mapping[str, Any]:
     import datasets
 
-    copy = f"put a copy in hub layout, a folder {spec.source.rpartition('/')[2]!r}, under --data-dir"
+    copy = f"put a copy in hub layout, as folder {spec.source.rpartition('/')[2]!r}, into a folder of --data-dir"
 
     def read() -> Any:
         with _offline_if_unreachable():
@@ -179,13 +186,13 @@ def _read_hub(spec: DatasetSpec, missing: str, nearest: str) -> Mapping[str, Any
 
     def explain(error: Exception) -> str:
         if isinstance(error, ConnectionError):
-            return f"{missing}, and the Hugging Face hub cannot be reached: {copy}{nearest}"
+            return f"{missing}, and the Hugging Face hub cannot be reached; {copy}{nearest}"
         if isinstance(error, datasets.exceptions.DatasetNotFoundError):
             return f"{missing}, nor on the Hugging Face hub: {_one_line(error)}{nearest}"
         if "scripts are no longer supported" in str(error):
             return (
-                f"hub dataset {spec.source!r} needs a loading script, which `datasets` no longer runs: give a revision "
-                f"that has data files, such as 'refs/convert/parquet', or {copy}"
+                f"hub dataset {spec.source!r} needs a loading script, which `datasets` no longer runs; set 'revision' "
+                f"to one with data files, such as 'refs/convert/parquet', or {copy}"
             )
         return f"hub dataset {spec.source!r} cannot be read: {_one_line(error)}"
 
@@ -198,17 +205,17 @@ def _read(read: Callable[[], T], explain: Callable[[Exception], str]) -> T:
             return read()
         except DatasetError:
             raise
-        except Exception as error:  # whatever `datasets` and the readers below it raise about a user's files
+        except Exception as error:  # `datasets` and its readers raise various exceptions for broken files
             message = explain(error)
-    # A Parquet file that was read in part aborts the interpreter if it lives until the end (apache/arrow#45214), so
-    # neither this exception nor the garbage may keep it.
+    # A partly read Parquet file that lives until the interpreter ends aborts it (apache/arrow#45214). So neither this
+    # exception nor garbage may keep the file alive.
     gc.collect()
     raise DatasetError(message)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep `datasets` from showing progress bars, and from logging and warning of what an error says anyway."""
+    """Suppress progress bars, logs and warnings of `datasets`; errors contain the same information."""
     import datasets
 
     loggers = [logging.getLogger(name) for name in ("datasets", "huggingface_hub")]
@@ -229,7 +236,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _hub_caches() -> tuple[Path, ...]:
-    """Return the folders that the files of hub datasets lie in."""
+    """Return the folders with the files of hub datasets."""
     import datasets
     from huggingface_hub.constants import HF_HUB_CACHE
 
@@ -239,7 +246,7 @@ def _hub_caches() -> tuple[Path, ...]:
 
 @contextmanager
 def _offline_if_unreachable() -> Iterator[None]:
-    """Have `datasets` go straight to its cache where the hub doesn't answer: it would retry for half a minute."""
+    """Let `datasets` use only its cache if the hub does not answer; otherwise it would retry for half a minute."""
     import datasets
     from huggingface_hub import get_session
 
@@ -247,7 +254,7 @@ def _offline_if_unreachable() -> Iterator[None]:
     try:
         if not was_offline:
             get_session().head(datasets.config.HF_ENDPOINT, timeout=_HUB_TIMEOUT_SECONDS)
-    except Exception:  # its type depends on the HTTP library, which depends on the version
+    except Exception:  # the type depends on the HTTP library, which depends on the version
         datasets.config.HF_HUB_OFFLINE = True
     try:
         yield
@@ -256,7 +263,7 @@ def _offline_if_unreachable() -> Iterator[None]:
 
 
 def _one_line(error: Exception) -> str:
-    """Return the type and the message of an error and of what caused it, on one line of bearable length."""
+    """Return type and message of an error's first cause, on one line of limited length."""
     while error.__cause__ is not None and isinstance(error.__cause__, Exception):
         error = error.__cause__
     text = " ".join(str(error).split())

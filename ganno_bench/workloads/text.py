@@ -1,4 +1,4 @@
-"""Transformers by depth: a decoder for language modelling, an encoder for classification."""
+"""Transformers by depth: decoders for language modelling, encoders for classification."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Block(nn.Module):
         super().__init__()
         self.heads = heads
         self.attention_norm = nn.LayerNorm(width)
-        # No bias: that of the keys doesn't change the attention, and adaptive optimizers blow up its rounding noise.
+        # No bias: a bias of the keys does not change the attention, and adaptive optimizers amplify its rounding noise.
         self.query_key_value = nn.Linear(width, 3 * width, bias=False)
         self.projection = nn.Linear(width, width)
         self.feed_forward_norm = nn.LayerNorm(width)
@@ -35,7 +35,7 @@ class Block(nn.Module):
         batch, positions, width = inputs.shape
         split = self.query_key_value(self.attention_norm(inputs)).view(batch, positions, 3, self.heads, -1)
         query, key, value = split.permute(2, 0, 3, 1, 4)
-        # Written out: the fused kernels differ between devices and batch sizes, and the sequences are short.
+        # In basic operations: fused kernels differ between devices and batch sizes, and the sequences are short.
         weights = torch.softmax(query @ key.transpose(-2, -1) * (width // self.heads) ** -0.5 + mask, dim=-1)
         mixed = (weights @ value).transpose(1, 2).reshape(batch, positions, width)
         hidden = inputs + self.projection(mixed)
@@ -46,24 +46,24 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """Pre-LN transformer with learned positions.
 
-    For language modelling a causal decoder that predicts the next token at each position; for classification an
-    encoder whose outputs are averaged over the tokens that are no padding (id 0).
+    For language modelling it is a causal decoder that predicts the next token at each position. For classification it
+    is an encoder whose outputs are averaged over the tokens that are not padding (id 0).
 
-    Weights are drawn from N(0, 1 / fan_in), embeddings from N(0, 1 / width), and residual projections are smaller by
-    sqrt(2 depth), so that the sum over all blocks keeps its scale (as in GPT-2, Radford et al. 2019, whose fixed 0.02
-    suits wider networks); biases start at 0.
+    Weights are drawn from N(0, 1 / fan_in), embeddings from N(0, 1 / width). Residual projections are smaller by
+    sqrt(2 depth), so that the sum over all blocks keeps its scale, as in GPT-2 (Radford et al. 2019; its fixed 0.02
+    suits wider networks). Biases start at 0.
 
-    Layers: the embeddings, one for each block, and the output layer with its normalisation.
+    Layers: the embeddings, each block, and the output layer with its normalisation.
     """
 
     def __init__(self, shape: TaskShape, *, depth: int, width: int = 32, heads: int = 2) -> None:
         """Build the network.
 
         Args:
-            shape: What goes in and out; token sequences.
+            shape: Shapes of inputs and outputs; token sequences.
             depth: Number of blocks, at least 1.
             width: Size of the embeddings; a multiple of `heads`.
-            heads: Attention heads.
+            heads: Number of attention heads.
         """
         super().__init__()
         require_inputs("transformer", shape, "tokens")
@@ -97,7 +97,7 @@ class Transformer(nn.Module):
         mask: Tensor = self.get_buffer("mask")
         if not self._causal:
             present = (inputs != 0).unsqueeze(-1)
-            # A large finite number, so that a text of nothing but padding gives no NaN.
+            # A large finite number, so that a text of padding only gives no NaN.
             mask = torch.where(present.transpose(1, 2).unsqueeze(1), 0.0, -1e4).to(self.positions.dtype)
         hidden = self.tokens(inputs) + self.positions
         for block in self.blocks:
@@ -109,6 +109,6 @@ class Transformer(nn.Module):
         return logits
 
     def layers(self) -> Mapping[str, Sequence[nn.Module | nn.Parameter]]:
-        """Return what gets a learning rate of its own."""
+        """Return the layers: name -> modules and parameters."""
         blocks = {f"block{index}": [block] for index, block in enumerate(self.blocks)}
         return {"embedding": (self.tokens, self.positions), **blocks, "output": (self.norm, self.output)}

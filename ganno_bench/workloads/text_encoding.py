@@ -1,4 +1,4 @@
-"""Texts -> token ids: tokenizers, and what is learned for them from training data alone."""
+"""Encode texts as token ids: tokenizers, and vocabularies learned from training data only."""
 
 from __future__ import annotations
 
@@ -23,35 +23,35 @@ __all__ = ["TextEncoder", "Tokenizer", "Vocabulary", "VocabularyEncoder", "first
 Tokenizer = Literal["char", "word", "bpe"]
 
 _WORD = re.compile(r"\w+|[^\w\s]")
-"""A run of letters, digits and underscores, or any other single character that is no white space."""
+"""A run of letters, digits and underscores, or any other single character except white space."""
 _CHARACTERS_PER_TOKEN = 8
-"""More than most texts have, blanks included; that others are read twice is all that hangs on it."""
+"""More than most texts have, including blanks. Texts with more are only read twice."""
 
 
 def tokenize(text: str, tokenizer: Literal["char", "word"], n_tokens: int | None = None) -> Sequence[str]:
-    """Return a text's tokens: its characters, or its lower-cased words and punctuation marks.
+    """Return the tokens of a text: its characters, or its lower-cased words and punctuation marks.
 
-    A word is a run of letters, digits and underscores; a punctuation mark is any other single character but white
-    space, which separates tokens and is none.
+    A word is a run of letters, digits and underscores. A punctuation mark is any other single character except white
+    space, which separates tokens.
 
     Args:
         text: The text.
-        tokenizer: Which tokens.
-        n_tokens: Return the first ones, at most so many; None: all.
+        tokenizer: Kind of tokens.
+        n_tokens: Largest number of tokens, from the first on; None: all.
     """
     if tokenizer == "char":
         return text[:n_tokens]
     if n_tokens is not None:
         words = _words(text[: n_tokens * _CHARACTERS_PER_TOKEN])
-        if len(words) > n_tokens:  # then only a word behind them can have been cut
+        if len(words) > n_tokens:  # then the cut was behind the first n_tokens words
             return words[:n_tokens]
     return _words(text)[:n_tokens]
 
 
 def first_tokens(text: str, tokenizer: Tokenizer, n_tokens: int | None) -> str:
-    """Return the beginning of a text that has its first `n_tokens` tokens, or all of it where it has no more.
+    """Return the beginning of a text with its first `n_tokens` tokens; all of a shorter text.
 
-    For `bpe`, whose tokens are learned from what is left, it is that many characters.
+    For `bpe`, `n_tokens` counts characters, because the tokens are learned later, from the result.
     """
     if n_tokens is None or tokenizer != "word":
         return text[:n_tokens]
@@ -61,7 +61,7 @@ def first_tokens(text: str, tokenizer: Tokenizer, n_tokens: int | None) -> str:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Token -> id. The first ids are reserved, the last reserved one for unknown tokens.
+    """Token -> id. The first ids are reserved; the last reserved id is for unknown tokens.
 
     Attributes:
         ids: The known tokens.
@@ -77,8 +77,8 @@ class Vocabulary:
 
         Args:
             texts: The training split.
-            max_size: Largest number of ids, the reserved ones included; rarer tokens become unknown.
-            n_reserved: How many ids stand for no token of their own.
+            max_size: Largest number of ids, including reserved ids; rarer tokens become unknown.
+            n_reserved: Number of reserved ids.
         """
         counts = Counter(chain.from_iterable(texts))
         ranked = sorted(counts, key=lambda token: (-counts[token], token))
@@ -86,7 +86,7 @@ class Vocabulary:
         return cls({token: index for index, token in enumerate(kept, start=n_reserved)}, n_reserved)
 
     def __len__(self) -> int:
-        """Return the number of ids, the reserved ones included."""
+        """Return the number of ids, including reserved ids."""
         return len(self.ids) + self.n_reserved
 
     def encode(self, tokens: Sequence[str]) -> NDArray[np.int64]:
@@ -97,7 +97,7 @@ class Vocabulary:
 
     @cached_property
     def _of_code_point(self) -> NDArray[np.int64]:
-        """Id of each character, for texts whose tokens are characters."""
+        """Id of each character, for texts with characters as tokens."""
         table = np.full(sys.maxunicode + 1, self.n_reserved - 1)
         for token, index in self.ids.items():
             if len(token) == 1:
@@ -106,16 +106,16 @@ class Vocabulary:
 
 
 class TextEncoder(Protocol):
-    """What turns texts into token ids."""
+    """An encoder from texts to token ids."""
 
     def __len__(self) -> int:
-        """Return the number of ids, the reserved ones included."""
+        """Return the number of ids, including reserved ids."""
 
     def encode(self, text: str) -> Tensor:
         """Return the ids of a text's tokens, int64, shape (n_tokens,)."""
 
     def encode_padded(self, texts: Sequence[str], length: int) -> Tensor:
-        """Return the ids of each text's first `length` tokens, then 0: int64, shape (len(texts), length)."""
+        """Return the ids of each text's first `length` tokens, padded with 0: int64, shape (len(texts), length)."""
 
 
 @dataclass(frozen=True)
@@ -142,14 +142,14 @@ class VocabularyEncoder:
 def learn_encoder(
     texts: Iterable[str], tokenizer: Tokenizer, vocab_size: int | None, n_reserved: int, n_tokens: int | None = None
 ) -> TextEncoder:
-    """Return an encoder that knows the tokens of texts.
+    """Learn an encoder from texts.
 
     Args:
-        texts: The training split.
-        tokenizer: Which tokens.
-        vocab_size: Largest number of ids; None, except for `bpe`: as many as there are tokens.
-        n_reserved: How many of the first ids stand for no token of their own.
-        n_tokens: How many tokens of each text will be encoded; a vocabulary is counted on those.
+        texts: Texts of the training split.
+        tokenizer: Kind of tokens.
+        vocab_size: Largest number of ids; None: no limit, not allowed for `bpe`.
+        n_reserved: Number of first ids that are not tokens.
+        n_tokens: Number of tokens of each text that will be encoded; vocabularies count only these.
     """
     if tokenizer == "bpe":
         assert vocab_size is not None
@@ -159,5 +159,5 @@ def learn_encoder(
 
 
 def _words(text: str) -> list[str]:
-    # To lower a whole text is faster, but the same in ASCII alone: a Greek sigma looks at its neighbours.
+    # Lowering the whole text is faster but equal only for ASCII: the lower case of a Greek sigma depends on context.
     return _WORD.findall(text.lower()) if text.isascii() else [word.lower() for word in _WORD.findall(text)]

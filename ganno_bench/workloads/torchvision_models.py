@@ -23,28 +23,29 @@ from ganno_bench.workloads.vision import require_inputs
 __all__ = ["PREFIX", "torchvision_family", "torchvision_names"]
 
 PREFIX = "torchvision:"
-_RANDOM = ("dropout", "drop_rate", "stochastic_depth")  # parts of the names of arguments and attributes
+_RANDOM = ("dropout", "drop_rate", "stochastic_depth")  # parts of names of arguments and attributes
 _FROM_DATA = ("num_classes", "image_size", "input_size")
 
 
 def torchvision_names() -> list[str]:
-    """Return what may follow `torchvision:`, sorted: models, and classes of models whose arguments a suite can give."""
+    """Return the names that may follow `torchvision:`, sorted: models, and model classes with plain arguments."""
     found = [name for name, value in vars(models).items() if inspect.isclass(value) and _by_class(value)]
     return sorted([*models.list_models(module=models), *found])
 
 
 @cache
 def torchvision_family(family: str) -> Callable[..., nn.Module]:
-    """Return what builds a classifier of torchvision, as a family of `MODELS`.
+    """Return a function that builds a classifier of torchvision, in the form of a family of `MODELS`.
 
-    Its keyword arguments are those of the model's class that are numbers, strings or lists of such. Number of classes
-    and size of the images are the data's. Dropout and stochastic depth are 0, weights are initialised as torchvision
-    does, never downloaded. Of grayscale images the first convolution takes the one channel, its weights being the sums
-    of the three that torchvision has drawn: the network computes what the other does of a gray image in colour.
+    Its keyword arguments are the arguments of the model's class that are numbers, strings or lists of these. The data
+    determine the number of classes and the size of images. Dropout and stochastic depth are 0. Weights are initialised
+    by torchvision, never downloaded. For grayscale images, the first convolution has one channel, and its weights are
+    the sums over the three channels that torchvision has drawn. So the network computes the same as the colour network
+    on gray images.
 
     Args:
-        family: `torchvision:` and a model, such as `resnet18`, or a class, such as `VisionTransformer`, which leaves
-            more to the arguments.
+        family: `torchvision:` and a model, such as `resnet18`, or a class, such as `VisionTransformer`, which has more
+            arguments.
 
     Raises:
         UnknownNameError: torchvision has no such classifier; the message has the nearest one.
@@ -57,7 +58,7 @@ def torchvision_family(family: str) -> Callable[..., nn.Module]:
     builder = getattr(models, name) if by_class else models.get_model_builder(name)
     known = _parameters(builder if by_class else typing.get_type_hints(builder)["return"])
     fixed: dict[str, Any] = {"init_weights": True}
-    if by_class:  # a model's function may fix it, too; then it is switched off below
+    if by_class:  # a model's function may fix this argument; `_switch_off_randomness` handles that
         fixed |= {argument: 0.0 for argument in known if _is_random(argument)}
 
     def make(shape: TaskShape, **arguments: Any) -> nn.Module:
@@ -67,8 +68,8 @@ def torchvision_family(family: str) -> Callable[..., nn.Module]:
         except TypeError as error:
             if taken := re.search(r"multiple values for keyword argument '(\w+)'", str(error)):
                 raise ConfigError(
-                    f"model family {family!r} says itself what {taken[1]!r} is; a family by class, such as "
-                    f"{PREFIX + 'VisionTransformer'!r}, may leave it open"
+                    f"model family {family!r} sets {taken[1]!r} itself; use a family by class with this argument, such "
+                    f"as {PREFIX + 'VisionTransformer'!r}"
                 ) from error
             raise
         _switch_off_randomness(network)
@@ -82,7 +83,7 @@ def torchvision_family(family: str) -> Callable[..., nn.Module]:
         for parameter in known.values()
         if _is_plain(parameter.annotation) and parameter.name not in _FROM_DATA and not _is_random(parameter.name)
     }
-    if not by_class:  # what the class requires, a model's function gives
+    if not by_class:  # a model's function gives the arguments that the class requires
         allowed = {name: parameter.replace(default=None) for name, parameter in allowed.items()}
     first = inspect.Parameter("shape", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=TaskShape)
     make.__signature__ = inspect.Signature([first, *allowed.values()])  # type: ignore[attr-defined]
@@ -91,7 +92,7 @@ def torchvision_family(family: str) -> Callable[..., nn.Module]:
 
 
 def _from_data(family: str, shape: TaskShape, known: Collection[str]) -> dict[str, Any]:
-    """Return the arguments that the data decide, or say why the data do not go with the family."""
+    """Return the arguments that the data determine; raise a `ConfigError` if the family does not take the data."""
     require_inputs(family, shape, "image")
     channels, height, width = shape.input_shape
     if channels not in (1, 3):
@@ -102,7 +103,7 @@ def _from_data(family: str, shape: TaskShape, known: Collection[str]) -> dict[st
 
 
 def _parameters(cls: type[nn.Module]) -> dict[str, inspect.Parameter]:
-    """Return the named parameters of a class's constructor, their annotations resolved."""
+    """Return the named parameters of a class's constructor, with resolved annotations."""
     hints = typing.get_type_hints(cls.__init__)
     return {
         parameter.name: parameter.replace(annotation=hints.get(parameter.name, Any))
@@ -112,7 +113,7 @@ def _parameters(cls: type[nn.Module]) -> dict[str, inspect.Parameter]:
 
 
 def _by_class(cls: type) -> bool:
-    """Whether a class is a classifier all of whose required arguments can be written in a suite."""
+    """Whether a class is a classifier, and a suite can contain all its required arguments."""
     if not issubclass(cls, nn.Module):
         return False
     known = _parameters(cls)
@@ -132,7 +133,7 @@ def _is_random(name: str) -> bool:
 
 
 def _switch_off_randomness(network: nn.Module) -> None:
-    """Set the probability of every dropout and stochastic depth to 0, wherever a network keeps it."""
+    """Set the probabilities of all dropout and stochastic depth in a network to 0."""
     for module in network.modules():
         if isinstance(module, (nn.modules.dropout._DropoutNd, StochasticDepth)):
             module.p = 0.0
@@ -148,15 +149,17 @@ def _take_one_channel(network: nn.Module) -> None:
 
 
 def _check_logits(family: str, network: nn.Module, shape: TaskShape) -> None:
-    """Run two images through a network, without computing anything, and look at what comes out."""
+    """Check the output of a network for two images, on the meta device, which computes nothing."""
     tensors = dict(network.named_parameters()) | dict(network.named_buffers())
     state = {name: torch.empty_like(value, device="meta") for name, value in tensors.items()}
     images = torch.empty(2, *shape.input_shape, device="meta")
     size = " x ".join(map(str, shape.input_shape))
-    hint = "; aux_logits = false leaves its auxiliary classifiers out" if getattr(network, "aux_logits", False) else ""
+    hint = (
+        "; set aux_logits = false to remove its auxiliary classifiers" if getattr(network, "aux_logits", False) else ""
+    )
     try:
         output = functional_call(network, state, (images,))
-    except Exception as error:  # each model has its own way to say that images are too small
+    except Exception as error:  # models raise different exceptions if images are too small
         raise ConfigError(f"model family {family!r} does not take images of {size}: {one_line(error)}{hint}") from error
     if not isinstance(output, Tensor) or output.shape != (2, shape.n_outputs):
-        raise ConfigError(f"model family {family!r} gives no plain logits but {type(output).__name__}{hint}")
+        raise ConfigError(f"model family {family!r} must return plain logits (found: {type(output).__name__}){hint}")

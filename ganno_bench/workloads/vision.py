@@ -1,4 +1,4 @@
-"""Image classifiers by family and depth."""
+"""Multilayer perceptrons and convolutional networks by depth."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from ganno_bench.workloads.data import TaskShape
 __all__ = ["CNN", "MLP", "SMALL_IMAGE"]
 
 SMALL_IMAGE = 12
-"""Images of up to so many pixels a side are convolved by a matrix product, larger ones by the library's convolution."""
+"""Largest side of images, in pixels, that are convolved by a matrix product; larger ones use PyTorch's convolution."""
 
 
 class MLP(nn.Module):
-    """Fully connected network with ReLU and no normalisation: the hard case for a learning rate.
+    """Fully connected network with ReLU and no normalisation, sensitive to the learning rate.
 
-    Weights are drawn from N(0, gain^2 / fan_in), biases start at 0. At gain 1 (LeCun et al. 1998) a signal shrinks by
-    sqrt(2) in each layer, so the deeper, the harder to train; sqrt(2) (He et al. 2015) keeps it.
+    Weights are drawn from N(0, gain^2 / fan_in), biases start at 0. With gain 1 (LeCun et al. 1998) a signal shrinks by
+    sqrt(2) in each layer, so deeper networks are harder to train. Gain sqrt(2) (He et al. 2015) keeps the signal.
 
-    Layers: one for each hidden layer, and the output layer.
+    Layers: each hidden layer, and the output layer.
     """
 
     def __init__(self, shape: TaskShape, *, depth: int, width: int = 64, gain: float = 1.0) -> None:
         """Build the network.
 
         Args:
-            shape: What goes in and out; images of any size.
+            shape: Shapes of inputs and outputs; images of any size.
             depth: Number of hidden layers, at least 1.
-            width: Units in each hidden layer.
+            width: Number of units in each hidden layer.
             gain: Scale of the initial weights.
         """
         super().__init__()
@@ -55,15 +55,15 @@ class MLP(nn.Module):
         return logits
 
     def layers(self) -> Mapping[str, Sequence[nn.Module]]:
-        """Return what gets a learning rate of its own."""
+        """Return the layers: name -> modules."""
         return {f"hidden{index}": [linear] for index, linear in enumerate(self.hidden)} | {"output": [self.output]}
 
 
 class MatrixConv2d(nn.Conv2d):
     """3x3 convolution with padding 1, written as one matrix product.
 
-    For images of a few pixels it beats a library's convolution, and side by side for many networks it stays a plain
-    matrix product, where a grouped convolution is slow and rounds by the number of groups.
+    For small images it is faster than PyTorch's convolution. For many networks at once it remains a matrix product. A
+    grouped convolution would be slow, and its rounding would depend on the number of groups.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, bias: bool) -> None:
@@ -77,7 +77,7 @@ class MatrixConv2d(nn.Conv2d):
         columns = torch.stack(shifted, dim=1).reshape(channels * 9, batch * height * width)
         weight = self.weight.flatten(1)
         if self.bias is not None:
-            # Inside the product: the sum that is the bias's gradient would be divided up by the number of networks.
+            # Inside the product: otherwise the rounding of the bias's gradient depends on the number of networks.
             weight = torch.cat([weight, self.bias.unsqueeze(1)], dim=1)
             columns = torch.cat([columns, torch.ones_like(columns[:1])])
         output = weight @ columns
@@ -85,12 +85,12 @@ class MatrixConv2d(nn.Conv2d):
 
 
 class CNN(nn.Module):
-    """Stack of 3x3 convolutions with ReLU, halved in resolution at two places, then global average pooling.
+    """Stack of 3x3 convolutions with ReLU, two halvings of the resolution, then global average pooling.
 
-    GroupNorm is optional, because whether a network is normalised decides how much a schedule matters. There is no
-    BatchNorm: it makes training depend on more than parameters.
+    GroupNorm is optional, because the effect of a schedule depends on normalisation. There is no BatchNorm, because
+    with it training depends on more than parameters.
 
-    Layers: one for each convolution (with its normalisation), and the output layer.
+    Layers: each convolution with its normalisation, and the output layer.
     """
 
     def __init__(
@@ -99,10 +99,10 @@ class CNN(nn.Module):
         """Build the network.
 
         Args:
-            shape: What goes in and out; images of at least 4x4.
+            shape: Shapes of inputs and outputs; images of at least 4x4.
             depth: Number of convolutions, at least 1.
-            width: Channels; doubled at each halving of the resolution.
-            group_norm: Whether each convolution is followed by GroupNorm.
+            width: Channels of the first convolutions; doubled at each halving of the resolution.
+            group_norm: Whether GroupNorm follows each convolution.
             groups: Groups of GroupNorm; a divisor of `width`.
         """
         super().__init__()
@@ -114,7 +114,7 @@ class CNN(nn.Module):
         norms, pools = [], []
         channels, out = shape.input_shape[0], width
         for index in range(depth):
-            # No bias before a normalisation: the latter takes it out again.
+            # No bias before a normalisation, which would remove it.
             if max(shape.input_shape[1:]) <= SMALL_IMAGE:
                 convolutions.append(MatrixConv2d(channels, out, bias=not group_norm))
             else:
@@ -138,12 +138,12 @@ class CNN(nn.Module):
         return logits
 
     def layers(self) -> Mapping[str, Sequence[nn.Module]]:
-        """Return what gets a learning rate of its own."""
+        """Return the layers: name -> modules."""
         blocks = zip(self.convolutions, self.norms, strict=True)
         return {f"conv{index}": block for index, block in enumerate(blocks)} | {"output": [self.output]}
 
 
 def require_inputs(family: str, shape: TaskShape, inputs: str) -> None:
-    """Raise a `ConfigError` unless the data are of the kind that a model family takes."""
+    """Raise a `ConfigError` unless the inputs are of the kind that a model family takes."""
     if shape.inputs != inputs:
         raise ConfigError(f"model family {family!r} takes {inputs} inputs, the dataset has {shape.inputs} inputs")

@@ -1,4 +1,4 @@
-"""A workload that is ready to be trained: its specification, its data, its network."""
+"""Load workloads: specification, data and network, ready for training."""
 
 from __future__ import annotations
 
@@ -26,14 +26,13 @@ __all__ = ["Workload", "load_workload", "load_workloads"]
 
 @dataclass(frozen=True)
 class Workload:
-    """One rung of a suite with its data loaded.
+    """A workload of a suite with its data.
 
     Attributes:
-        spec: What the suite says.
-        dataset: The data; `load_workloads` leaves the test split on disk, see `HeldOut`.
-        plugins: Whose code its model and its dataset are made by, where that is not built in: `model NAME`, `dataset
-            NAME` -> origin.
-        packages: What its results hang on beyond what all do: `torchvision` for its networks, `tokenizers` for `bpe`.
+        spec: The workload's declaration in the suite.
+        dataset: The data; `load_workloads` keeps the test split on disk, see `HeldOut`.
+        plugins: Origin of the model and the dataset if they are not built in: `model NAME`, `dataset NAME` -> origin.
+        packages: Additional packages that affect its results: `torchvision` for its networks, `tokenizers` for `bpe`.
     """
 
     spec: WorkloadSpec
@@ -48,26 +47,26 @@ class Workload:
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
-        """What gets a learning rate of its own, from input to output."""
+        """Layers of the network, from input to output."""
         return partition(self.build(0))
 
     def build(self, seed: int) -> nn.Module:
-        """Return the network with the initialisation of a run's seed."""
+        """Return the network, initialised from the seed of a run."""
         return build_model(self.spec.model, self.dataset.shape, stream_seed(seed, "initialisation"))
 
 
 def load_workload(suite: str, workload: str, data_dirs: Sequence[Path] = ()) -> Workload:
-    """Load one workload of a suite, and no other data than its own.
+    """Load one workload of a suite, and only its data.
 
     Args:
         suite: A suite's name, or a path to a TOML file.
-        workload: Its id in the suite.
-        data_dirs: Folders in which datasets are looked up by name, before those of `GANNO_BENCH_DATA`.
+        workload: Id of the workload in the suite.
+        data_dirs: Folders in which datasets are looked up by name, before the folders of `GANNO_BENCH_DATA`.
 
     Raises:
         UnknownNameError: There is no such suite or workload.
-        DatasetError: Its dataset is missing, or not as declared.
-        ConfigError: Its model's arguments are wrong, or it does not take such data.
+        DatasetError: The dataset is missing, or does not match its declaration.
+        ConfigError: The model's arguments are wrong, or it does not take such data.
     """
     whole = load_suite(suite)
     spec = whole.find_workload(workload)
@@ -78,19 +77,19 @@ def load_workload(suite: str, workload: str, data_dirs: Sequence[Path] = ()) -> 
 def load_workloads(
     suite: Suite, source: Path, data_dirs: Sequence[Path], ids: Container[str] | None = None
 ) -> list[Workload]:
-    """Load every workload of a suite; a dataset that several use is read once.
+    """Load workloads of a suite; shared datasets are read once.
 
     Args:
         suite: The suite.
-        source: Its file, for messages and for dataset paths that are relative to it.
+        source: The suite's file, for messages and for relative paths of datasets.
         data_dirs: Folders in which datasets are looked up by name.
-        ids: Of the workloads that are wanted; None for all.
+        ids: Ids of the workloads to load; None: all.
 
     Raises:
-        DatasetError: A dataset is missing, or not as declared.
+        DatasetError: A dataset is missing, or does not match its declaration.
         ConfigError: A model's arguments are wrong, or it does not take such data; images are too small for a crop, or a
             batch is larger than the training split.
-        PluginError: A package that the suite requires is missing, or what is named of one is broken.
+        PluginError: A package that the suite requires is missing, or its model or dataset is broken.
     """
     check_installed(suite.requires or (), f"{source}: key 'requires'")
     wanted = {index: spec for index, spec in enumerate(suite.workload) if ids is None or spec.id in ids}
@@ -117,22 +116,22 @@ def load_workloads(
                 Augmentation(workload.spec.augmentation, workload.dataset)
             except ConfigError as error:
                 raise ConfigError(f"{source}: key 'workload[{index}].augmentation': {error}") from None
-        assert workload.layers  # built once, so that what does not fit is known before anything runs
+        assert workload.layers  # build each network once, so that errors appear before any run
     return list(workloads.values())
 
 
 def _check_batches(workload: Workload, suite: Suite, source: str, index: int) -> None:
-    """Check that an update uses no example twice, in the suite's variation either."""
+    """Check that no update uses an example twice, also in varied runs."""
     n_examples = workload.dataset.train.n_examples
     if workload.spec.batch_size > n_examples:
         raise ConfigError(
-            f"{source}: key 'workload[{index}].batch_size': dataset {workload.dataset.name!r} has {n_examples} "
-            f"examples for train (value: {workload.spec.batch_size})"
+            f"{source}: key 'workload[{index}].batch_size': must be at most {n_examples}, the number of training "
+            f"examples of dataset {workload.dataset.name!r} (value: {workload.spec.batch_size})"
         )
     for multiple in suite.variation.batch_size if suite.variation is not None else ():
         batch_size = workload.spec.varied("batch_size", multiple).batch_size
         if batch_size > n_examples:
             raise ConfigError(
-                f"{source}: key 'variation.batch_size': {multiple:g} makes batches of {batch_size} for workload "
-                f"{workload.id!r}, whose dataset {workload.dataset.name!r} has {n_examples} examples for train"
+                f"{source}: key 'variation.batch_size': {multiple:g} gives batches of {batch_size} for workload "
+                f"{workload.id!r}, but dataset {workload.dataset.name!r} has only {n_examples} training examples"
             )

@@ -43,6 +43,6 @@ def test_a_crop_that_is_too_large_for_the_images(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         run_tiny(suite, tmp_path / "out")
     assert str(caught.value) == (
-        f"{suite}: key 'workload[0].augmentation': crop is 8, dataset 'digits' has images of 8x8: it must be less, or "
-        "nothing may be left of an image"
+        f"{suite}: key 'workload[0].augmentation': crop must be less than the sides of the images, 8x8 in "
+        "dataset 'digits' (value: 8)"
     )

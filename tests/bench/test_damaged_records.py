@@ -134,7 +134,7 @@ def test_what_to_do_is_said_and_does_it(run: Path, unbroken: Path, suite: Path) 
     before = snapshot(run)
     with pytest.raises(RecordError) as caught:
         run_tiny(suite, run)
-    assert str(caught.value).startswith(f"{run}/records.jsonl:9: was not written after what stands before it: ")
+    assert str(caught.value).startswith(f"{run}/records.jsonl:9: was not written after the lines before it: ")
     assert str(caught.value).endswith(
         "; restore the file, or keep its first 8 lines and remove records.end: the same command then trains the rest "
         "again"
@@ -151,11 +151,12 @@ def test_lines_lost_at_the_end_are_noticed_by_the_end_file(run: Path, suite: Pat
     lines = (run / "records.jsonl").read_bytes().splitlines(keepends=True)
     (run / "records.jsonl").write_bytes(b"".join(lines[:12]))
     with pytest.raises(
-        RecordError, match=r"records.jsonl:13: this line and all after it are lost: .* there were 15; restore"
+        RecordError,
+        match=r"records.jsonl:13: this line and all later ones are lost: .* counts 15 lines; restore",
     ):
         run_tiny(suite, run)
     (run / "records.jsonl").unlink()
-    with pytest.raises(RecordError, match=r"records.jsonl:1: this line and all after it are lost"):
+    with pytest.raises(RecordError, match=r"records.jsonl:1: this line and all later ones are lost"):
         run_tiny(suite, run)
 
 
@@ -169,7 +170,7 @@ def test_a_line_of_another_run_is_noticed(run: Path, tmp_path: Path) -> None:
         with pytest.raises(RecordError, match=r"records\.jsonl:\d+: "):
             read_records([run])
     file.write_bytes(b"".join(foreign[:N]))
-    with pytest.raises(RecordError, match=r"records\.jsonl:15: this line, or one before it, was changed"):
+    with pytest.raises(RecordError, match=r"records\.jsonl:15: this line or an earlier one was changed"):
         read_records([run])
 
 
@@ -202,7 +203,7 @@ def test_a_run_of_version_2_resumes(old: Path, suite: Path, unbroken: Path) -> N
     # From then on a change of the old lines is noticed, too.
     file = old / "records.jsonl"
     file.write_bytes(file.read_bytes().replace(b'"seed":0', b'"seed":1', 1))
-    with pytest.raises(RecordError, match=r"records.jsonl:16: was not written after what stands before it"):
+    with pytest.raises(RecordError, match=r"records.jsonl:16: was not written after the lines before it"):
         read_records([old])
 
 
@@ -296,7 +297,7 @@ def test_lines_without_checksums_are_not_called_intact(old: Path, suite: Path) -
 def test_a_damaged_end_takes_no_record_along(run: Path, suite: Path, unbroken: Path, content: str) -> None:
     (run / "records.end").write_text(content)
     for read in (lambda: read_records([run]), lambda: run_tiny(suite, run)):
-        with pytest.raises(RecordError, match=r"records\.end: was changed .*; remove it, the lines of .* their own$"):
+        with pytest.raises(RecordError, match=r"records\.end: was changed .*; delete it, each line of .* checksum$"):
             read()
     (run / "records.end").unlink()
     assert read_records([run]) == read_records([unbroken])[:N]

@@ -102,7 +102,7 @@ def test_other_versions_are_refused(version: object) -> None:
 
 def test_a_later_version_is_named() -> None:
     with pytest.raises(
-        VersionError, match=r"^key 'format' is 2; this version of ganno-bench reads 1; a later one wrote"
+        VersionError, match=r"^key 'format' is 2; this version of ganno-bench reads 1; a later version wrote"
     ):
         check_version(2, 1)
     check_version(1, 1)

@@ -61,7 +61,7 @@ BROKEN = {  # class -> what is changed in the plugin, and what is said of it
     ),
     "Seeds": (
         (RETURN, "torch.manual_seed(0); " + RETURN),
-        "step drew from or seeded, instead of a generator of its own",
+        "step drew from or seeded the global random numbers of",
     ),
     "Ends": ((RETURN, "exit(0)"), "step raised SystemExit: 0"),
     "RefusesConfigs": (

@@ -84,7 +84,11 @@ def test_the_data_decide_whether_a_run_can_be_resumed(suite: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('"data/moods"', '"data/mods"', "dataset 'moods': 'data/mods' is no embedded dataset and in no data folder"),
+        (
+            '"data/moods"',
+            '"data/mods"',
+            "dataset 'moods': 'data/mods' is neither an embedded dataset nor in a data folder",
+        ),
         ('"sentence"', '"sentense"', "has no column 'sentense'; did you mean 'sentence'?"),
         ('target = "mood"', 'target = "moot"', "has no column 'moot'; did you mean 'mood'?"),
         ('target = "mood"', 'target = "mood"\ntest_split = "tset"', "has no split 'tset'; did you mean 'test'?"),
@@ -104,8 +108,8 @@ def test_a_dataset_that_is_not_as_declared(suite: Path, tmp_path: Path, old: str
     [
         ("depth = 1", "dept = 1", "model family 'transformer' has no 'dept'; did you mean 'depth'?"),
         ("depth = 1, ", "", "depth': is missing; model family 'transformer' needs it"),
-        ("width = 8", "width = 'wide'", "width': is no int (value: 'wide')"),
-        ("depth = 1", "depth = 0", "depth': is less than 1 (value: 0)"),
+        ("width = 8", "width = 'wide'", "width': must be of type int (value: 'wide')"),
+        ("depth = 1", "depth = 0", "depth': must be at least 1 (value: 0)"),
     ],
 )
 def test_a_model_that_cannot_be_built(suite: Path, tmp_path: Path, old: str, new: str, message: str) -> None:

@@ -323,7 +323,7 @@ def test_a_scheduler_that_is_named_twice_is_run_once(suite: Path, tmp_path: Path
     ],
 )
 def test_numbers_that_make_no_sense(suite: Path, tmp_path: Path, name: str, value: Any, least: int) -> None:
-    message = f"option --{name.replace('_', '-')}: is less than {least} \\(value: {value}\\)"
+    message = f"option --{name.replace('_', '-')}: must be at least {least} \\(value: {value}\\)"
     with pytest.raises(ConfigError, match=message):
         run_tiny(suite, tmp_path / "out", **{name: value})
     assert not (tmp_path / "out").exists()

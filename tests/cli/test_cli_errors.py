@@ -26,11 +26,11 @@ pytestmark = pytest.mark.usefixtures("undrawn")
         (["run", "SUITE", "--scheduler", "./no.py:Mine"], "scheduler file 'no.py' does not exist"),
         (
             ["run", "SUITE", "--scheduler", "./no.py"],
-            "scheduler './no.py' is a file: say what to take from it, ./no.py",
+            "scheduler './no.py' is a file; name the scheduler in it: ./no.py",
         ),
         (["run", "SUITE", "--scheduler", "torch:CosineAnealingLR"], ""),
-        (["run", "SUITE", "--trials", "0"], "option --trials: is less than 1 (value: 0)"),
-        (["run", "SUITE", "--threads", "0"], "option --threads: is less than 1 (value: 0)"),
+        (["run", "SUITE", "--trials", "0"], "option --trials: must be at least 1 (value: 0)"),
+        (["run", "SUITE", "--threads", "0"], "option --threads: must be at least 1 (value: 0)"),
         (["run", "SUITE", "--backend", "vamp"], "unknown backend 'vamp'; did you mean 'vmap'?"),
         (["run", "SUITE", "--device", "gpu"], "device 'gpu' cannot be used: "),
         (["run", "SUITE", "--device", "cuda:99"], "device 'cuda:99' cannot be used: "),
@@ -74,7 +74,7 @@ def test_a_dataset_that_is_missing(call: Call, tmp_path: Path) -> None:
     said = call("run", str(suite), "--out", str(tmp_path / "out"), "--threads", "1")
     assert said.code == 2
     assert said.err.startswith(
-        "error: dataset 'digits': 'digts' is no embedded dataset and in no data folder (looked in"
+        "error: dataset 'digits': 'digts' is neither an embedded dataset nor in a data folder (searched:"
     )
     assert said.err.endswith("; did you mean 'digits'?\n")
     assert said.err.count("\n") == 1

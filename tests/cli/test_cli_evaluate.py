@@ -31,8 +31,8 @@ def test_it_ends_with_a_table_and_where_the_page_lies(call: Call, tmp_path: Path
     [
         (["nowhere"], "policy 'nowhere' is neither a folder nor the name of a shipped policy"),
         (["ganno-global", "--suite", "transfr"], "unknown suite 'transfr'; did you mean 'transfer'?"),
-        (["ganno-global", "--trials", "-1"], "option --trials: is less than 1 (value: -1)"),
-        (["ganno-global", "--seeds", "-2"], "option --seeds: is less than 1 (value: -2)"),
+        (["ganno-global", "--trials", "-1"], "option --trials: must be at least 1 (value: -1)"),
+        (["ganno-global", "--seeds", "-2"], "option --seeds: must be at least 1 (value: -2)"),
         (["ganno-global", "--device", "gpu", "--suite", "SUITE"], "device 'gpu' cannot be used: "),
     ],
 )

@@ -76,7 +76,7 @@ def test_it_goes_on_with_the_seed_that_it_began_with(call: Call, config: str) ->
     ("words", "message"),
     [
         (["nowhere.toml"], "nowhere.toml"),
-        (["tiny.toml", "--seed", "-1"], "option --seed: is less than 0 (value: -1)"),
+        (["tiny.toml", "--seed", "-1"], "option --seed: must be at least 0 (value: -1)"),
         (["tiny.toml", "--resume"], "there is no checkpoint to resume from; start without --resume"),
     ],
 )

@@ -76,7 +76,7 @@ def test_only_varied_runs_have_a_factor_and_a_multiple() -> None:
     assert parse_record(dump_record(varied), "f:1") == varied
     for changes in ({"role": "varied"}, {"role": "varied", "multiple": 2.0}, {"factor": "horizon", "multiple": 2.0}):
         broken = sealed_data(json.loads(line) | changes)
-        with pytest.raises(RecordError, match=r"f:1: key 'multiple': .*varied runs, and no others, have a factor"):
+        with pytest.raises(RecordError, match=r"f:1: key 'multiple': .*a varied run must have a factor and a multiple"):
             parse_record(broken, "f:1")
 
 
@@ -101,7 +101,7 @@ def test_a_record_survives_being_written() -> None:
 def test_any_value_survives_being_written(number: float, text: str, whole: int) -> None:
     try:
         text.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair is no text
+    except UnicodeEncodeError:  # half of a surrogate pair cannot be encoded
         return
     written = record(config={"base_lr": number, "x": text, "y": whole}, chance_loss=number)
     line = dump_record(written)
@@ -125,7 +125,7 @@ def test_any_value_survives_being_written(number: float, text: str, whole: int) 
 def test_what_is_not_finite_cannot_be_recorded(changes: Any, value: float) -> None:
     with pytest.raises(ValidationError, match="finite"):
         record(**changes(value))
-    # Nor can it be written past the check.
+    # It cannot be written either, even without validation.
     with pytest.raises(ValueError, match="not JSON compliant"):
         dump_record(record().model_copy(update={"chance_loss": value}))
 
@@ -135,7 +135,7 @@ def test_what_is_not_finite_cannot_be_recorded(changes: Any, value: float) -> No
     [
         (
             {"schema_version": 4},
-            "f:3: key 'schema_version' is 4; this version of ganno-bench reads 1 to 3; a later one wrote it",
+            "f:3: key 'schema_version' is 4; this version of ganno-bench reads 1 to 3; a later version wrote it",
         ),
         ({"schema_version": None}, "f:3: key 'schema_version' is None; this version"),
         ({"seed": -1}, "f:3: key 'seed': Input should be greater than or equal to 0 (value: -1)"),
@@ -162,7 +162,7 @@ def test_a_line_that_was_changed_is_named() -> None:
         with pytest.raises(RecordError, match=r"^f:3: (was changed after it was written|key 'checksum': is missing)"):
             parse_record(line.replace(old, new), "f:3")
     with pytest.raises(
-        RecordError, match=r"^f:3: key 'checksum': is missing at the end of the line, so it was changed"
+        RecordError, match=r"^f:3: key 'checksum': is missing at the end of the line, so the line was changed"
     ):
         parse_record(record_text(record()), "f:3")
 
@@ -261,7 +261,7 @@ def test_a_last_line_that_a_killed_run_left_is_told_from_a_corrupt_one(tmp_path:
     line = dump_record(record()) + "\n"
     path = tmp_path / "records.jsonl"
     path.write_text(line + line[:50])
-    with pytest.raises(RecordError, match=r"records.jsonl:2: the line is cut short; going on with the run mends that$"):
+    with pytest.raises(RecordError, match=r"records.jsonl:2: the line is cut short; resume the run to repair"):
         read_records([tmp_path])
 
 

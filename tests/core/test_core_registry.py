@@ -74,7 +74,7 @@ def test_a_registry_without_a_group_asks_nobody(monkeypatch: pytest.MonkeyPatch)
         ("sqare", "unknown shape 'sqare'; did you mean 'square'?"),
         ("zzz", "unknown shape 'zzz'; valid: circle, lost, square"),
         ("./no/such.py:Thing", "shape file 'no/such.py' does not exist"),
-        ("./mine.py", "shape './mine.py' is a file: say what to take from it, ./mine.py:NAME"),
+        ("./mine.py", "shape './mine.py' is a file; name the shape in it: ./mine.py:NAME"),
     ],
 )
 def test_an_unknown_name(ref: str, message: str) -> None:
@@ -160,3 +160,41 @@ def test_a_misspelt_name_in_a_file(tmp_path: Path) -> None:
         SHAPES.load(f"{path}:Think")
     with pytest.raises(PluginError, match=r"mine.py has no 'zzz'; valid: Thing$"):
         SHAPES.load(f"{path}:zzz")
+
+
+def test_only_what_a_file_defines_of_the_right_kind_is_suggested(tmp_path: Path) -> None:
+    """The message for a misspelt name has no imported names and no objects of another kind."""
+    classes = Registry("shape", {}, accepts=lambda value: isinstance(value, type))
+    text = "import math\nfrom decimal import Decimal\nfrom statistics import mean\nsize = 1\ndef area(): ...\n"
+    nothing = write(tmp_path / "nothing.py", text)
+    with pytest.raises(PluginError, match=r"nothing.py has no 'Missing'; it defines no shape$"):
+        classes.load(f"{nothing}:Missing")
+    mine = write(tmp_path / "mine.py", f"{text}class Disc: ...\nclass Box(Decimal): ...\nclass _Base: ...\n")
+    with pytest.raises(PluginError, match=r"mine.py has no 'Missing'; valid: Box, Disc$"):
+        classes.load(f"{mine}:Missing")
+    with pytest.raises(PluginError, match=r"mine.py has no 'Decimals'; valid: Box, Disc$"):
+        classes.load(f"{mine}:Decimals")
+
+
+def test_a_package_may_define_a_name_in_a_module_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "round_shapes").mkdir()
+    write(tmp_path / "round_shapes" / "inner.py", "class Disc: ...\n")
+    write(
+        tmp_path / "round_shapes" / "__init__.py", "from decimal import Decimal\nfrom round_shapes.inner import Disc\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    installed(monkeypatch, ("disc", "round_shapes:Disk"))
+    with pytest.raises(PluginError, match=r"has no 'Disk'; did you mean 'Disc'\?$"):
+        SHAPES.load("disc")
+
+
+def test_an_unknown_prefix_gives_the_valid_ones() -> None:
+    shapes = Registry("shape", {"square": "fractions:Fraction"}, prefixes=("solid:", "plane:"))
+    for ref, nearest in (
+        ("lion:Lion", "unknown prefix 'lion:'; valid: FILE.py:, plane:, solid:"),
+        ("plain:Square", "unknown prefix 'plain:'; did you mean 'plane:'?"),
+    ):
+        with pytest.raises(UnknownNameError, match=f"^unknown shape {ref!r}: {re.escape(nearest)}$"):
+            shapes.load(ref)
+    with pytest.raises(UnknownNameError, match=r"^unknown shape 'zzz'; valid: square$"):
+        shapes.load("zzz")

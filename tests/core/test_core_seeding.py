@@ -8,7 +8,7 @@ from ganno_bench.core.seeding import stream_seed
 
 
 def test_seeds_are_the_same_on_every_machine() -> None:
-    # Whoever changes these changes every result there is.
+    # A change of these values changes every result.
     assert stream_seed("report", 0) == 2850618482403059331
     assert stream_seed("tuning", 1, 2) == 8521308881436592076
 

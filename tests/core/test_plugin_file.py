@@ -1,4 +1,4 @@
-"""A plugin's file, and what it imports from beside it: one thing, which is imported and known as a whole."""
+"""A plugin's file and the neighbours that it imports: imported, hashed and re-imported together."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_what_a_file_imports_from_beside_it(tmp_path: Path, source: str, used: l
         pack__inner="from rates import value",
         pack__near="from .inner import value",
         bare__deep="value = 2",
-        torch__data="",  # a folder of this name beside a plugin is no reason not to find PyTorch
+        torch__data="",  # must not hide the installed PyTorch
     )
     assert [str(path.relative_to(tmp_path)) for path in source_files(plugin)] == ["mine.py", *used]
 
@@ -111,7 +111,7 @@ def test_an_edited_neighbour_is_imported_anew(tmp_path: Path, edited: str) -> No
 
 def test_an_edit_of_the_same_length_in_the_same_second_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "dont_write_bytecode", False)
-    for value in range(9):  # where Python's cache of compiled files takes one for the other
+    for value in range(9):  # Python's bytecode cache would miss these edits
         plugin = write(tmp_path, mine=f"import rates\nvalue = {value}, rates.value", rates=f"value = {value}")
         assert import_file(plugin, "scheduler").value == (value, value)
 
@@ -125,7 +125,7 @@ def test_two_neighbours_of_one_name_are_refused(tmp_path: Path) -> None:
     import_file(write(tmp_path / "a", mine="import rates", rates="value = 1"), "scheduler")
     other = write(tmp_path / "b", mine="import rates", rates="value = 2")
     with pytest.raises(
-        PluginError, match=r"b/mine.py' imports 'rates' from beside it, a name under which .*a/rates.py"
+        PluginError, match=r"b/mine.py' imports 'rates' from its folder, but '.*a/rates.py' was already imported"
     ):
         import_file(other, "scheduler")
 

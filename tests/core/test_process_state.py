@@ -1,4 +1,4 @@
-"""What a plugin changes of what the whole process shares is put back and named."""
+"""Changes of a plugin to settings of the whole process are restored and named."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def denormal() -> float:
 
 
 def settings() -> dict[str, Any]:
-    """Return what is shared, read in other ways than the guard does, where there is one."""
+    """Return the shared settings, read by other functions than the guard's if there are any."""
     return {
         "dtype and device": (torch.zeros(1).dtype, torch.zeros(1).device),
         "grad": torch.ones(1, requires_grad=True).mul(1).requires_grad,
@@ -42,7 +42,7 @@ def settings() -> dict[str, Any]:
 
 
 def draws() -> tuple[float, ...]:
-    """Return the next random numbers, and leave them the next ones."""
+    """Return the next random numbers of each generator, without advancing it."""
     states = torch.get_rng_state(), np.random.get_state(), random.getstate()
     drawn = (float(torch.rand(())), float(np.random.rand()), random.random())
     torch.set_rng_state(states[0])
@@ -56,7 +56,7 @@ _open: list[Any] = []
 
 def leave_open(context: Any) -> None:
     context.__enter__()
-    _open.append(context)  # one that is collected is left
+    _open.append(context)  # Python would exit a context that it collects as garbage
 
 
 class Raising(TorchFunctionMode):
@@ -128,12 +128,12 @@ def test_the_quick_look_sees_it_too(change: Callable[[], object], name: str) -> 
 
 
 DRAWS: dict[str, tuple[Callable[[], object], str]] = {
-    "torch": (lambda: torch.rand(1), "PyTorch's"),
-    "torch-seed": (lambda: torch.manual_seed(3), "PyTorch's"),
-    "numpy": (lambda: np.random.rand(), "NumPy's"),
-    "numpy-seed": (lambda: np.random.seed(3), "NumPy's"),
-    "python": (random.random, "Python's"),
-    "python-seed": (lambda: random.seed(3), "Python's"),
+    "torch": (lambda: torch.rand(1), "PyTorch"),
+    "torch-seed": (lambda: torch.manual_seed(3), "PyTorch"),
+    "numpy": (lambda: np.random.rand(), "NumPy"),
+    "numpy-seed": (lambda: np.random.seed(3), "NumPy"),
+    "python": (random.random, "Python"),
+    "python-seed": (lambda: random.seed(3), "Python"),
 }
 
 
@@ -144,7 +144,10 @@ def test_random_numbers_are_put_back_and_named_where_none_may_be_drawn(draw: Cal
         draw()
     assert draws() == before
     with (
-        pytest.raises(DisturbanceError, match=f"^it drew from or seeded, .* {whose} random numbers"),
+        pytest.raises(
+            DisturbanceError,
+            match=f"^it drew from or seeded the global random numbers of {whose}, shared by .*; use a separate",
+        ),
         undisturbed("it"),
     ):
         draw()
@@ -163,8 +166,8 @@ def test_several_changes_are_all_named() -> None:
         change()
     assert str(caught.value) == (
         "it changed PyTorch's default dtype from torch.float32 to torch.float64 and PyTorch's grad mode from True to "
-        "False and drew from or seeded, instead of a generator of its own, Python's random numbers, "
-        "shared by the whole process"
+        "False and drew from or seeded the global random numbers of Python, shared by the whole process; "
+        "use a separate random generator"
     )
     assert (settings(), draws()) == (before, drawn)
 
@@ -201,7 +204,7 @@ def test_a_folder_that_is_gone_is_nobodys_fault(tmp_path: Path, monkeypatch: pyt
 
 
 def test_threads_wait_for_one_another() -> None:
-    """One that draws what it may would otherwise be another one's fault, or set back its random numbers."""
+    """Otherwise the guard would blame one thread for the draws of another, or restore its random numbers."""
     inside, order = threading.Event(), []
 
     def other() -> None:

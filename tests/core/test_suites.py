@@ -80,12 +80,13 @@ def test_what_is_not_said_has_its_default(tmp_path: Path) -> None:
         (
             'input = "text"',
             'input = "text"\ntokenizer = "bpe"',
-            "key 'dataset.prose.vocab_size' is missing; tokenizer 'bpe' needs at least 256 ids (256 for bytes), more",
+            "key 'dataset.prose.vocab_size': is missing; set at least 256 for tokenizer 'bpe' (256 for",
         ),
         (
             'input = "text"',
             'input = "text"\ntokenizer = "bpe"\nvocab_size = 100',
-            "key 'dataset.prose.vocab_size' is too small: 100; tokenizer 'bpe' needs at least 256 ids",
+            "key 'dataset.prose.vocab_size': must be at least 256 for tokenizer 'bpe' (256 for bytes), and "
+            "more for merges (value: 100)",
         ),
         (
             'input = "text"',
@@ -113,9 +114,9 @@ def test_what_is_not_said_has_its_default(tmp_path: Path) -> None:
             "key 'dataset.pictures.graph.neighbours': Input should be greater than or equal to 1 (value: 0)",
         ),
         ('dataset = "prose"', 'dataset = "prse"', "key 'workload[1].dataset': no dataset 'prse' is declared; did you"),
-        ('id = "large"', 'id = "small"', "key 'workload': id 'small' is given 2 times"),
-        ('family = "transformer", ', "", "key 'workload[1].model.family' is missing or no string"),
-        ('family = "transformer"', "family = 3", "key 'workload[1].model.family' is missing or no string"),
+        ('id = "large"', 'id = "small"', "key 'workload': id 'small' occurs 2 times"),
+        ('family = "transformer", ', "", "key 'workload[1].model.family': must be a string (value: None)"),
+        ('family = "transformer"', "family = 3", "key 'workload[1].model.family': must be a string (value: 3)"),
         ('name = "adamw"', 'name = "adamv"', "key 'workload[1].optimizer.name': Input should be 'sgd', 'adam' or 'ad"),
         (
             '"adamw" }',
@@ -139,7 +140,7 @@ def test_what_is_not_said_has_its_default(tmp_path: Path) -> None:
         (
             '"sgd" }',
             '"sgd" }\naugmentation = { crop = 0 }',
-            "key 'workload[0].augmentation': changes nothing; give 'flip = true', a 'crop' of 1 or more, or leave it",
+            "key 'workload[0].augmentation': changes nothing; set 'flip = true' or a 'crop' of at least 1, or remove",
         ),
         (
             '"sgd" }',
@@ -178,13 +179,13 @@ def test_what_is_wrong_with_a_suite(tmp_path: Path, old: str, new: str, message:
             ConfigError,
             "f: key 'model.depht': model family 'mlp' has no 'depht'; did you mean 'depth'?",
         ),
-        ({"family": "mlp", "depth": "1"}, ConfigError, "f: key 'model.depth': is no int (value: '1')"),
-        ({"family": "mlp", "depth": True}, ConfigError, "f: key 'model.depth': is no int (value: True)"),
-        ({"family": "mlp", "depth": 0}, ConfigError, "f: key 'model.depth': is less than 1 (value: 0)"),
+        ({"family": "mlp", "depth": "1"}, ConfigError, "f: key 'model.depth': must be of type int (value: '1')"),
+        ({"family": "mlp", "depth": True}, ConfigError, "f: key 'model.depth': must be of type int (value: True)"),
+        ({"family": "mlp", "depth": 0}, ConfigError, "f: key 'model.depth': must be at least 1 (value: 0)"),
         (
             {"family": "cnn", "depth": 1, "group_norm": 1},
             ConfigError,
-            "f: key 'model.group_norm': is no bool (value: 1)",
+            "f: key 'model.group_norm': must be of type bool (value: 1)",
         ),
     ],
 )
@@ -203,7 +204,7 @@ def test_the_hash_covers_what_affects_results_and_nothing_else(tmp_path: Path) -
         ("trials = 4", "trials = 4 #"),
     ):
         assert load(tmp_path, old, new).hash == suite.hash
-    assert load(tmp_path, "trials = 4", "trials = 4\nreport_seeds = 10").hash == suite.hash  # the default, in words
+    assert load(tmp_path, "trials = 4", "trials = 4\nreport_seeds = 10").hash == suite.hash  # the default, written out
     hashes = {suite.hash}
     for old, new in (
         ('name = "mine"', 'name = "mine-v2"'),
@@ -240,7 +241,7 @@ def test_a_suite_that_varies_nothing_says_nothing_of_it(tmp_path: Path) -> None:
     assert varied.variation is not None
     assert varied.variation.settings == (("base_lr", 0.1), ("base_lr", 10.0), ("horizon", 0.5))
     assert varied.variation.seeds == 5
-    # As released, before there was such a thing.
+    # The hashes of suites that were released before variations existed.
     released = {"quickstart": "1bf7f12c0eafa428", "headline": "98f82bf0dbb192c0", "transfer": "43cc9bc8dbd3d77d"}
     assert {name: load_suite(name).hash for name in released} == released
 
@@ -250,23 +251,27 @@ def test_a_suite_that_varies_nothing_says_nothing_of_it(tmp_path: Path) -> None:
     [
         ("base_lr", "base_rl", "unknown key 'variation.base_rl'; did you mean 'base_lr'?"),
         ("10.0", "0.0", "key 'variation.base_lr[1]': Input should be greater than 0 (value: 0.0)"),
-        ("10.0", "1.0", "key 'variation.base_lr': 1 is the report itself, which is not repeated (value: 1)"),
-        ("10.0", "0.1", "key 'variation.base_lr': 0.1 is given 2 times"),
+        ("10.0", "1.0", "key 'variation.base_lr': must not contain 1, which is the report itself (value: 1)"),
+        ("10.0", "0.1", "key 'variation.base_lr': 0.1 occurs 2 times"),
         (
             "horizon = [0.5]",
             "horizon = [0.01]",
-            "key 'variation.horizon': 0.01 is too close to 0 or 1: it leaves workload 'small' 0 updates of 8 examples",
+            "key 'variation.horizon': 0.01 is too close to 0 or 1: it gives workload 'small' 0 updates of 8 examples",
         ),
         (
             "horizon",
             "seeds = 2\nbatch_size = [1.01]\nhorizon",
-            "key 'variation.batch_size': 1.01 is too close to 0 or 1: it leaves workload 'small' 10 updates of 8 examp",
+            "key 'variation.batch_size': 1.01 is too close to 0 or 1: it gives workload 'small' 10 updates of 8 examp",
         ),
-        ("horizon", "seeds = 11\nhorizon", "key 'variation.seeds': there are 10 report seeds (value: 11)"),
+        (
+            "horizon",
+            "seeds = 11\nhorizon",
+            "key 'variation.seeds': must be at most 10, the number of report seeds (value: 11)",
+        ),
         (
             "base_lr = [0.1, 10.0]\nhorizon = [0.5]",
             "seeds = 2",
-            "key 'variation': no factor has a multiple (base_lr, weight_decay, horizon, batch_size)",
+            "key 'variation': give multiples for at least one factor (base_lr, weight_decay, horizon, batch_size)",
         ),
     ],
 )

@@ -301,11 +301,11 @@ CASES: dict[str, tuple[Callable[[World], Any], list[str]]] = {
     ),
     "a loss that was changed afterwards": (
         in_lines("records.jsonl", lambda lines: [lines[0].replace('"test_loss":', '"test_loss":1'), *lines[1:]]),
-        ["records.jsonl:1: was changed after it was written: its checksum is 'HASH', by what it holds 'HASH'"],
+        ["records.jsonl:1: was changed after it was written: its checksum is 'HASH', its content has 'HASH'"],
     ),
     "a study that was changed afterwards": (
         in_lines("studies.jsonl", lambda lines: [lines[0].replace('"values":[', '"values":[1'), *lines[1:]]),
-        ["studies.jsonl:1: was changed after it was written: its checksum is 'HASH', by what it holds 'HASH'"],
+        ["studies.jsonl:1: was changed after it was written: its checksum is 'HASH', its content has 'HASH'"],
     ),
     "a checksum that was removed": (
         in_lines("records.jsonl", lambda lines: [lines[0].partition(',"checksum"')[0] + "}\n", *lines[1:]]),

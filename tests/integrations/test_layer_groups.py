@@ -208,7 +208,7 @@ def test_members_may_declare_their_layers() -> None:
 def test_a_wrong_declaration_is_named(found: object) -> None:
     net = Net()
     net.layers = lambda: found  # type: ignore[assignment]
-    with pytest.raises(PluginError, match=r"model Net: layers\(\) must return names of layers and, for each, a list"):
+    with pytest.raises(PluginError, match=r"model Net: layers\(\) must return a mapping from layer names to lists"):
         layer_groups(net)
     net.layers = lambda inputs: inputs  # type: ignore[assignment]
     assert names(net) == ["first", "second", "third"]  # not a declaration

@@ -263,7 +263,7 @@ def test_a_state_of_another_network_or_policy_is_refused(folder: Path) -> None:
     with pytest.raises(ConfigError, match="not a state of a GannoScheduler: KeyError: 'n_updates'"):
         loop.scheduler.load_state_dict({name: value for name, value in state.items() if name != "n_updates"})
     with pytest.raises(
-        VersionError, match="key 'format' is 3; this version of ganno-bench reads 1 to 2; a later one wrote it"
+        VersionError, match="key 'format' is 3; this version of ganno-bench reads 1 to 2; a later version wrote it, up"
     ):
         loop.scheduler.load_state_dict({**state, "format": 3})
     assert (scheduler.n_updates, loop.scheduler.n_updates) == (0, 1)

@@ -174,7 +174,7 @@ def test_an_incomplete_run_is_refused(copy: World) -> None:
     lines = records.read_text().splitlines(keepends=True)
     gone = [line for line in lines if json.loads(line)["scheduler"] == "mine" and json.loads(line)["role"] == "report"]
     records.write_text("".join(line for line in lines if line != gone[-1]))
-    with pytest.raises(RecordError, match=r"run/records.jsonl:\d+: was not written after what stands before it: "):
+    with pytest.raises(RecordError, match=r"run/records.jsonl:\d+: was not written after the lines before it: "):
         copy.submit(scheduler="mine")
     reseal(records)  # as a run of an earlier version was, which had no checksums
     with pytest.raises(SubmissionError, match="run: is incomplete: 1 of 13 runs of 'mine' on 'adam-mlp' are missing; "):

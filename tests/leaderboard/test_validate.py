@@ -65,7 +65,7 @@ def _without(fault: str, hidden: dict[str, str]) -> str:
     for text, name in hidden.items():
         fault = fault.replace(text, name)
     fault = re.sub(
-        r"checksum is '\w{16}', by what it holds '\w{16}'", "checksum is 'HASH', by what it holds 'HASH'", fault
+        r"checksum is '\w{16}', its content has '\w{16}'", "checksum is 'HASH', its content has 'HASH'", fault
     )
     return re.sub(r"'trial': must be \d(.*)\(value: \d\)", r"'trial': must be N\1(value: N)", fault)
 

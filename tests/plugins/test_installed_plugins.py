@@ -25,7 +25,7 @@ Call = Callable[..., tuple[int, str, str]]
 BROKEN = {
     "scheduler": "scheduler 'unwell' (other-things 0.3) cannot be imported: ModuleNotFoundError: No module",
     "model": "has no 'Narow'; did you mean 'Narrow'?",
-    "dataset": "dataset 'unwell' is no function, but of type str",
+    "dataset": "dataset 'unwell' must be a function (found: str)",
     "observation": (
         "observation 'unwell': expected a Feature, got function; put @feature() or @run_feature() above the function"
     ),
@@ -64,7 +64,7 @@ def test_a_broken_one_is_red_on_a_terminal(package: Package, call: Call, monkeyp
     _, out, _ = call("plugins", "--kind", "dataset")
     (red,) = [line for line in out.splitlines() if "\x1b[31m" in line]
     assert "unwell" in red
-    assert "is no function" in red
+    assert "must be a function" in red
 
 
 def test_where_there_are_none_the_groups_are_named(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,10 +166,12 @@ def test_a_suite_says_which_package_it_needs(package: Package, tmp_path: Path) -
 
     assert load_suite(str(requiring("other-things >= 0.2"))).hash != load_suite(str(write_suite(tmp_path))).hash
     run_tiny(requiring("other-things >= 0.2"), tmp_path / "out", schedulers=["cosine"], **SMALL)
-    with pytest.raises(PluginError, match=r"tiny.toml: key 'requires'\[0\]: 'other-things>1' is not met by 0.3, which"):
+    with pytest.raises(
+        PluginError, match=r"tiny.toml: key 'requires'\[0\]: 'other-things>1' is not met by the installed version 0.3"
+    ):
         run_tiny(requiring("other-things>1"), tmp_path / "out", schedulers=["cosine"])
     package.uninstall()
-    with pytest.raises(PluginError, match=r"'other-things' is not installed; pip install 'other-things'$"):
+    with pytest.raises(PluginError, match=r"'other-things' is not installed; run pip install 'other-things'$"):
         run_tiny(requiring("other-things"), tmp_path / "out", schedulers=["cosine"])
     with pytest.raises(UnknownNameError, match=r"key 'workload\[0\].model.family': unknown model 'narrow'; valid: cnn"):
         run_tiny(suite_of(package, tmp_path), tmp_path / "out", schedulers=["cosine"])
@@ -180,10 +182,10 @@ def test_a_suite_says_which_package_it_needs(package: Package, tmp_path: Path) -
     [
         (
             "other things",
-            r"key 'requires'\[0\]: is no requirement like 'package >= 1.2': .* \(value: 'other things'\)$",
+            r"key 'requires'\[0\]: must be a requirement like 'package >= 1.2': .* \(value: 'other things'\)$",
         ),
-        ("x @ https://x.org", r"key 'requires'\[0\]: is more than a package and its versions"),
-        ("x; python_version > '3'", r"key 'requires'\[0\]: is more than a package and its versions"),
+        ("x @ https://x.org", r"key 'requires'\[0\]: must be only a package and its versions"),
+        ("x; python_version > '3'", r"key 'requires'\[0\]: must be only a package and its versions"),
     ],
 )
 def test_a_requirement_that_is_none(tmp_path: Path, text: str, message: str) -> None:
@@ -227,7 +229,7 @@ def test_a_card_names_no_file(package: Package, tmp_path: Path) -> None:
     file = tmp_path / "policy" / "card.toml"
     file.write_text(file.read_text().replace('"progress"', f'"{package.file}:loudest"'))
     package.file.write_text("raise SystemExit('run')")
-    with pytest.raises(UnknownNameError, match=r"is a file; only what is installed can be named here, by a package's"):
+    with pytest.raises(UnknownNameError, match=r"is a file; only installed observations can be used here \(entry"):
         load_policy(tmp_path / "policy")
 
 

@@ -121,9 +121,9 @@ DISTURBING: dict[str, tuple[Callable[[], object], str]] = {
         "changed PyTorch's default dtype from torch.float32 to torch.float64",
     ),
     "threads": (lambda: torch.set_num_threads(3), "changed PyTorch's number of threads from 1 to 3"),
-    "seed": (lambda: torch.manual_seed(0), "drew from or seeded, .* PyTorch's random numbers"),
-    "numpy": (np.random.rand, "drew from or seeded, .* NumPy's random numbers"),
-    "python": (random.random, "drew from or seeded, .* Python's random numbers"),
+    "seed": (lambda: torch.manual_seed(0), "drew from or seeded the global random numbers of PyTorch"),
+    "numpy": (np.random.rand, "drew from or seeded the global random numbers of NumPy"),
+    "python": (random.random, "drew from or seeded the global random numbers of Python"),
 }
 
 
@@ -139,7 +139,9 @@ def test_a_scheduler_that_disturbs_the_process_is_named(
 ) -> None:
     before = shared()
     guilty = Steady(doing=lambda value: disturb() if isinstance(value, given) else None)
-    with pytest.raises(PluginError, match=f"^scheduler 'Steady': (a )?{place}.* {named}, shared by the whole process$"):
+    with pytest.raises(
+        PluginError, match=f"^scheduler 'Steady': (a )?{place}.* {named}, shared by the whole process(; use .*)?$"
+    ):
         run_alone(make_engine(), guilty)
     assert shared() == before
 
@@ -193,7 +195,9 @@ def test_so_is_an_optimizer(
 ) -> None:
     before = shared()
     monkeypatch.setattr(Run, "doing", lambda where: disturb() if where == place else None)
-    with pytest.raises(PluginError, match=rf"^scheduler 'Replacing': .* {named}, shared by the whole process$"):
+    with pytest.raises(
+        PluginError, match=rf"^scheduler 'Replacing': .* {named}, shared by the whole process(; use .*)?$"
+    ):
         run_alone(make_engine(), Replacing())
     assert shared() == before
 

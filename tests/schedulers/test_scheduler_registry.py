@@ -65,6 +65,14 @@ def test_malformed_references(ref: str) -> None:
     ("ref", "error", "message"),
     [
         ("cosin", UnknownNameError, "unknown scheduler 'cosin'; did you mean 'cosine'?"),
+        (
+            "lion:Lion",
+            UnknownNameError,
+            "unknown scheduler 'lion:Lion': unknown prefix 'lion:'; valid: FILE.py:, curve-profile:, default:, "
+            "mean-curve:, policy:, profile:, pytorch-optimizer:, random:, timm:, torch:, transformers:, untrained:, "
+            "without:",
+        ),
+        ("default:torhc:StepLR", UnknownNameError, "unknown prefix 'torhc:'; did you mean 'torch:'?"),
         ("wsd(warmpu=0.1)", UnknownNameError, "'wsd' has no hyperparameter 'warmpu'; did you mean 'warmup'?"),
         ("constant(x=1)", UnknownNameError, "scheduler 'constant' has no hyperparameter 'x'"),
         ("cosine(base_lr=0.1)", UnknownNameError, "scheduler 'cosine' has no hyperparameter 'base_lr'"),
@@ -185,6 +193,11 @@ def test_errors_of_plugins(tmp_path: Path, old: str, new: str, message: str) -> 
 def test_a_misspelt_class_gets_a_suggestion(tmp_path: Path) -> None:
     with pytest.raises(PluginError, match="has no 'Halfway'; did you mean 'HalfWay'"):
         load_scheduler(plugin(tmp_path, name="Halfway"))
+
+
+def test_what_a_file_imports_is_not_suggested(tmp_path: Path) -> None:
+    with pytest.raises(PluginError, match=r"has no 'Missing'; valid: HalfWay$"):
+        load_scheduler(plugin(tmp_path, name="Missing"))
 
 
 def test_something_that_is_no_class(tmp_path: Path) -> None:

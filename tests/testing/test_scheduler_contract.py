@@ -263,9 +263,13 @@ class Other:
     (
         "process_unchanged",
         computing("lr * random.uniform(0.9, 1.0)"),
-        "drew from or seeded, instead of .*, Python's random",
+        "drew from or seeded the global random numbers of Python",
     ),
-    ("process_unchanged", computing("lr * (0.5 + torch.rand(()))"), "^update 0: step drew from or .*, PyTorch's ran"),
+    (
+        "process_unchanged",
+        computing("lr * (0.5 + torch.rand(()))"),
+        "^update 0: step drew from or seeded the global random numbers of PyTorch",
+    ),
     (
         "process_unchanged",
         open_run("    def step(self, lr):\n        torch.set_flush_denormal(True)\n        return super().step(lr)\n"),

@@ -1,4 +1,4 @@
-"""Views of images are torchvision's, pixel by pixel and as often."""
+"""Views of images equal torchvision's, pixel by pixel and in frequency."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def distinct_pixels(*shape: int) -> Tensor:
 
 
 def torchvision_view(image: Tensor, flip: int, top: int, left: int, crop: int) -> Tensor:
-    """Return one view of an image by torchvision; its own `pad` fills all channels alike."""
+    """Return one view of an image by torchvision, except for padding: its `pad` fills all channels with one value."""
     mirrored = tv.horizontal_flip(image) if flip else image
     padded = torch.stack([tv.pad(c[None], [crop], fill=b)[0] for c, b in zip(mirrored, BLACK, strict=True)])
     return tv.crop(padded, top, left, *image.shape[1:])
@@ -77,7 +77,7 @@ def test_views_are_as_frequent_as_torchvisions(flip: bool, crop: int) -> None:
     known = {view.numpy().tobytes(): index for index, view in enumerate(all_views(image, flip, crop))}
     steps: list[v2.Transform] = [v2.RandomHorizontalFlip(0.5)] if flip else []
     if crop:
-        # A padding for each channel is out of its reach, so channels are told apart afterwards.
+        # torchvision cannot pad each channel with another value, so a placeholder is replaced afterwards.
         steps.append(v2.RandomCrop((HEIGHT, WIDTH), padding=crop, fill=-7.0))
     transform = v2.Compose(steps)
     with torch.random.fork_rng(devices=[]):
@@ -117,7 +117,7 @@ def test_padding_is_what_a_black_pixel_becomes(mode: str) -> None:
     rng = np.random.default_rng(0)
     shape = (12, 4, 4, 3) if mode == "RGB" else (12, 4, 4)
     bright = [canonical_pixels(Image.fromarray(x)) for x in rng.integers(90, 256, shape, dtype=np.uint8)]
-    # Padded before it is encoded, as a split beside the training images, which are nowhere black.
+    # Padded before encoding, as a second split; the training images have no black pixels.
     padded = np.pad(bright[0], [(1, 1), (1, 1)] + [(0, 0)] * (len(shape) - 3))
     crops = [padded[y : y + 4, x : x + 4] for y in range(3) for x in range(3)]
     encoded, black = encode_images({"train": bright, "crops": crops}, None, False)
@@ -148,9 +148,9 @@ def test_precision_changes_pixels_by_their_rounding_alone() -> None:
     [
         (
             {"crop": 8},
-            "crop is 8, dataset 'images' has images of 8x8: it must be less, or nothing may be left of an image",
+            "crop must be less than the sides of the images, 8x8 in dataset 'images' (value: 8)",
         ),
-        ({"crop": 1}, "dataset 'images' does not say what black is, which a crop pads with"),
+        ({"crop": 1}, "dataset 'images' has no known black, which a crop pads with; remove the crop"),
     ],
 )
 def test_what_is_refused(change: dict[str, int], message: str) -> None:

@@ -1,4 +1,4 @@
-"""The layers of networks that declare none: natural blocks, every parameter once, in the order of the forward pass."""
+"""Layers of networks that declare none: natural blocks, each parameter once, in the order of the forward pass."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def parts(network: nn.Module) -> dict[str, list[str]]:
 
 
 class Residual(nn.Module):
-    """Its convolutions, each with a normalisation, are a list; the block is whole all the same."""
+    """A list of convolutions with normalisations does not divide the block."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -140,7 +140,7 @@ def test_a_shared_weight_belongs_to_the_first() -> None:
 
 
 class Named(nn.Module):
-    """A child that is called `layers` is no declaration."""
+    """A child module called `layers` does not declare layers."""
 
     def __init__(self) -> None:
         super().__init__()

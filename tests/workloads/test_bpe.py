@@ -34,7 +34,7 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def write(folder: Path, spec: DatasetSpec, train: list[str], other: list[str]) -> DatasetSpec:
-    """Make a folder of texts, `other` for both validation and test, and return the declaration of it."""
+    """Make a folder of texts, with `other` for validation and test, and return its declaration."""
     folder.mkdir()
     for split, rows in {"train": train, "validation": other, "test": other}.items():
         columns = {"text": rows, "label": [i % 2 for i in range(len(rows))]}
@@ -63,7 +63,7 @@ def test_the_most_frequent_pairs_are_merged_until_the_vocabulary_is_full() -> No
     encoder = BytePairEncoder.train(["ab", "ab", "ab", "cd", "cd", "ef"], 257, n_reserved=0)
     assert len(encoder) == 257
     assert [len(encoder.encode(pair)) for pair in ("ab", "cd", "ef")] == [1, 2, 2]
-    # "ef" occurs once, and is not worth an id.
+    # "ef" occurs only once, so it gets no id.
     assert len(BytePairEncoder.train(["ab", "ab", "ab", "cd", "cd", "ef"], 1000, n_reserved=1)) == 1 + 258
 
 
@@ -146,13 +146,17 @@ def test_the_fingerprint_is_of_the_text_not_of_its_tokens(tmp_path: Path) -> Non
         (
             STREAM,
             None,
-            "vocab_size is missing; tokenizer 'bpe' needs at least 256 ids (256 for bytes), more for merges",
+            "key 'vocab_size': is missing; set at least 256 for tokenizer 'bpe' (256 for bytes), and more for merges",
         ),
-        (STREAM, 255, "vocab_size is too small: 255; tokenizer 'bpe' needs at least 256 ids (256 for bytes)"),
+        (
+            STREAM,
+            255,
+            "key 'vocab_size': must be at least 256 for tokenizer 'bpe' (256 for bytes), and more for merges (value: 2",
+        ),
         (
             TEXTS,
             256,
-            "vocab_size is too small: 256; tokenizer 'bpe' needs at least 257 ids (256 for bytes, 1 for padding",
+            "key 'vocab_size': must be at least 257 for tokenizer 'bpe' (256 for bytes, 1 for padding",
         ),
     ],
 )

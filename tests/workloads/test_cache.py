@@ -30,7 +30,7 @@ WORDS = DatasetSpec(
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache's folder."""
+    """The folder of an empty cache."""
     monkeypatch.setenv("GANNO_BENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "hub")
     return tmp_path / "cache" / "datasets"
@@ -38,7 +38,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def encoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Gets the name of each dataset that is encoded, not read."""
+    """Collects the names of datasets that are encoded instead of read from the cache."""
     names: list[str] = []
     for function in ("_load_classification", "_load_language_modelling"):
         load: Callable[..., Dataset] = getattr(loading, function)
@@ -52,7 +52,7 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def write(folder: Path, spec: DatasetSpec, text: str = "") -> DatasetSpec:
-    """Make a folder of texts and return the declaration of it."""
+    """Make a folder of texts and return its declaration."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = {"text": [f"{i} {word} {text}" for i in range(40) for word in ("no", "yes")], "label": [0, 1] * 40}
     for split in ("train", "test"):
@@ -124,7 +124,7 @@ def test_other_content_is_another_entry_even_at_the_same_time(
 ) -> None:
     spec = write(tmp_path / "a", WORDS, "x")
     before = load_dataset("one", spec)
-    # What `datasets` keeps goes by times of files, in steps of a second on some file systems.
+    # The cache of `datasets` uses modification times, which have steps of a second on some file systems.
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "another hub")
     times = (tmp_path / "a" / "train.jsonl").stat()
     write(tmp_path / "a", WORDS, "y")
@@ -214,7 +214,7 @@ def test_the_least_recently_used_entries_are_deleted(
     load_dataset("second", second)
     for path in folder.iterdir():
         os.utime(path, (0, 0))
-    load_dataset("first", first)  # is now the one that was used last
+    load_dataset("first", first)  # is now the most recently used entry
     monkeypatch.setattr(cache, "MAX_BYTES", int(2.2 * size))
     load_dataset("third", third)
     load_dataset("first", first)
@@ -263,5 +263,7 @@ def test_the_cache_lies_in_the_users_cache_folder(monkeypatch: pytest.MonkeyPatc
 def test_a_folder_that_cannot_be_made_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("GANNO_BENCH_CACHE", str(tmp_path / "file"))
-    with pytest.raises(DatasetError, match=r"^GANNO_BENCH_CACHE: folder '.*file' cannot be made: .* \('off' for no"):
+    with pytest.raises(
+        DatasetError, match=r"^GANNO_BENCH_CACHE: folder '.*file' cannot be created: .*; name another one, or 'off'$"
+    ):
         load_dataset("one", DIGITS)

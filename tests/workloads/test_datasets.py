@@ -38,7 +38,7 @@ def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
 
 @pytest.fixture
 def write(tmp_path: Path) -> Iterator[Write]:
-    """Writes a folder in hub layout: split -> columns."""
+    """Write a folder in hub layout, from split -> columns."""
 
     def _write(
         name: str, splits: dict[str, dict[str, Any]], features: Any = None, file_format: str = "parquet"
@@ -301,7 +301,7 @@ def test_a_text_without_validation_split_gives_its_end(write: Write) -> None:
     assert isinstance(data.train, TokenStream)
     assert isinstance(data.validation, TokenStream)
     assert len(data.train.tokens) == 950
-    assert data.validation.tokens.tolist() == [0] * 50  # Z is unknown to the training text
+    assert data.validation.tokens.tolist() == [0] * 50  # Z is not in the training text
 
 
 def test_caps_of_a_text_count_tokens(write: Write) -> None:
@@ -349,7 +349,7 @@ def test_a_path_is_relative_to_the_current_directory_or_to_the_suite(
 def test_a_path_is_never_taken_for_a_name(write: Write, tmp_path: Path) -> None:
     write("shelf/mine", {"train": sentences(60), "test": sentences(9)})
     for path in ("./mine", "../elsewhere/mine", "a/b/mine"):
-        assert f"{path!r} is no embedded dataset" in message(at(TEXTS, path), [tmp_path / "shelf"])
+        assert f"{path!r} is neither an embedded dataset" in message(at(TEXTS, path), [tmp_path / "shelf"])
 
 
 def test_an_embedded_name_wins_over_a_folder(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -415,7 +415,7 @@ def test_the_list_has_what_can_be_named(write: Write, tmp_path: Path) -> None:
 
 
 def test_an_unknown_name_gives_the_nearest_one_and_where_it_was_looked_for(write: Write, tmp_path: Path) -> None:
-    assert message(at(IMAGES, "digit")).endswith("no hub id (owner/name); did you mean 'digits'?")
+    assert message(at(IMAGES, "digit")).endswith("nor a hub id (owner/name); did you mean 'digits'?")
     write("shelf/mnist", {"train": pictures(30)}, image_features())
     text = message(at(IMAGES, "minst"), [tmp_path / "shelf"])
     assert str(tmp_path / "shelf") in text
@@ -429,16 +429,22 @@ def test_an_unknown_name_gives_the_nearest_one_and_where_it_was_looked_for(write
         ({"input": "txet"}, "has no column 'txet'; did you mean 'text'?"),
         ({"target": "labels"}, "has no column 'labels'; did you mean 'label'?"),
         ({"train_split": "trian"}, "has no split 'trian'; did you mean 'train'?"),
-        ({"validation_split": "dev"}, "has no split 'dev'; valid: test, train"),
+        (
+            {"validation_split": "dev"},
+            "has no split 'dev' (found: test, train); expected: train, dev, test, as folders",
+        ),
         ({"test_split": "tets"}, "has no split 'tets'; did you mean 'test'?"),
         ({"test_split": "train"}, "split 'train'"),
-        ({"input": "label"}, "has no texts in column 'label', but Value('int64')"),
+        ({"input": "label"}, "has no texts in column 'label' (found: Value('int64'))"),
         (
             {"target": "score"},
-            "has no class labels (names, integers or strings) in column 'score', but Value('float64')",
+            "has no class labels (names, integers or strings) in column 'score' (found: Value('float64'))",
         ),
-        ({"task": "image-classification", "tokenizer": "char"}, "has no images in column 'text', but Value('string')"),
-        ({"validation_fraction": 1e-9}, "leaves no validation"),
+        (
+            {"task": "image-classification", "tokenizer": "char"},
+            "has no images in column 'text' (found: Value('string'))",
+        ),
+        ({"validation_fraction": 1e-9}, "validation_fraction = 1e-09 leaves none for validation"),
         ({"task": "language-modelling", "target": None, "max_test": 3, "tokenizer": "char"}, "3 tokens for test"),
     ],
 )
@@ -455,7 +461,7 @@ def test_what_does_not_fit_the_declaration_is_named(write: Write, changes: dict[
 @pytest.mark.parametrize(
     ("labels", "wanted"),
     [
-        ([-1] * 9, "no class for label -1 in column 'label' for test (-1 stands for hidden labels: use another split)"),
+        ([-1] * 9, "no class for label -1 in column 'label' for test (-1 stands for hidden labels; use another split)"),
         ([0] * 8 + [7], "no class for label 7 in column 'label' for test"),
         ([0] * 8 + [None], "no value in column 'label' of row 8 for test"),
         ([], '"test" corresponds to no data'),
@@ -481,7 +487,7 @@ def test_one_class_is_too_few(write: Write) -> None:
 
 def test_images_of_different_sizes_need_an_image_size(write: Write) -> None:
     folder = write("a", {"train": pictures(30), "test": pictures(9, size=(8, 7))}, image_features())
-    assert "different sizes, such as 6x5 and 8x7: set an image_size" in message(at(IMAGES, folder))
+    assert "different sizes, such as 6x5 and 8x7; set an image_size" in message(at(IMAGES, folder))
     assert load_dataset("d", at(IMAGES, folder, image_size=4)).shape.input_shape == (1, 4, 4)
 
 
@@ -526,9 +532,9 @@ def test_without_network_a_hub_dataset_fails_soon_and_says_what_to_do(
     before, waits = datasets.config.HF_HUB_OFFLINE, []
     monkeypatch.setattr(time, "sleep", waits.append)
     text = message(at(IMAGES, "ylecun/minst"), [tmp_path / "shelf"])
-    assert waits == []  # it is not tried again and again
-    assert f"looked in the current directory, '{tmp_path / 'shelf'}'" in text
-    assert "hub cannot be reached: put a copy in hub layout, a folder 'minst', under --data-dir" in text
+    assert waits == []  # without retries
+    assert f"searched: the current directory, '{tmp_path / 'shelf'}'" in text
+    assert "hub cannot be reached; put a copy in hub layout, as folder 'minst', into a folder of --data-dir" in text
     assert text.endswith("did you mean 'mnist'?")
     assert before == datasets.config.HF_HUB_OFFLINE
 
@@ -538,7 +544,7 @@ def test_without_network_a_hub_dataset_fails_soon_and_says_what_to_do(
     [
         (
             RuntimeError("Dataset scripts are no longer supported, but found x.py"),
-            "give a revision that has data files",
+            "set 'revision' to one with data files",
         ),
         (datasets.exceptions.DatasetNotFoundError("Dataset 'o/x' doesn't exist"), "nor on the Hugging Face hub"),
         (

@@ -1,4 +1,4 @@
-"""Which file of a folder belongs to which split and class, and which files may be read at all."""
+"""Assignment of files in folders to splits and classes, and which files may be read."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
 
 
 def images(folder: Path, n: int, *classes: str, seed: int = 0) -> None:
-    """Write images of noise, by turns into a folder for each class."""
+    """Write images of noise, in turn into the folder of each class."""
     rng = np.random.default_rng([n, seed])
     for index in range(n):
         path = folder / classes[index % len(classes)] / f"{index}.png"
@@ -41,7 +41,7 @@ def images(folder: Path, n: int, *classes: str, seed: int = 0) -> None:
 
 
 def table(path: Path, n: int, start: int = 0) -> None:
-    """Write sentences that differ, of two classes."""
+    """Write different sentences of two classes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([["text", "label"], *([f"word{i}", "ab"[i % 2]] for i in range(start, start + n))])
@@ -58,7 +58,7 @@ def load_texts(folder: Path, **changes: Any) -> Dataset:
 
 
 def sizes(data: Dataset) -> tuple[int, int]:
-    """Return how many examples are for training or validation, and for testing."""
+    """Return the number of training and validation examples together, and of test examples."""
     return data.train.n_examples + data.validation.n_examples, data.test.n_examples
 
 
@@ -131,8 +131,8 @@ def test_a_copy_with_fewer_rows_than_its_readme_says_is_an_error(tmp_path: Path)
         "---\ndataset_info:\n  features:\n  - name: text\n    dtype: string\n  - name: label\n    dtype: string\n"
         "  splits:\n  - name: train\n    num_bytes: 1\n    num_examples: 50\n---\n"
     )
-    wanted = f"{tmp_path / 'README.md'}: key 'dataset_info': split 'train' has 40 rows (value: 50)"
-    assert message(tmp_path, load_texts) == f"dataset 'd': {wanted}"
+    wanted = f"{tmp_path / 'README.md'}: key 'dataset_info': split 'train' must have 50 rows (found: 40); complete"
+    assert message(tmp_path, load_texts).startswith(f"dataset 'd': {wanted}")
 
 
 def test_of_several_configurations_one_is_asked_for(tmp_path: Path) -> None:
@@ -142,8 +142,44 @@ def test_of_several_configurations_one_is_asked_for(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text(
         "---\nconfigs:\n- config_name: de\n  data_dir: de\n- config_name: en\n  data_dir: en\n---\n"
     )
-    assert message(tmp_path, load_texts).endswith("has several configurations: give a config (de, en)")
+    assert message(tmp_path, load_texts).endswith("has several configurations; set 'config' to one of them (de, en)")
     assert sizes(load_texts(tmp_path, config="en")) == (40, 120)
+
+
+SHAPE = "as folders (train/, test/) or as files (train.csv, test.csv)"
+
+
+def test_a_missing_split_says_what_was_found_and_what_is_expected(tmp_path: Path) -> None:
+    table(tmp_path / "one" / "train.csv", 40)
+    wanted = f"folder '{tmp_path}/one' has no split 'test' (found: train); expected: train, test, {SHAPE}"
+    assert message(tmp_path / "one", load_texts) == f"dataset 'd': {wanted}"
+    table(tmp_path / "two" / "train" / "x.csv", 40)
+    table(tmp_path / "two" / "test" / "x.csv", 40, start=40)
+    changes = {"validation_split": "holdout"}
+    wanted = f"has no split 'holdout' (found: test, train); expected: train, holdout, test, {SHAPE}"
+    assert message(tmp_path / "two", load_texts, **changes).endswith(wanted)
+
+
+@pytest.mark.parametrize("classes", [("cat", "dog"), (".",)])
+def test_a_folder_in_which_nothing_is_named_after_a_split_says_so(tmp_path: Path, classes: tuple[str, ...]) -> None:
+    images(tmp_path, 20, *classes)
+    found = "(found: train, with all files, because no file or folder is named after a split)"
+    assert message(tmp_path).endswith(f"has no split 'test' {found}; expected: train, test, {SHAPE}")
+
+
+def test_a_missing_split_of_a_folder_that_declares_its_files(tmp_path: Path) -> None:
+    table(tmp_path / "a.csv", 40)
+    (tmp_path / "README.md").write_text("---\nconfigs:\n- config_name: x\n  data_files: a.csv\n---\n")
+    wanted = "has no split 'test' (found: train); expected: train, test, under 'data_files' in its README.md"
+    assert message(tmp_path, load_texts).endswith(wanted)
+
+
+def test_a_folder_without_data_says_what_was_found_and_what_is_expected(tmp_path: Path) -> None:
+    wanted = f"cannot be read: it has no data files (found: nothing); expected: train, test, {SHAPE}"
+    assert message(tmp_path).endswith(wanted)
+    for name in ("notes.docx", "README.md", "x.py"):
+        (tmp_path / name).write_text("x")
+    assert message(tmp_path).endswith(wanted.replace("nothing", "notes.docx, x.py"))
 
 
 # --- classes --------------------------------------------------------------------------------------------------------
@@ -187,7 +223,7 @@ def test_an_image_in_no_class_folder_is_named(tmp_path: Path) -> None:
     images(tmp_path / "train", 40, "cat", "dog")
     images(tmp_path / "train", 1, ".", seed=1)
     images(tmp_path / "test", 20, "cat", "dog")
-    assert message(tmp_path).endswith("has class folders, and an image that is in none: 'train/0.png'")
+    assert message(tmp_path).endswith("has class folders, but image 'train/0.png' is in none of them")
 
 
 # --- names that look like patterns ----------------------------------------------------------------------------------
@@ -235,7 +271,7 @@ def test_an_image_outside_of_the_folder_is_not_read(tmp_path: Path, kind: str) -
         "archive": f"zip://x.png::{tmp_path / 'own' / 'x.zip'}",
     }[kind]
     paths = [str(tmp_path / "own" / "images" / f"{i}.png") for i in range(8)]
-    wanted = f"has an image in column 'image' of row 5 for train that lies outside of it: {place!r}"
+    wanted = f"has an image outside of its folder in column 'image' of row 5 for train (value: {place!r})"
     assert message(rows_of_paths(tmp_path / "own", [*paths[:5], place, *paths[5:]])).endswith(wanted)
 
 
@@ -261,7 +297,7 @@ def test_splits_in_several_formats_are_refused(tmp_path: Path) -> None:
     table(tmp_path / "train.csv", 40)
     table(tmp_path / "test.csv", 20)
     (tmp_path / "train.json").write_text('{"text": "more", "label": "a"}\n')
-    wanted = f"folder {str(tmp_path)!r} has splits in several formats: 'train.json' is not of csv"
+    wanted = f"folder {str(tmp_path)!r} has splits in several formats: 'train.json' is not csv"
     assert message(tmp_path, load_texts) == f"dataset 'd': {wanted}"
 
 
@@ -274,7 +310,7 @@ def test_a_declaration_outside_of_the_folder_is_refused(tmp_path: Path, pattern:
         "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: train.csv\n"
         f"  - split: test\n    path: {pattern}\n---\n"
     )
-    wanted = f"{card}: key 'data_files': lies outside of the folder (value: {pattern!r})"
+    wanted = f"{card}: key 'data_files': must be inside the folder (value: {pattern!r})"
     assert message(tmp_path / "own", load_texts) == f"dataset 'd': {wanted}"
 
 

@@ -1,4 +1,4 @@
-"""The graph of nearest neighbours, what is cut out of it around each node, and that it is worth having."""
+"""The graph of nearest neighbours, the subgraph around each node, and its use for classification."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ganno_bench.workloads.suite import DatasetSpec, GraphSpec, OptimizerSpec, W
 from ganno_bench.workloads.workload import Workload
 
 LINE = np.array([[0.0], [1.0], [3.0], [6.0], [100.0]])
-"""Each point's nearest: 1, 0, 1, 2, 3."""
+"""The nearest neighbours of the points are 1, 0, 1, 2, 3."""
 
 
 def pixels(n: int, size: int = 5) -> list[Pixels]:
@@ -135,7 +135,7 @@ def test_images_are_resized_before_they_are_compared_and_shrunk_once() -> None:
 
 def test_a_graph_needs_more_images_than_neighbours() -> None:
     spec = digits_spec(neighbours=46).model_copy(update={"max_train": 40, "max_validation": 3, "max_test": 3})
-    message = "dataset 'd': embedded dataset 'digits' has 46 images in all, too few for 46 neighbours of each"
+    message = "dataset 'd': embedded dataset 'digits' has 46 images in all; graph.neighbours must be less (value: 46)"
     with pytest.raises(DatasetError, match=re.escape(message)):
         load_dataset("d", spec)
 

@@ -1,4 +1,4 @@
-"""Test data lie on disk from when a workload is loaded until the harness evaluates on them, and come back whole."""
+"""Test data stay on disk from loading until the evaluation of the harness, and are read back unchanged."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def streams() -> TokenStream:
 
 def pictures() -> Examples:
     both = torch.randn(20, 1, 4, 4, generator=torch.Generator().manual_seed(0))
-    return Examples(both[8:], torch.arange(12) % 3)  # a view, as what was cut is
+    return Examples(both[8:], torch.arange(12) % 3)  # a view, like a split that was cut
 
 
 @pytest.mark.parametrize("make", [streams, pictures])
 def test_they_come_back_bit_by_bit(make: Callable[[], Any]) -> None:
     split, held = make(), HeldOut(make())
     assert (held.n_examples, held.n_predictions) == (split.n_examples, split.n_predictions)
-    for _ in range(2):  # as often as they are asked for
+    for _ in range(2):  # it can be read repeatedly
         back = held.to("cpu", torch.float32)
         assert type(back) is type(split)
         for name, value in vars(split).items():
@@ -68,7 +68,9 @@ def test_a_full_disk_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("tempfile.TemporaryFile", full)
     monkeypatch.setattr("tempfile.gettempdir", lambda: "/little")
-    with pytest.raises(DatasetError, match=r"^dataset 'images': test data .* aside in '/little': No space left on dev"):
+    with pytest.raises(
+        DatasetError, match=r"^dataset 'images': test data .* written to '/little': No space left on .*; free"
+    ):
         hold_out(images())
 
 
@@ -79,7 +81,7 @@ import datasets
 from PIL import Image
 
 def shades():
-    """Gray images; nothing else has as many rows as the test split."""
+    """Gray images; only the test split has this number of rows."""
     def rows(n, first):
         rows = [{{"image": Image.new("L", (4, 4), first + 3 * i), "label": i % 2}} for i in range(n)]
         return datasets.Dataset.from_list(rows)
@@ -94,7 +96,7 @@ from dataclasses import dataclass
 from ganno_bench.schedulers import Controls, OpenOptimizer, OptimizerEntry, Released, Scheduler
 
 FOUND = []
-"""(where, what it is) of all that has as many rows as the test split."""
+"""(place, type) of all objects with as many rows as the test split."""
 
 def look(where):
     kinds = (torch.Tensor, torch.nn.Parameter, np.ndarray, datasets.Dataset)
@@ -164,5 +166,5 @@ def test_what_an_engine_holds_is_not_the_test_split(suite: Path) -> None:
     gc.collect()
     tensors = [thing for thing in gc.get_objects() if issubclass(type(thing), Tensor)]
     assert [tensor for tensor in tensors if tensor.shape[:1] == (N_TEST,)] == []
-    assert any(tensor is engine.validation.targets for tensor in tensors)  # so they would be seen
+    assert any(tensor is engine.validation.targets for tensor in tensors)  # so the search would find test data, too
     assert engine.workload.dataset.test.n_examples == N_TEST

@@ -1,4 +1,4 @@
-"""Model families: their arguments, their layers, their initialisation, and what their networks compute."""
+"""Model families: arguments, layers, initialisation and computed functions."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_the_layers_cover_every_parameter_once(model: Mapping[str, Any], shape: 
 
 @every_model
 def test_a_deeper_network_has_as_many_more_layers(model: Mapping[str, Any], shape: TaskShape) -> None:
-    # A residual block of each of three stages, of two convolutions each, makes a resnet six deeper.
+    # One more residual block of two convolutions in each of three stages makes a resnet deeper by six.
     depths, step = ((8, 14, 32), 3) if model["family"] == "resnet" else ((1, 2, 5), 1)
     n_layers = [len(partition(build_model({**model, "depth": depth}, shape, 0))) for depth in depths]
     assert [n - n_layers[0] for n in n_layers] == [0, step, 4 * step]
@@ -83,7 +83,7 @@ def test_layers_stand_in_the_order_of_the_forward_pass(model: Mapping[str, Any],
     called: list[str] = []
     for prefix, module in network.named_modules():
         own = [f"{prefix}.{name}".lstrip(".") for name, _ in module.named_parameters(recurse=False)]
-        if own and prefix:  # the network itself, which may hold parameters too, is around everything
+        if own and prefix:  # the network itself contains all modules
             module.register_forward_hook(lambda *_, name=layer_of[own[0]]: called.append(name))
     network(example(shape))
     order = [layer.name for layer in partition(network)]
@@ -111,8 +111,11 @@ def test_a_declared_partition_is_used_and_layers_without_parameters_are_none() -
 @pytest.mark.parametrize(
     ("groups", "message"),
     [
-        ({"a": ["first", "second"]}, "parameter 'scale' belongs to 0 layers, not to 1"),
-        ({"a": ["first", "scale"], "b": ["first", "second"]}, "parameter 'first.weight' belongs to 2 layers, not to 1"),
+        ({"a": ["first", "second"]}, "parameter 'scale' must belong to 1 layer (found: 0)"),
+        (
+            {"a": ["first", "scale"], "b": ["first", "second"]},
+            "parameter 'first.weight' must belong to 1 layer (found: 2)",
+        ),
     ],
 )
 def test_a_parameter_in_no_layer_or_in_two_is_refused(groups: Mapping[str, Sequence[str]], message: str) -> None:
@@ -160,12 +163,15 @@ def test_a_right_description_passes(model: Mapping[str, Any], shape: TaskShape) 
             "here: key 'model.shape': model family 'mlp' has no 'shape'; valid: depth, gain, ",
         ),
         ({"family": "mlp", "width": 8}, "here: key 'model.depth': is missing; model family 'mlp' needs it"),
-        ({"family": "mlp", "depth": "2"}, "here: key 'model.depth': is no int (value: '2')"),
-        ({"family": "mlp", "depth": 2.0}, "here: key 'model.depth': is no int (value: 2.0)"),
-        ({"family": "mlp", "depth": True}, "here: key 'model.depth': is no int (value: True)"),
-        ({"family": "cnn", "depth": 2, "group_norm": 1}, "here: key 'model.group_norm': is no bool (value: 1)"),
-        ({"family": "mlp", "depth": 2, "gain": "x"}, "here: key 'model.gain': is no float (value: 'x')"),
-        ({"family": "transformer", "depth": 0}, "here: key 'model.depth': is less than 1 (value: 0)"),
+        ({"family": "mlp", "depth": "2"}, "here: key 'model.depth': must be of type int (value: '2')"),
+        ({"family": "mlp", "depth": 2.0}, "here: key 'model.depth': must be of type int (value: 2.0)"),
+        ({"family": "mlp", "depth": True}, "here: key 'model.depth': must be of type int (value: True)"),
+        (
+            {"family": "cnn", "depth": 2, "group_norm": 1},
+            "here: key 'model.group_norm': must be of type bool (value: 1)",
+        ),
+        ({"family": "mlp", "depth": 2, "gain": "x"}, "here: key 'model.gain': must be of type float (value: 'x')"),
+        ({"family": "transformer", "depth": 0}, "here: key 'model.depth': must be at least 1 (value: 0)"),
     ],
 )
 def test_a_wrong_argument_is_named(model: Mapping[str, Any], message: str) -> None:
@@ -236,7 +242,7 @@ def test_the_seed_decides_the_initialisation_and_nothing_else_does(model: Mappin
     values, same = first.state_dict(), again.state_dict()
     assert all(torch.equal(values[name], same[name]) for name in values)
     different = [name for name, value in other.named_parameters() if not torch.equal(value, values[name])]
-    # What is constant has one value, or one for each of two kinds of gates.
+    # Constant parameters have one value, or one for each of two kinds of gates.
     drawn = {name for name, value in first.named_parameters() if len(value.unique()) > 2}
     assert set(different) == drawn
 
@@ -348,7 +354,7 @@ def test_a_resnets_blocks_halve_the_resolution_twice_and_shortcuts_carry_the_inp
     sizes: list[tuple[int, ...]] = []
     for block in network.get_submodule("blocks").children():
         block.register_forward_hook(lambda _, inputs, output: sizes.append(tuple(output.shape[1:])))
-        with torch.no_grad():  # a block whose second normalisation gives nothing is its shortcut
+        with torch.no_grad():  # with a second normalisation of zero, the block is its shortcut
             block.get_parameter("norm2.weight").zero_()
     logits = network(example(LARGE_IMAGE))
     assert sizes == [(4, 16, 14)] * 2 + [(8, 8, 7)] * 2 + [(16, 4, 4)] * 2
@@ -413,7 +419,7 @@ def test_a_text_classifier_sees_all_tokens_and_ignores_padding(family: str) -> N
         changed = inputs.clone()
         changed[:, position] = changed[:, position] % 10 + 1
         assert (network(changed) != before).any(1).all()
-    with torch.no_grad():  # neither what padding is embedded as nor where it stands
+    with torch.no_grad():  # change the embedding of padding, and its positions
         network.get_parameter("tokens.weight")[0] += 1.0
         if family == "transformer":
             network.get_parameter("positions")[4:] -= 1.0
@@ -430,7 +436,7 @@ def test_a_text_of_nothing_but_padding_has_finite_logits_and_gradients(family: s
 
 
 def library_lstm(network: LSTM) -> nn.LSTM:
-    """Return torch's LSTM with the same weights; its gates stand in the order input, forget, candidate, output."""
+    """Return torch's LSTM with the same weights; its gates have the order input, forget, candidate, output."""
     width = network.tokens.embedding_dim
     theirs = nn.LSTM(width, width, len(network.stack)).double()
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""What is tested on may not be trained or tuned on, but for a small part."""
+"""Only a small part of the test data may also be in training or validation data."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def test_a_few_test_rows_may_be_training_rows_and_no_more(tmp_path: Path) -> Non
     assert load_dataset("d", few).test.n_examples == 100
     more = write(tmp_path / "more", {"train": rows(0, 200), "test": rows(198, 298)})
     assert message(more) == (
-        f"dataset 'd': folder '{tmp_path}/more' has 2.00% of its test split in its train split, too, more than "
-        "max_overlap allows (value: 0.01): remove it, or set max_overlap in the dataset's table"
+        f"dataset 'd': folder '{tmp_path}/more' has 2.00% of its test split also in its train split, more than "
+        "max_overlap allows (value: 0.01); remove the duplicates, or set max_overlap in the dataset's table"
     )
 
 
@@ -71,10 +71,10 @@ def test_a_row_is_the_same_if_input_and_target_are(tmp_path: Path) -> None:
 def test_a_validation_split_is_held_apart_on_both_sides(tmp_path: Path) -> None:
     splits = {"train": rows(0, 200), "validation": rows(150, 250), "test": rows(300, 400)}
     tuned = write(tmp_path / "tuned", splits).model_copy(update={"validation_split": "validation"})
-    assert "50.00% of its validation split in its train split, too" in message(tuned)
+    assert "50.00% of its validation split also in its train split" in message(tuned)
     splits = {"train": rows(0, 200), "validation": rows(200, 300), "test": rows(270, 370)}
     tested = write(tmp_path / "tested", splits).model_copy(update={"validation_split": "validation"})
-    assert "30.00% of its test split in its train or validation split, too" in message(tested)
+    assert "30.00% of its test split also in its train or validation split" in message(tested)
 
 
 def test_a_cap_hides_nothing(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def numbers(start: int, stop: int) -> str:
     ("test", "wanted"),
     [
         (numbers(5000, 5500), None),
-        (numbers(3000, 3500), "9"),  # 9x %: all of it but its edges
+        (numbers(3000, 3500), "9"),  # 9x %: all except the edges
         (numbers(5000, 5500) + numbers(3000, 3500), "4"),
         (numbers(5000, 5500) + numbers(3000, 3003), None),
         ("0" * 2000, None),
@@ -104,7 +104,7 @@ def test_a_text_has_no_long_passages_of_another(tmp_path: Path, test: str, wante
         assert load_dataset("d", spec).test.n_examples
     else:
         assert f"has {wanted}" in message(spec)
-        assert "% of its test split in its train split, too" in message(spec)
+        assert "% of its test split also in its train split" in message(spec)
 
 
 def test_the_limit_is_no_part_of_a_suites_hash(tmp_path: Path) -> None:

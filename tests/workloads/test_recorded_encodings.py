@@ -1,4 +1,4 @@
-"""What datasets were encoded to when the first results were recorded; a faster way has to give the same bits."""
+"""Encodings of datasets at the time of the first results; later code must give the same bits."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def test_the_first_tokens_of_a_text_are_the_same_however_long_its_words_and_blan
 
 
 def test_each_word_is_lowered_by_itself_whatever_else_the_text_has() -> None:
-    # Greek's last sigma is another letter, and where a word ends is for the tokenizer to say.
+    # The lower case of a Greek sigma depends on the end of the word, which the tokenizer determines.
     assert tokenize("\u039f\u03a3'\u0391 ABC", "word") == ["\u03bf\u03c2", "'", "\u03b1", "abc"]
 
 

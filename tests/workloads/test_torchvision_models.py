@@ -1,4 +1,4 @@
-"""torchvision's classifiers as model families: arguments, what the data decide, no randomness, plain logits."""
+"""torchvision's classifiers as model families: arguments, values from the data, no randomness, plain logits."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_arguments_reach_the_constructor() -> None:
         ({"family": "vit_b16"}, "model 'torchvision:vit_b16'; did you mean 'torchvision:vit_b_16'?"),
         ({"family": "ResNet"}, "model 'torchvision:ResNet'; did you mean 'torchvision:"),
         ({"family": "mobilenet_v2", "width_mul": 1.0}, "has no 'width_mul'; did you mean 'width_mult'?"),
-        ({"family": "mobilenet_v2", "width_mult": "x"}, "model.width_mult': is no float (value: 'x')"),
+        ({"family": "mobilenet_v2", "width_mult": "x"}, "model.width_mult': must be of type float (value: 'x')"),
         ({"family": "vit_b_16", "dropout": 0.1}, "has no 'dropout'"),
         ({"family": "vit_b_16", "image_size": 32}, "has no 'image_size'"),
         ({"family": "resnet18", "weights": "DEFAULT"}, "has no 'weights'"),
@@ -114,11 +114,15 @@ TWO_CHANNELS = TaskShape("image", (2, 32, 32), None, 7, False)
 @pytest.mark.parametrize(
     ("model", "shape", "message"),
     [
-        ({"family": "googlenet"}, COLOUR, "gives no plain logits but GoogLeNetOutputs; aux_logits = false leaves its"),
+        (
+            {"family": "googlenet"},
+            COLOUR,
+            "must return plain logits (found: GoogLeNetOutputs); set aux_logits = false to",
+        ),
         (
             {"family": "inception_v3"},
             TaskShape("image", (3, 299, 299), None, 7, False),
-            "gives no plain logits but InceptionOutputs; aux_logits = false leaves its auxiliary classifiers out",
+            "must return plain logits (found: InceptionOutputs); set aux_logits = false to remove",
         ),
         ({"family": "alexnet"}, COLOUR, "does not take images of 3 x 32 x 32: RuntimeError: Given input size"),
         ({"family": "VisionTransformer", **VIT}, RECTANGLE, "takes square images, the dataset's are 32 x 16"),
@@ -127,7 +131,7 @@ TWO_CHANNELS = TaskShape("image", (2, 32, 32), None, 7, False)
         (
             {"family": "vit_b_16", "patch_size": 4},
             COLOUR,
-            "says itself what 'patch_size' is; a family by class, such as 'torchvision:VisionTransformer', may leave",
+            "sets 'patch_size' itself; use a family by class with this argument, such as 'torchvis",
         ),
     ],
 )
