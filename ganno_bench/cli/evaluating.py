@@ -43,22 +43,23 @@ def evaluate(
     Test data has no part in what is shown, so it can be used while a policy is developed. The same command again goes
     on where the last one stopped; a policy that has changed is run anew, its rivals are not.
     """
-    from ganno_bench.api import evaluate_with_settings
-    from ganno_bench.bench.evaluation import EvaluationSettings
     from ganno_bench.cli.display import run_display
 
-    settings = EvaluationSettings(
-        policy=policy,
-        suite=suite,
-        against=tuple(against or ()),
-        trials=trials,
-        seeds=seeds,
-        out=out,
-        rivals=rivals,
-        data_dirs=tuple(data_dir or ()),
-        device=device,
-    )
-    with run_display() as display:
+    with run_display(suite) as display:
+        from ganno_bench.api import evaluate_with_settings
+        from ganno_bench.bench.evaluation import EvaluationSettings
+
+        settings = EvaluationSettings(
+            policy=policy,
+            suite=suite,
+            against=tuple(against or ()),
+            trials=trials,
+            seeds=seeds,
+            out=out,
+            rivals=rivals,
+            data_dirs=tuple(data_dir or ()),
+            device=device,
+        )
         report = evaluate_with_settings(settings, display)
     _print(report)
     if report.evaluation.failures:
@@ -69,17 +70,18 @@ def _print(report: EvaluationReport) -> None:
     from ganno_bench.cli.console import wide_console
     from ganno_bench.leaderboard.evaluation import headline_of
     from ganno_bench.leaderboard.evaluation_tables import matrix_table, summary_table
-    from ganno_bench.leaderboard.formats import rich_table
+    from ganno_bench.leaderboard.terminal import Paragraph, TerminalTable
 
     console = wide_console()
     for line in headline_of(report.evaluation):
-        console.print(line, style="dim", highlight=False, markup=False)
+        console.print(Paragraph(line, style="dim"))
     if report.cells:
+        for table in (summary_table, matrix_table):
+            console.print()
+            console.print(TerminalTable(table(report.evaluation, report.cells)))
         console.print()
-        console.print(rich_table(summary_table(report.evaluation, report.cells)))
-        console.print(rich_table(matrix_table(report.evaluation, report.cells)))
         for remark in dict.fromkeys(cell.remark for cell in report.cells if cell.remark):
-            console.print(remark, style="dim", highlight=False, markup=False)
+            console.print(Paragraph(remark, style="dim"))
     for what, path in report.files.items():
         console.print(f"{what:<10}{path}", highlight=False, markup=False, soft_wrap=True)
     if report.evaluation.failures:

@@ -43,6 +43,7 @@ def table(
     from ganno_bench.leaderboard import formats
     from ganno_bench.leaderboard import robustness_formats as varied_formats
     from ganno_bench.leaderboard.robustness_tables import robustness_csv
+    from ganno_bench.leaderboard.terminal import to_rich
     from ganno_bench.scoring.robustness import robustness as score_varied
 
     comparison = compare_with(BaselineFolder() if baselines else None, read_records(run_dirs))
@@ -53,8 +54,9 @@ def table(
     if format_ is Format.rich:
         console = wide_console()
         if not robustness:
-            console.print(formats.to_rich(result))
+            console.print(to_rich(result))
         if varied is not None:
+            console.print("" if robustness else "\n", end="")
             console.print(varied_formats.robustness_rich(varied))
         return
     render = {Format.markdown: formats.to_markdown, Format.csv: formats.to_csv, Format.latex: formats.to_latex}

@@ -33,28 +33,29 @@ def run(
     The same command again goes on where the last one stopped. The table has the committed baselines of the suite, too.
     Anything but the suite's own trials and seeds marks the run as custom, which is compared with nothing else.
     """
-    from ganno_bench.api import run_with_settings
-    from ganno_bench.bench.runner import Settings
     from ganno_bench.cli.display import report, run_display
 
-    settings = Settings(
-        suite=suite,
-        schedulers=scheduler or None,
-        trials=trials,
-        tuning_seeds=tuning_seeds,
-        report_seeds=report_seeds,
-        out=out,
-        data_dirs=tuple(data_dir or ()),
-        device=device,
-        backend=backend,
-        threads=threads,
-        max_population=max_population,
-        storage=storage,
-        study=study,
-    )
-    with run_display() as display:
+    with run_display(suite, standings=True) as display:
+        from ganno_bench.api import run_with_settings
+        from ganno_bench.bench.runner import Settings
+
+        settings = Settings(
+            suite=suite,
+            schedulers=scheduler or None,
+            trials=trials,
+            tuning_seeds=tuning_seeds,
+            report_seeds=report_seeds,
+            out=out,
+            data_dirs=tuple(data_dir or ()),
+            device=device,
+            backend=backend,
+            threads=threads,
+            max_population=max_population,
+            storage=storage,
+            study=study,
+        )
         result = run_with_settings(settings, display, baselines=baselines)
-    report(result)
+    report(result, next_steps=True)
     if result.failures:
         raise typer.Exit(1)
 
@@ -88,26 +89,27 @@ def tune(
     Baselines are written from what is finished, so an interrupted command loses nothing: the same one again goes on.
     Only runs at the suite's own trials and seeds can be baselines.
     """
-    from ganno_bench.api import tune_with_settings
-    from ganno_bench.bench.runner import Settings
     from ganno_bench.cli.display import report, run_display
 
-    settings = Settings(
-        suite=suite,
-        schedulers=scheduler or None,
-        trials=trials,
-        tuning_seeds=tuning_seeds,
-        report_seeds=report_seeds,
-        out=out,
-        data_dirs=tuple(data_dir or ()),
-        device=device,
-        backend=backend,
-        threads=threads,
-        max_population=max_population,
-        storage=storage,
-        study=study,
-    )
-    with run_display() as display:
+    with run_display(suite, standings=True) as display:
+        from ganno_bench.api import tune_with_settings
+        from ganno_bench.bench.runner import Settings
+
+        settings = Settings(
+            suite=suite,
+            schedulers=scheduler or None,
+            trials=trials,
+            tuning_seeds=tuning_seeds,
+            report_seeds=report_seeds,
+            out=out,
+            data_dirs=tuple(data_dir or ()),
+            device=device,
+            backend=backend,
+            threads=threads,
+            max_population=max_population,
+            storage=storage,
+            study=study,
+        )
         result = tune_with_settings(
             settings, display, baselines=baselines, write_baselines=write_baselines, replace_baselines=replace
         )

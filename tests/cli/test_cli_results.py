@@ -89,7 +89,7 @@ def varied(tmp_path: Path) -> Path:
     ("format_", "mark"), [("rich", "P(better)"), ("markdown", "# Standings"), ("latex", "caption")]
 )
 def test_what_a_suite_varies_stands_below_the_standings(call: Call, varied: Path, format_: str, mark: str) -> None:
-    title = "Robustness: mean scores where one factor is changed"
+    title = "Robustness: mean scores with one factor changed"
     both = call("table", str(varied), "--format", format_).out
     assert 0 <= both.index(mark) < both.index(title)
     alone = call("table", str(varied), "--format", format_, "--robustness").out
