@@ -113,7 +113,7 @@ def robustness_footer(found: Robustness) -> list[str]:
 def robustness_terms(found: Robustness) -> list[tuple[str, str]]:
     """Return (term, meaning) for the columns of the table of entries."""
     seeds = f"{found.n_seeds} report seed{'' if found.n_seeds == 1 else 's'}"
-    workloads = f" and the {len(found.workloads)} workloads" if len(found.workloads) > 1 else ""
+    workloads = f" and over the {len(found.workloads)} workloads" if len(found.workloads) > 1 else ""
     multiples = [
         (_SHORT[factor], f"mean score with the {FACTORS[factor]} times {_alternatives(settings)}.")
         for factor, settings in found.factors.items()
@@ -124,7 +124,7 @@ def robustness_terms(found: Robustness) -> list[tuple[str, str]]:
             f"score with no factor changed, on the same {seeds}. Score 0: tuned {REFERENCE}, no factor changed.",
         ),
         *multiples,
-        ("Mean", f"mean score over the {len(found.settings)} settings{workloads}; own is not one of them."),
+        ("Mean", f"mean of the {len(found.settings)} settings, each over runs{workloads}; own is not one of them."),
         ("Worst", "score of the setting with the lowest score, which is in the last column."),
     ]
     if any(entry.low is not None for entry in found.entries):

@@ -179,7 +179,7 @@ def test_budget_of_tuning_is_counted_and_unequal_ones_are_noted():
 
 
 def test_no_report_runs_is_an_error():
-    with pytest.raises(RecordError, match="^the records have no report runs, so there is nothing to score$"):
+    with pytest.raises(RecordError, match=r"^the records have no report runs, so there is nothing to score$"):
         standings([make_record(role="tuning", test_loss=None, val_loss=1.0)])
 
 
