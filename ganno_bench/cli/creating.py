@@ -9,7 +9,7 @@ import typer
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Create a package.", no_args_is_help=True)
+app = typer.Typer(help="Create the project of a plugin.", no_args_is_help=True)
 
 
 @app.callback()
@@ -19,12 +19,12 @@ def _options() -> None:
 
 @app.command("scheduler")
 def scheduler(
-    name: Annotated[str, typer.Argument(help="Its name in tables, such as warmup-power.", metavar="NAME")],
+    name: Annotated[str, typer.Argument(help="Name of the scheduler in tables, such as warmup-power.", metavar="NAME")],
     out: Annotated[
-        Path | None, typer.Option(help="Folder, new or empty. Default: ganno-bench-NAME.", metavar="DIR")
+        Path | None, typer.Option(help="Folder of the project, new or empty. Default: ganno-bench-NAME.", metavar="DIR")
     ] = None,
 ) -> None:
-    """Write the project of a scheduler: package, entry point, contract test. It passes as it is; edit from there."""
+    """Create a project with a working scheduler: package, entry point and contract test. Then edit it."""
     from ganno_bench.plugins.scaffold import new_scheduler
 
     folder = new_scheduler(name, out)

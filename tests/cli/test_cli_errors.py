@@ -50,10 +50,14 @@ def after_loading(err: str) -> str:
         (["run", "SUITE", "--out", "SUITE"], "SUITE: cannot be used as a run directory: File exists"),
         (["check", "cosin"], "unknown scheduler 'cosin'; did you mean 'cosine'?"),
         (["check", "./no.py:Mine"], "scheduler file 'no.py' does not exist"),
-        (["show", "cosin"], "nothing is called 'cosin'; did you mean 'cosine'?"),
-        (["show", "quickstrat"], "nothing is called 'quickstrat'; did you mean 'quickstart'?"),
-        (["show", "digits-mlp-7"], "nothing is called 'digits-mlp-7'; did you mean 'digits-mlp-"),
-        (["show", "digit"], "nothing is called 'digit'; did you mean 'digits'?"),
+        (
+            ["check", "--kind", "dataset", "."],
+            "argument REF: is a folder, but only dataset plugins have a contract (value: ",
+        ),
+        (["show", "cosin"], "unknown name 'cosin'; did you mean 'cosine'?"),
+        (["show", "quickstrat"], "unknown name 'quickstrat'; did you mean 'quickstart'?"),
+        (["show", "digits-mlp-7"], "unknown name 'digits-mlp-7'; did you mean 'digits-mlp-"),
+        (["show", "digit"], "unknown name 'digit'; did you mean 'digits'?"),
         (
             ["tune", "SUITE", "--write-baselines", "--trials", "2"],
             "a custom run makes no baselines: leave out --trials, --tuning-seeds and --report-seeds",
