@@ -34,6 +34,9 @@ _MOST_CELLS = 100
 _FIRST_ESTIMATE, _NEXT_ESTIMATE = 3.0, 30.0
 """Seconds from the start of training to the first line with an estimate, and between two of them; not on a terminal."""
 
+_LEAST_SHARE = 0.01
+"""Share of the work behind the first line with an estimate, unless that takes longer than the time between two."""
+
 _STAGES = {"report": "report runs", "varied": "runs with one factor changed"}
 
 
@@ -123,7 +126,11 @@ class RunDisplay(RunProgress):
         self._live.advance(self._task, cost)
         self._spent += cost
         now = time.monotonic()
-        if self._console.is_terminal or now < self._next_estimate:
+        # The first updates record the operations of the network, which takes long: they say nothing about the rest.
+        too_early = (
+            self._spent < _LEAST_SHARE * (self._total_cost - self._done_cost) and now < self._start + _NEXT_ESTIMATE
+        )
+        if self._console.is_terminal or now < self._next_estimate or too_early:
             return
         self._next_estimate = now + _NEXT_ESTIMATE
         done = self._done_cost + self._spent

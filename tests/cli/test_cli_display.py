@@ -72,11 +72,11 @@ def test_an_estimate_follows_soon_and_then_now_and_then(
     display.started("suite ladder", 1000.0, 200.0)
     display.job_started(Job("b", "wsd", "tuning", 0, range(4), 2), 8)
     lines(display, capsys)
-    for seconds, cost in ((1, 10), (3, 30), (10, 20), (34, 280), (100, 400)):
+    for seconds, cost in ((1, 2), (3, 3), (4, 35), (10, 20), (34, 280), (100, 400)):
         clock(seconds)
         display.advanced(cost)
     assert lines(display, capsys) == [
-        "24% done, about 57 s left",  # 40 of 800 in 3 seconds
+        "24% done, about 1 min left",  # 40 of 800 in 4 seconds
         "54% done, about 46 s left",  # 340 of 800 in 34 seconds
         "94% done, about 8 s left",
     ]
