@@ -34,7 +34,7 @@ _MOST_CELLS = 100
 _FIRST_ESTIMATE, _NEXT_ESTIMATE = 3.0, 30.0
 """Seconds from the start of training to the first line with an estimate, and between two of them; not on a terminal."""
 
-_LEAST_SHARE = 0.01
+_LEAST_SHARE = 0.03
 """Share of the work behind the first line with an estimate, unless that takes longer than the time between two."""
 
 _STAGES = {"report": "report runs", "varied": "runs with one factor changed"}
