@@ -22,12 +22,13 @@ from rich.console import Console
 
 from ganno_bench.baselines.files import BaselineFolder, compare_with, read_baselines
 from ganno_bench.core.records import read_records
-from ganno_bench.leaderboard.formats import markdown_table, to_rich
+from ganno_bench.leaderboard.formats import markdown_table
 from ganno_bench.leaderboard.ladders import plot_ladders
 from ganno_bench.leaderboard.plots import plot_budget, plot_scores
 from ganno_bench.leaderboard.robustness_plot import plot_robustness
 from ganno_bench.leaderboard.robustness_tables import robustness_table
 from ganno_bench.leaderboard.tables import Column, TextTable, estimate, footer, header, main_table
+from ganno_bench.leaderboard.terminal import to_rich
 from ganno_bench.scoring.budget import budget_scores, trials_to_match
 from ganno_bench.scoring.comparison import Comparison, against_each_study, committed_alone, complete_workloads
 from ganno_bench.scoring.reference import REFERENCE

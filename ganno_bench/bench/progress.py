@@ -1,20 +1,53 @@
-"""What a run tells about itself while it goes on."""
+"""Hooks that a run calls while it trains, so that a program can show its progress."""
 
 from __future__ import annotations
 
-from ganno_bench.bench.plan import Job
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-__all__ = ["Progress"]
+if TYPE_CHECKING:
+    from ganno_bench.bench.plan import Job
+    from ganno_bench.core.records import RunRecord
+    from ganno_bench.workloads.suite import Budget
+
+__all__ = ["Progress", "Scope"]
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What a run will train.
+
+    Attributes:
+        suite: Name of the suite.
+        workloads: Workload ids, in order.
+        tuned: Names of the entries that are tuned.
+        zero_shot: Names of the zero-shot entries, which are not tuned.
+        budget: Trials and seeds for each entry on each workload.
+        n_runs: Number of training runs.
+        n_done: How many of them are already recorded.
+    """
+
+    suite: str
+    workloads: Sequence[str]
+    tuned: Sequence[str]
+    zero_shot: Sequence[str]
+    budget: Budget
+    n_runs: int
+    n_done: int
 
 
 class Progress:
-    """Receives what happens in a run; this one ignores it. Costs are in estimated floating-point operations."""
+    """Receives the events of a run; this class ignores them. Costs are estimated floating-point operations."""
 
     def left_out(self, line: str) -> None:
-        """Some workloads take no part, for want of their data; the line says which, and how to supply it."""
+        """Some workloads are left out, because their data are missing; the line names them and says what to do."""
+
+    def planned(self, scope: Scope) -> None:
+        """Data and schedulers are loaded and checked; called before `started`."""
 
     def started(self, title: str, total_cost: float, done_cost: float) -> None:
-        """Everything is loaded and checked; `done_cost` was already there."""
+        """Training begins; `done_cost` was spent in an earlier call."""
 
     def job_started(self, job: Job, n_trials: int) -> None:
         """A population is about to be trained; `n_trials` is the budget of its study."""
@@ -22,8 +55,17 @@ class Progress:
     def advanced(self, cost: float) -> None:
         """Some of the cost was spent."""
 
+    def workload_finished(self, workload: str, records: Sequence[RunRecord], *, resumed: bool) -> None:
+        """All entries have finished a workload, or failed on it.
+
+        Args:
+            workload: Its id.
+            records: All records of the workload.
+            resumed: Whether all of them come from an earlier call.
+        """
+
     def failed(self, workload: str, entry: str, error: str) -> None:
-        """A scheduler could not be run on a workload; the rest goes on."""
+        """A scheduler failed on a workload; the others continue."""
 
     def finished(self) -> None:
-        """There is nothing left to do."""
+        """All training has finished."""

@@ -1,4 +1,4 @@
-"""Runs a suite: tunes every scheduler on every workload, reports the winners on fresh seeds, varies them; resumes."""
+"""Runs a suite: tunes every scheduler on every workload, then trains the winners on report seeds. Can resume."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from optuna.storages import BaseStorage
 
 from ganno_bench.bench.entries import code_of, load_entries, space_of
 from ganno_bench.bench.plan import Job, jobs_of
-from ganno_bench.bench.progress import Progress
+from ganno_bench.bench.progress import Progress, Scope
 from ganno_bench.bench.recorded import n_torn
 from ganno_bench.bench.recording import Recorder
 from ganno_bench.bench.store import EntryConfig, RunConfig, RunDirectory
@@ -38,21 +38,21 @@ __all__ = ["Failure", "Finished", "RunResult", "Settings", "run_suite"]
 
 @dataclass(frozen=True)
 class Settings:
-    """How a suite is to be run; None takes the suite's own word.
+    """Settings of a run; None means the suite's own value.
 
     Attributes:
         suite: Name of a suite, or path to one.
         schedulers: References to schedulers.
         trials: Optuna trials for each scheduler and workload.
         tuning_seeds: Seeds for each trial.
-        report_seeds: Seeds for each winner.
+        report_seeds: Seeds for the best configuration of each study.
         out: The run directory; `runs/NAME-OF-SUITE` by default.
-        data_dirs: Folders in which datasets are looked up, before those in `GANNO_BENCH_DATA`.
+        data_dirs: Folders with datasets, searched before the folders in `GANNO_BENCH_DATA`.
         device: A PyTorch device.
         backend: `auto`, `vmap` or `loop`.
         threads: Threads for each operation. The threads of one operation wait for one another in busy loops, so with
             another process on one of the cores an update can take up to a hundred times longer; one thread never waits.
-        max_population: Most runs in one pass; by default as many as fit the cache.
+        max_population: Largest number of runs in one pass; by default as many as fit the cache.
         storage: URL of an Optuna storage; by default a journal in the run directory.
         study: Index of the independent tuning study.
     """
@@ -72,14 +72,14 @@ class Settings:
     study: int = 0
 
     def budget(self, suite: Suite) -> Budget:
-        """Return the suite's budget with what was asked for instead."""
+        """Return the suite's budget with the given settings in place of its own."""
         given = {name: getattr(self, name) for name in ("trials", "tuning_seeds", "report_seeds")}
         return suite.budget.model_copy(update={name: value for name, value in given.items() if value is not None})
 
 
 @dataclass(frozen=True)
 class Finished:
-    """An entry that is done with a workload: tuned, unless it is zero-shot, and reported.
+    """An entry that has finished a workload: it was tuned, unless it is zero-shot, and reported.
 
     Attributes:
         suite: The suite, with the budget of the run.
@@ -98,7 +98,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failure:
-    """A scheduler that could not be run on a workload."""
+    """A scheduler that failed on a workload."""
 
     workload: str
     scheduler: str
@@ -107,12 +107,12 @@ class Failure:
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run left behind.
+    """The result of a run.
 
     Attributes:
         path: The run directory.
         records: All of its records.
-        failures: What could not be run.
+        failures: Schedulers that failed on a workload.
     """
 
     path: Path
@@ -126,19 +126,19 @@ def run_suite(
     on_finished: Callable[[Finished], None] = lambda done: None,
     is_needed: Callable[[RunConfig, str, SchedulerEntry], bool] = lambda config, workload, entry: True,
 ) -> RunResult:
-    """Run a suite to its end, or go on with a run that was cut short.
+    """Run a suite to its end, or resume an earlier run in the same run directory.
 
     Args:
         settings: What to run.
-        progress: Receives what happens.
-        on_finished: Called whenever an entry is done with a workload, be it that it was done before.
-        is_needed: Whether an entry is to be run on a workload at all.
+        progress: Receives the events of the run.
+        on_finished: Called when an entry has finished a workload, in this call or in an earlier one.
+        is_needed: Whether to run an entry on a workload at all.
 
     Raises:
-        UserError: Something in the settings, the suite or the data is wrong; nothing was run.
+        UserError: The settings, the suite or the data have a fault; nothing was run.
         ResumeError: The run directory belongs to a run with other settings.
-        RecordError: What is recorded there is not as it was written.
-        StorageError: What was measured cannot be written; what was written before is safe.
+        RecordError: The records in the run directory were changed or damaged.
+        StorageError: New results cannot be written; earlier ones are safe.
     """
     progress = progress or Progress()
     _check_numbers(settings)
@@ -223,8 +223,10 @@ class _Run:
         costs = {job: _cost(engines[job.workload], job) for several in jobs.values() for job in several}
         total = sum(costs.values())
         done = total - sum(costs[job] for key, several in jobs.items() for job in self._remaining(*key, several))
+        self.progress.planned(self._scope(list(engines), entries, jobs))
         self.progress.started(f"suite {self.suite.name}", total, done)
         for workload, engine in engines.items():
+            n_before = len(self.directory.records)
             for entry in entries:
                 if (workload, entry.name) not in jobs:
                     continue
@@ -235,7 +237,27 @@ class _Run:
                 else:
                     records = self._recorded(workload, entry.name)
                     self.on_finished(Finished(self.suite, engine.workload.spec, entry, self.config, records))
+            on_workload = [record for record in self.directory.records if record.workload == workload]
+            self.progress.workload_finished(workload, on_workload, resumed=len(self.directory.records) == n_before)
         self.progress.finished()
+
+    def _scope(
+        self,
+        workloads: Sequence[str],
+        entries: Sequence[SchedulerEntry],
+        jobs: Mapping[tuple[str, str], Sequence[Job]],
+    ) -> Scope:
+        left = [job for key, several in jobs.items() for job in self._remaining(*key, several)]
+        n_runs = sum(job.n_runs for several in jobs.values() for job in several)
+        return Scope(
+            suite=self.suite.name,
+            workloads=[name for name in workloads if any(key[0] == name for key in jobs)],
+            tuned=[entry.name for entry in entries if not entry.zero_shot],
+            zero_shot=[entry.name for entry in entries if entry.zero_shot],
+            budget=self.suite.budget,
+            n_runs=n_runs,
+            n_done=n_runs - sum(job.n_runs for job in left),
+        )
 
     def fail(self, workload: str, scheduler: str, error: PluginError) -> None:
         self.failures.append(Failure(workload, scheduler, str(error)))
@@ -244,7 +266,7 @@ class _Run:
         self.progress.failed(workload, scheduler, str(error))
 
     def _contest(self, engine: Engine, entry: SchedulerEntry, jobs: Sequence[Job], storage: BaseStorage) -> None:
-        """Tune one scheduler on one workload, report the winner and vary it; a zero-shot entry is not tuned."""
+        """Run one scheduler on one workload: tuning, unless it is zero-shot, then the report runs and varied runs."""
         spec = engine.workload.spec
         with code_of(entry):
             default, space = default_config(entry, spec.optimizer.name), search_space(entry, spec.optimizer.name)
@@ -297,8 +319,8 @@ class _Run:
             contestants = [contestant(entry, config) for _, config in configs]
             result = drive(engine, contestants, seeds, lambda updates: self.progress.advanced(updates * cost))
             del contestants
-            # The only place where test data is read: after the last update, when the schedulers, their states and
-            # optimizers are gone. It is let go of before anything else runs.
+            # The only place that reads test data: after the last update, when the schedulers, their states and
+            # optimizers are gone. The data are released before anything else runs.
             test = None if job.role == "tuning" else _test(engine, result.population)
             seconds = time.perf_counter() - start
             config = self.config
@@ -315,9 +337,9 @@ class _Run:
         return [r for r in self.directory.records if r.workload == workload and r.scheduler == entry]
 
     def _drop_torn_population(self) -> None:
-        """Remove the records of a population of which the last ones were never written, and see that others are whole.
+        """Remove the records of a population whose last ones were never written, and check that all others are whole.
 
-        It may belong to a scheduler that takes no part this time.
+        The population may belong to a scheduler that is not part of this call.
         """
 
         def jobs(record: RunRecord) -> Iterator[Job]:
@@ -328,7 +350,7 @@ class _Run:
 
 
 def _outcomes(records: Sequence[RunRecord]) -> dict[int, Outcome]:
-    """Return what each trial gave, from its records, which lie side by side, a record for each seed."""
+    """Return the outcome of each trial from its records, one for each seed."""
     trials: dict[int, list[RunRecord]] = {}
     for record in records:
         trials.setdefault(record.trial, []).append(record)
@@ -350,7 +372,7 @@ def _test(engine: Engine, population: Population) -> Evaluation:
 
 
 def _cost(engine: Engine, job: Job) -> float:
-    """Return a rough count of the floating-point operations of a population, to divide the progress bar by."""
+    """Estimate the floating-point operations of a population, for the progress bar."""
     spec, shape = job.spec(engine.workload.spec), engine.workload.dataset.shape
     tokens = spec.batch_size * (shape.input_shape[0] if shape.next_token else 1)
     return job.n_runs * spec.n_updates * (6.0 * engine.layout.n_columns * tokens + 1e6)

@@ -1,4 +1,4 @@
-"""`ganno-bench list` and `ganno-bench show`: what there is."""
+"""`ganno-bench list` and `ganno-bench show`: suites, workloads, schedulers, datasets, and parts of policies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["list_", "show"]
 
 
 class Kind(StrEnum):
-    """What can be listed."""
+    """Kinds of things that can be listed."""
 
     suites = "suites"
     workloads = "workloads"
@@ -27,15 +27,21 @@ class Kind(StrEnum):
 
 
 _OTHER_SCHEDULERS = """
-Named, not listed: ./FILE.py:CLASS, torch:CLASS, transformers:NAME, timm:CLASS, pytorch-optimizer:CLASS, policy:FOLDER,
-and a policy's controls (untrained:POLICY, random:POLICY, ...). NAME(key=value) pins a hyperparameter; default:NAME is
-NAME untuned."""
+Other references to schedulers:
+  ./FILE.py:CLASS               a class in a file
+  torch:CLASS, timm:CLASS, transformers:NAME, pytorch-optimizer:CLASS
+                                a scheduler of a library
+  policy:FOLDER                 a trained policy
+  untrained:POLICY, random:POLICY, ...
+                                controls: a policy with a part replaced
+  NAME(KEY=VALUE)               a scheduler with a pinned hyperparameter
+  default:NAME                  a scheduler with default values, not tuned"""
 
 
 def list_(
-    kind: Annotated[Kind, typer.Argument(help=f"What to list: {', '.join(Kind)}.", metavar="KIND")],
+    kind: Annotated[Kind, typer.Argument(help=f"One of: {', '.join(Kind)}.", metavar="KIND")],
 ) -> None:
-    """List what can be named on the command line and in suites."""
+    """List the names that you can use on the command line and in suites."""
     header, rows = {
         Kind.suites: _suites,
         Kind.workloads: _workloads,
@@ -51,10 +57,12 @@ def list_(
         typer.echo(_OTHER_SCHEDULERS, err=True)
 
 
-def show(name: Annotated[str, typer.Argument(help="A suite, workload, scheduler or dataset.", metavar="NAME")]) -> None:
-    """Show one suite, workload, scheduler or dataset in full.
+def show(
+    name: Annotated[str, typer.Argument(help="Name of a suite, workload, scheduler or dataset.", metavar="NAME")],
+) -> None:
+    """Show a suite, workload, scheduler or dataset in full.
 
-    A workload may be in several suites, each with settings of its own; SUITE/WORKLOAD is one of them.
+    Several suites can have a workload of one name, with different settings. SUITE/WORKLOAD names one of them.
     """
     from ganno_bench.core.errors import UnknownNameError, did_you_mean
     from ganno_bench.schedulers.registry import SCHEDULERS
@@ -88,8 +96,8 @@ def show(name: Annotated[str, typer.Argument(help="A suite, workload, scheduler 
     if name in shipped_policies():
         hint = f"; did you mean 'policy:{name}'?"
     elif "did you mean" not in hint:
-        hint = "; ganno-bench list suites, workloads, schedulers or datasets says what there is"
-    raise UnknownNameError(f"nothing is called {name!r}{hint}")
+        hint = "; for valid names: ganno-bench list suites, workloads, schedulers or datasets"
+    raise UnknownNameError(f"unknown name {name!r}{hint}")
 
 
 Table = tuple[list[str], list[list[str]]]
@@ -126,7 +134,7 @@ def _schedulers() -> Table:
         [row.name, row.source, ", ".join(row.tuned) or "-", ", ".join(row.needs) or "-", row.error or row.summary]
         for row in list_schedulers()
     ]
-    return ["scheduler", "source", "tuned besides base_lr, weight_decay", "needs", "description"], rows
+    return ["scheduler", "source", "tuned in addition to base_lr, weight_decay", "needs", "description"], rows
 
 
 def _datasets() -> Table:
@@ -185,7 +193,7 @@ def _rewards() -> Table:
 
 
 def _described(header: list[str], names: Iterable[str], row: Callable[[str], list[str]]) -> Table:
-    """Return a row for each name; that of a broken plugin has its error for a description."""
+    """Return a row for each name; the row of a broken plugin has the error as its description."""
     from ganno_bench.core.errors import PluginError
 
     rows: list[list[str]] = []
@@ -207,9 +215,9 @@ def _show_scheduler(ref: str) -> None:
         f"replaces {name}": f"{entry.open_optimizer(name)}, base_lr {by.base_lr:g} (open-optimizer)"
         for name, by in entry.replaces.items()
     }
-    untuned = "base_lr and weight_decay are the optimizer's default ones"
+    untuned = "base_lr and weight_decay are the optimizer's defaults"
     if replaced:
-        untuned = "weight_decay is the default of the optimizer that is replaced"
+        untuned = "weight_decay is the default of the replaced optimizer"
     typer.echo(inspect.getdoc(entry.cls) or "")
     typer.echo("")
     defaults = entry.defaults()
@@ -218,7 +226,7 @@ def _show_scheduler(ref: str) -> None:
             "name": entry.name,
             "ref": entry.ref,
             "code": entry.code,
-            "needs": ", ".join(sorted(entry.cls.needs)) or "nothing but the update's index and losses",
+            "needs": ", ".join(sorted(entry.cls.needs)) or "only the update's index and the losses",
             **replaced,
             "tuned": f"nothing; {untuned}"
             if entry.zero_shot

@@ -1,7 +1,8 @@
-"""The console that tables are printed on."""
+"""Consoles and tables for the commands."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import typer
@@ -11,13 +12,16 @@ from rich.text import Text
 
 __all__ = ["print_table", "wide_console"]
 
+_WIDE = 120
+"""Columns where the output goes to a file or another program."""
+
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], styles: Sequence[str] = ()) -> None:
-    """Print a table; for other programs a line each, columns separated by tabs, nothing cut off.
+    """Print a table on a terminal; elsewhere print a line for each row, with tabs between the cells.
 
     Args:
         header: Names of the columns.
-        rows: Their cells, which are shown as they are.
+        rows: Cells, printed unchanged.
         styles: A style for each row, such as `red`; none by default.
     """
     console = Console()
@@ -32,6 +36,6 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], styles: Se
 
 
 def wide_console() -> Console:
-    """Return a console that is wide enough for every table where the output goes to a file or another program."""
+    """Return a console for tables: as wide as the terminal, or `COLUMNS`; 120 columns if the output goes elsewhere."""
     console = Console()
-    return console if console.is_terminal else Console(width=max(120, console.width))
+    return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=_WIDE)

@@ -19,7 +19,7 @@ def _options() -> None:
 
 @app.command("scheduler")
 def scheduler(
-    name: Annotated[str, typer.Argument(help="Its name in tables, such as warmup-power.", metavar="NAME")],
+    name: Annotated[str, typer.Argument(help="Name of the scheduler in tables, such as warmup-power.", metavar="NAME")],
     out: Annotated[
         Path | None, typer.Option(help="New or empty folder. Default: ganno-bench-NAME.", metavar="DIR")
     ] = None,

@@ -12,14 +12,14 @@ from ganno_bench.cli.options import BaselinesDir
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="Submit results, challenge and check them; build tables and pages from what is committed.",
+    help="Submit, challenge and check results; build the leaderboard.",
     no_args_is_help=True,
 )
 
 _Folder = Annotated[
     Path | None,
     typer.Option(
-        "--folder", help="The leaderboard's folder. Default: ./leaderboard, or else the checkout's.", metavar="DIR"
+        "--folder", help="Folder of the leaderboard. Default: ./leaderboard, or else the checkout's.", metavar="DIR"
     ),
 ]
 
@@ -33,47 +33,51 @@ def _options() -> None:
 def submit(
     run_dirs: Annotated[
         list[Path],
-        typer.Argument(help="Run directory; several ones are independent tuning studies.", metavar="RUN_DIR"),
+        typer.Argument(help="Run directory. Several are independent tuning studies of one entry.", metavar="RUN_DIR"),
     ],
-    name: Annotated[str, typer.Option(help="Name on the leaderboard: lower-case letters, digits, dots, hyphens.")],
-    description: Annotated[str, typer.Option(help="One line.")],
-    author: Annotated[str, typer.Option(help="Who submits it.")] = "",
-    url: Annotated[str, typer.Option(help="Where code or a paper lies.")] = "",
+    name: Annotated[
+        str, typer.Option(help="Name on the leaderboard: lower-case letters, digits, dots, hyphens.", metavar="NAME")
+    ],
+    description: Annotated[str, typer.Option(help="Description in one line.", metavar="TEXT")],
+    author: Annotated[str, typer.Option(help="Author of the submission.", metavar="TEXT")] = "",
+    url: Annotated[str, typer.Option(help="Address of the code or a paper.", metavar="URL")] = "",
     scheduler: Annotated[
-        str | None, typer.Option(help="Which scheduler, where the run has several.", metavar="ENTRY")
+        str | None, typer.Option(help="Scheduler to submit; needed if the run has several.", metavar="ENTRY")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the submissions.", metavar="DIR")] = Path(
+    out: Annotated[Path, typer.Option(help="Folder of all submissions.", metavar="DIR")] = Path(
         "leaderboard/submissions"
     ),
 ) -> None:
-    """Write a run of a suite as a submission: a folder for a pull request. Nothing is sent anywhere."""
+    """Write a run of a suite as a submission: a folder for a pull request. The command sends nothing."""
     from ganno_bench.leaderboard.submit import submit as write
 
     written = write(run_dirs, out, name=name, description=description, author=author, url=url, scheduler=scheduler)
     typer.echo(f"{written.path}: {', '.join(written.files)}")
     typer.echo(written.verdict.summary)
-    typer.echo("Next, in a checkout of the project, on a branch of your own:")
+    typer.echo("Next, in a checkout of the project, on a new branch:")
     typer.echo(f"  git add {written.path}")
     typer.echo(f"  git commit -m 'Submission: {written.path.name} on {written.path.parent.name}'")
-    typer.echo("and open a pull request with it.")
+    typer.echo("Then open a pull request.")
 
 
 @app.command("challenge")
 def challenge(
     suite: Annotated[str, typer.Argument(help="Name of the suite.", metavar="SUITE")],
-    entry: Annotated[str, typer.Argument(help="Name of a submission, or of a baseline.", metavar="ENTRY")],
-    name: Annotated[str, typer.Option(help="Name of the challenge: lower-case letters, digits, dots, hyphens.")],
-    claim: Annotated[str, typer.Option(help="What the entry claims. One line.")],
-    by: Annotated[str, typer.Option(help="Who says that it does not hold.")],
-    summary: Annotated[str, typer.Option(help="Why it does not hold.")],
-    command: Annotated[str, typer.Option(help="Command that shows it.")],
-    url: Annotated[str, typer.Option(help="Where more is said.")] = "",
+    entry: Annotated[str, typer.Argument(help="Name of a submission or a baseline.", metavar="ENTRY")],
+    name: Annotated[
+        str, typer.Option(help="Name of the challenge: lower-case letters, digits, dots, hyphens.", metavar="NAME")
+    ],
+    claim: Annotated[str, typer.Option(help="Claim of the entry, in one line.", metavar="TEXT")],
+    by: Annotated[str, typer.Option(help="Author of the challenge.", metavar="TEXT")],
+    summary: Annotated[str, typer.Option(help="Why the claim is wrong.", metavar="TEXT")],
+    command: Annotated[str, typer.Option(help="Command that shows that it is wrong.", metavar="TEXT")],
+    url: Annotated[str, typer.Option(help="Address with more details.", metavar="URL")] = "",
     records: Annotated[
-        Path | None, typer.Option(help="Run directory whose report runs show it.", metavar="RUN_DIR")
+        Path | None, typer.Option(help="Run directory whose report runs show that it is wrong.", metavar="RUN_DIR")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the leaderboard.", metavar="DIR")] = Path("leaderboard"),
 ) -> None:
-    """Challenge an entry's result: a file for a pull request, which the leaderboard shows beside the entry."""
+    """Write a challenge of a result: a file for a pull request. The leaderboard shows it next to the entry."""
     from ganno_bench.leaderboard.challenging import challenge as write
 
     files = write(
@@ -81,7 +85,7 @@ def challenge(
     )
     for file in files:
         typer.echo(file)
-    typer.echo("Next, in a checkout of the project: add it to a branch of your own and open a pull request.")
+    typer.echo("Next, in a checkout of the project: commit it on a new branch and open a pull request.")
 
 
 @app.command("validate")
@@ -89,18 +93,21 @@ def validate(
     path: Annotated[
         Path | None,
         typer.Argument(
-            help="Folder of a leaderboard, or of one submission. Default: ./leaderboard, or else the checkout's.",
+            help="Folder of a leaderboard or of one submission. Default: ./leaderboard, or else the checkout's.",
             metavar="PATH",
         ),
     ] = None,
     replay: Annotated[
         bool,
         typer.Option(
-            "--replay/--no-replay", help="Ask the sampler for the trials again, where it is the same version."
+            "--replay/--no-replay", help="Whether to ask Optuna for the trials again, if its version is the same."
         ),
     ] = True,
 ) -> None:
-    """Check submissions and challenges: their form, the suite's budget and seeds, whether results are possible."""
+    """Check submissions and challenges: format, budget, seeds, and whether the results are plausible.
+
+    Exit code 2 means that there are faults.
+    """
     from ganno_bench.core.resources import leaderboard_dir
     from ganno_bench.leaderboard.validate import check_leaderboard
 
@@ -121,14 +128,19 @@ def validate(
 
 @app.command("build")
 def build(
-    check: Annotated[bool, typer.Option("--check", help="Change nothing; list what is stale.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Change nothing; list stale files. Exit code 1 means that there are some.")
+    ] = False,
     quick: Annotated[
-        bool, typer.Option("--quick", help="With --check: compare drawings by what they were made from alone.")
+        bool,
+        typer.Option(
+            "--quick", help="With --check: do not draw plots again; compare only the records that they were made from."
+        ),
     ] = False,
     folder: _Folder = None,
     baselines: BaselinesDir = None,
 ) -> None:
-    """Write README.md, tables and site of the leaderboard from committed records, and from nothing else."""
+    """Build README.md, tables and site of the leaderboard from committed records."""
     from ganno_bench.baselines.files import BaselineFolder
     from ganno_bench.core.resources import leaderboard_dir
     from ganno_bench.leaderboard.build import committed_boards, stale_files, write_leaderboard

@@ -1,4 +1,4 @@
-"""`ganno-bench`: the commands, and how their errors are shown."""
+"""`ganno-bench`: its commands, and its error messages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="ganno-bench",
-    help="A benchmark for learning-rate schedulers, each tuned by Optuna with the same budget.",
+    help="A benchmark for learning-rate schedulers. Optuna tunes each of them with the same budget.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
@@ -44,13 +44,15 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
+    ),
 ) -> None:
     pass
 
 
 def main() -> None:
-    """Run the command line; an error of the user's is one line and exit code 2."""
+    """Run the command line. A user's error is one line on standard error, with exit code 2."""
     try:
         app(prog_name="ganno-bench")
     except GannoBenchError as error:

@@ -26,43 +26,77 @@ __all__ = [
 
 DataDirs = Annotated[
     list[Path] | None,
-    typer.Option(help="Folder with datasets in hub layout. Repeat for several. Also: GANNO_BENCH_DATA.", metavar="DIR"),
+    typer.Option(
+        help="Folder with datasets in the layout of the Hugging Face hub, searched before those in GANNO_BENCH_DATA. "
+        "Repeat the option for several.",
+        metavar="DIR",
+    ),
 ]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
+Device = Annotated[str, typer.Option(help="PyTorch device: cpu, cuda, cuda:1, ...", metavar="DEVICE")]
 
 Suite = Annotated[
-    str, typer.Argument(help="Name of a suite (see: list suites), or path to a TOML file.", metavar="SUITE")
+    str, typer.Argument(help="Name of a suite ('ganno-bench list suites'), or path to a TOML file.", metavar="SUITE")
 ]
 Schedulers = Annotated[
     list[str] | None,
     typer.Option(
-        help="Scheduler to run: a name (see: list schedulers), ./file.py:ClassName, or torch:ClassName(key=value), "
-        "transformers:, timm: and pytorch-optimizer: likewise. "
-        "Repeat for several. Default: the suite's own.",
+        help="Scheduler to run: a name ('ganno-bench list schedulers'), ./FILE.py:CLASS, or a class of a library, such "
+        "as torch:StepLR(step_size=50). NAME(KEY=VALUE) pins a hyperparameter. Repeat the option for several. "
+        "Default: the suite's schedulers.",
         metavar="REF",
     ),
 ]
-Trials = Annotated[int | None, typer.Option(help="Optuna trials per scheduler and workload.")]
-TuningSeeds = Annotated[int | None, typer.Option(help="Seeds per trial.")]
-ReportSeeds = Annotated[int | None, typer.Option(help="Fresh seeds for each winner.")]
-Backend = Annotated[str, typer.Option(help="auto, vmap (all runs in one pass) or loop (one by one).")]
+Trials = Annotated[
+    int | None,
+    typer.Option(help="Optuna trials for each scheduler on each workload. Default: the suite's.", metavar="N"),
+]
+TuningSeeds = Annotated[int | None, typer.Option(help="Seeds for each trial. Default: the suite's.", metavar="N")]
+ReportSeeds = Annotated[
+    int | None,
+    typer.Option(
+        help="Seeds for the best trial, which tuning never uses; tables show these runs. Default: the suite's.",
+        metavar="N",
+    ),
+]
+Backend = Annotated[
+    str,
+    typer.Option(
+        help="How to compute gradients: vmap (many runs in one pass), loop (one run after another) or auto.",
+        metavar="BACKEND",
+    ),
+]
 Threads = Annotated[
-    int, typer.Option(help="Threads per operation. More than 1 pays for large networks, on an idle machine.")
+    int,
+    typer.Option(
+        help="Threads for each operation. More than 1 helps only for large networks on an idle machine.", metavar="N"
+    ),
 ]
-MaxPopulation = Annotated[int | None, typer.Option(help="Most runs in one pass. Default: as many as fit the cache.")]
+MaxPopulation = Annotated[
+    int | None,
+    typer.Option(
+        help="Largest number of runs in one pass. Default: as many as fit the processor's cache.", metavar="N"
+    ),
+]
 Storage = Annotated[
-    str | None, typer.Option(help="Optuna storage URL. Default: a journal in the run directory.", metavar="URL")
+    str | None,
+    typer.Option(
+        help="URL of an Optuna storage, such as sqlite:///study.db. Default: a journal in the run directory.",
+        metavar="URL",
+    ),
 ]
-Study = Annotated[int, typer.Option(help="Index of the independent tuning study.")]
+Study = Annotated[
+    int, typer.Option(help="Index of the tuning study: 0, 1, ... Each has its own tuning seeds.", metavar="N")
+]
 
 WithBaselines = Annotated[
-    bool, typer.Option("--baselines/--no-baselines", help="Compare with the committed baselines of the suite.")
+    bool,
+    typer.Option("--baselines/--no-baselines", help="Whether to compare with the committed baselines of the suite."),
 ]
 BaselinesDir = Annotated[
     Path | None,
     typer.Option(
         "--baselines",
-        help="Folder of the baselines. Default: the project's, or GANNO_BENCH_BASELINES.",
+        help="Folder of the baselines. Default: GANNO_BENCH_BASELINES, or else the project's folder.",
         metavar="DIR",
     ),
 ]

@@ -1,8 +1,9 @@
-"""`ganno-bench plugins` and `ganno-bench check`: what others bring, and whether it keeps its contract."""
+"""`ganno-bench plugins` and `ganno-bench check`: list plugins, and check them against their contract."""
 
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,7 +14,7 @@ __all__ = ["check", "plugins"]
 
 
 class Kind(StrEnum):
-    """What a package or a file may bring."""
+    """Kinds of plugins."""
 
     scheduler = "scheduler"
     model = "model"
@@ -23,16 +24,19 @@ class Kind(StrEnum):
 
 
 def plugins(
-    kind: Annotated[Kind | None, typer.Option(help="Only this kind.")] = None,
-    builtin: Annotated[bool, typer.Option("--all", help="What is built in, too.")] = False,
+    kind: Annotated[Kind | None, typer.Option(help="List only this kind.")] = None,
+    builtin: Annotated[bool, typer.Option("--all", help="List built-in ones, too.")] = False,
 ) -> None:
-    """List what installed packages bring: schedulers, models, datasets, observations, rewards; broken ones with why."""
+    """List the plugins of installed packages: schedulers, models, datasets, observations and rewards.
+
+    The last column says whether a plugin works, or why not.
+    """
     from ganno_bench.plugins.kinds import KINDS, list_plugins
 
     rows = list_plugins(kind, builtin=builtin)
     if not rows:
         groups = ", ".join(f"ganno_bench.{name}s" for name in KINDS if kind in (None, name))
-        typer.echo(f"no installed package brings any (entry-point groups: {groups})", err=True)
+        typer.echo(f"no installed package has plugins (entry-point groups: {groups})", err=True)
     print_table(
         ["kind", "name", "package", "object", "status"],
         [[row.kind, row.name, row.source, row.target, row.error or "ok"] for row in rows],
@@ -42,11 +46,25 @@ def plugins(
 
 def check(
     ref: Annotated[
-        str, typer.Argument(help="A name, or ./file.py:Name; a model with its arguments, (depth=2).", metavar="REF")
+        str,
+        typer.Argument(
+            help="Name of a plugin, or ./FILE.py:NAME. A model needs its arguments, such as mlp(depth=2).",
+            metavar="REF",
+        ),
     ],
-    kind: Annotated[Kind, typer.Option(help="What it is.")] = Kind.scheduler,
+    kind: Annotated[Kind, typer.Option(help="Kind of the plugin.")] = Kind.scheduler,
 ) -> None:
-    """Check a scheduler, or another plugin, against the contract that every one of its kind keeps."""
+    """Check whether a scheduler or another plugin keeps the contract of its kind.
+
+    Exit code 1 means that a check failed.
+    """
+    if kind is Kind.dataset and Path(ref).is_dir():
+        from ganno_bench.core.errors import ConfigError
+
+        raise ConfigError(
+            f"argument REF: is a folder, but only dataset plugins have a contract (value: {ref!r}); to use the folder, "
+            f"write source = {ref!r} in a suite's [dataset.NAME]"
+        )
     from ganno_bench.plugins.kinds import KINDS
 
     results = KINDS[kind].check(ref)

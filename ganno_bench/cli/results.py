@@ -1,4 +1,4 @@
-"""`ganno-bench table` and `ganno-bench plot`: from records to what people look at."""
+"""`ganno-bench table` and `ganno-bench plot`: tables and plots from records."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from ganno_bench.cli.options import WithBaselines
 
 __all__ = ["plot", "table"]
 
-_RunDirs = Annotated[list[Path], typer.Argument(help="Run directories, or record files.", metavar="RUN_DIR")]
+_RunDirs = Annotated[
+    list[Path], typer.Argument(help="Run directories or record files of one suite.", metavar="RUN_DIR")
+]
 
 
 class Format(StrEnum):
-    """How a table is written."""
+    """Formats of a table."""
 
     rich = "rich"
     markdown = "markdown"
@@ -26,15 +28,18 @@ class Format(StrEnum):
 
 def table(
     run_dirs: _RunDirs,
-    format_: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.rich,
+    format_: Annotated[
+        Format, typer.Option("--format", help="Format of the output; rich is for a terminal.")
+    ] = Format.rich,
     robustness: Annotated[
-        bool, typer.Option("--robustness", help="Only how entries fare with one factor changed.")
+        bool, typer.Option("--robustness", help="Print only the table of scores with one factor changed.")
     ] = False,
     baselines: WithBaselines = True,
 ) -> None:
-    """Print the standings of one or several runs of a suite, and, where it varies something, how entries fare then.
+    """Print the standings of one or several runs of a suite.
 
-    As CSV the two are separate tables: the standings, or with --robustness the other one.
+    If the suite varies factors such as the base learning rate, a table of robustness follows.
+    CSV has one table at a time: the standings, or the table of robustness with --robustness.
     """
     from ganno_bench.baselines.files import BaselineFolder, compare_with
     from ganno_bench.cli.console import wide_console
@@ -43,6 +48,7 @@ def table(
     from ganno_bench.leaderboard import formats
     from ganno_bench.leaderboard import robustness_formats as varied_formats
     from ganno_bench.leaderboard.robustness_tables import robustness_csv
+    from ganno_bench.leaderboard.terminal import to_rich
     from ganno_bench.scoring.robustness import robustness as score_varied
 
     comparison = compare_with(BaselineFolder() if baselines else None, read_records(run_dirs))
@@ -53,8 +59,9 @@ def table(
     if format_ is Format.rich:
         console = wide_console()
         if not robustness:
-            console.print(formats.to_rich(result))
+            console.print(to_rich(result))
         if varied is not None:
+            console.print("" if robustness else "\n", end="")
             console.print(varied_formats.robustness_rich(varied))
         return
     render = {Format.markdown: formats.to_markdown, Format.csv: formats.to_csv, Format.latex: formats.to_latex}
@@ -71,10 +78,10 @@ def table(
 
 def plot(
     run_dirs: _RunDirs,
-    out: Annotated[Path, typer.Option(help="Folder for the pictures.", metavar="DIR")] = Path("plots"),
+    out: Annotated[Path, typer.Option(help="Folder for the plots.", metavar="DIR")] = Path("plots"),
     baselines: WithBaselines = True,
 ) -> None:
-    """Draw loss curves, learning rates, budget curves and scores, as PNG and SVG."""
+    """Plot loss curves, learning rates, budget curves and scores, as PNG and SVG."""
     from ganno_bench.baselines.files import BaselineFolder, compare_with
     from ganno_bench.core.records import read_records
     from ganno_bench.leaderboard.plots import write_plots

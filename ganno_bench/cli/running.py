@@ -18,7 +18,10 @@ def run(
     trials: options.Trials = None,
     tuning_seeds: options.TuningSeeds = None,
     report_seeds: options.ReportSeeds = None,
-    out: Annotated[Path | None, typer.Option(help="Run directory. Default: runs/SUITE.", metavar="DIR")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Run directory, for records, tables and plots. Default: runs/SUITE.", metavar="DIR"),
+    ] = None,
     data_dir: options.DataDirs = None,
     device: options.Device = "cpu",
     backend: options.Backend = "auto",
@@ -28,33 +31,37 @@ def run(
     study: options.Study = 0,
     baselines: options.WithBaselines = True,
 ) -> None:
-    """Run a suite: tune each scheduler on each workload, rerun the winners on fresh seeds, print the standings.
+    """Run a suite and print the standings of its schedulers.
 
-    The same command again goes on where the last one stopped. The table has the committed baselines of the suite, too.
-    Anything but the suite's own trials and seeds marks the run as custom, which is compared with nothing else.
+    Optuna tunes each scheduler on each workload. Then the best trial is trained again with report seeds.
+    The tables also show the committed baselines of the suite.
+
+    An interrupted run resumes with the same command.
+    If trials or seeds are not the suite's own, the run is custom: its tables cannot be compared with others.
     """
-    from ganno_bench.api import run_with_settings
-    from ganno_bench.bench.runner import Settings
     from ganno_bench.cli.display import report, run_display
 
-    settings = Settings(
-        suite=suite,
-        schedulers=scheduler or None,
-        trials=trials,
-        tuning_seeds=tuning_seeds,
-        report_seeds=report_seeds,
-        out=out,
-        data_dirs=tuple(data_dir or ()),
-        device=device,
-        backend=backend,
-        threads=threads,
-        max_population=max_population,
-        storage=storage,
-        study=study,
-    )
-    with run_display() as display:
+    with run_display(suite, standings=True) as display:
+        from ganno_bench.api import run_with_settings
+        from ganno_bench.bench.runner import Settings
+
+        settings = Settings(
+            suite=suite,
+            schedulers=scheduler or None,
+            trials=trials,
+            tuning_seeds=tuning_seeds,
+            report_seeds=report_seeds,
+            out=out,
+            data_dirs=tuple(data_dir or ()),
+            device=device,
+            backend=backend,
+            threads=threads,
+            max_population=max_population,
+            storage=storage,
+            study=study,
+        )
         result = run_with_settings(settings, display, baselines=baselines)
-    report(result)
+    report(result, next_steps=True)
     if result.failures:
         raise typer.Exit(1)
 
@@ -64,13 +71,20 @@ def tune(
     scheduler: options.Schedulers = None,
     study: options.Study = 0,
     out: Annotated[
-        Path | None, typer.Option(help="Run directory. Default: runs/tune/SUITE/study-N.", metavar="DIR")
+        Path | None,
+        typer.Option(
+            help="Run directory, for records, tables and plots. Default: runs/tune/SUITE/study-N.", metavar="DIR"
+        ),
     ] = None,
     write_baselines: Annotated[
-        bool, typer.Option("--write-baselines", help="Commit each entry to the baselines as soon as it is done.")
+        bool,
+        typer.Option(
+            "--write-baselines", help="Write each entry to the baselines as soon as it has finished a workload."
+        ),
     ] = False,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Replace committed results that differ, which is an error otherwise.")
+        bool,
+        typer.Option("--replace", help="Replace committed results that differ. Without this option they are an error."),
     ] = False,
     baselines: options.BaselinesDir = None,
     trials: options.Trials = None,
@@ -83,31 +97,32 @@ def tune(
     max_population: options.MaxPopulation = None,
     storage: options.Storage = None,
 ) -> None:
-    """Tune schedulers for a suite and report the winners, as `run` does, and make baselines of them.
+    """Run a suite as `run` does, and optionally write the results to the committed baselines.
 
-    Baselines are written from what is finished, so an interrupted command loses nothing: the same one again goes on.
-    Only runs at the suite's own trials and seeds can be baselines.
+    Baselines need the suite's own number of trials and seeds.
+    An interrupted run resumes with the same command; finished entries are already written.
     """
-    from ganno_bench.api import tune_with_settings
-    from ganno_bench.bench.runner import Settings
     from ganno_bench.cli.display import report, run_display
 
-    settings = Settings(
-        suite=suite,
-        schedulers=scheduler or None,
-        trials=trials,
-        tuning_seeds=tuning_seeds,
-        report_seeds=report_seeds,
-        out=out,
-        data_dirs=tuple(data_dir or ()),
-        device=device,
-        backend=backend,
-        threads=threads,
-        max_population=max_population,
-        storage=storage,
-        study=study,
-    )
-    with run_display() as display:
+    with run_display(suite, standings=True) as display:
+        from ganno_bench.api import tune_with_settings
+        from ganno_bench.bench.runner import Settings
+
+        settings = Settings(
+            suite=suite,
+            schedulers=scheduler or None,
+            trials=trials,
+            tuning_seeds=tuning_seeds,
+            report_seeds=report_seeds,
+            out=out,
+            data_dirs=tuple(data_dir or ()),
+            device=device,
+            backend=backend,
+            threads=threads,
+            max_population=max_population,
+            storage=storage,
+            study=study,
+        )
         result = tune_with_settings(
             settings, display, baselines=baselines, write_baselines=write_baselines, replace_baselines=replace
         )

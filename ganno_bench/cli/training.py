@@ -17,23 +17,32 @@ __all__ = ["train"]
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="A training configuration, a TOML file.", metavar="CONFIG")],
-    minutes: Annotated[float | None, typer.Option(help="Stop after so many minutes.", min=0)] = None,
+    config: Annotated[Path, typer.Argument(help="Training configuration: a TOML file.", metavar="CONFIG")],
+    minutes: Annotated[
+        float | None, typer.Option(help="Stop after this many minutes. Default: no limit.", min=0, metavar="MINUTES")
+    ] = None,
     env_steps: Annotated[
-        int | None, typer.Option(help="Stop after so many environment steps. Default: the configuration's.", min=1)
+        int | None,
+        typer.Option(help="Stop after this many environment steps. Default: the configuration's.", min=1, metavar="N"),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Another seed than the configuration's: the policy is called NAME-seed-N.")
+        int | None,
+        typer.Option(
+            help="Use this seed instead of the configuration's; the policy is then named NAME-seed-N.", metavar="N"
+        ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder. Default: runs/train/NAME.", metavar="DIR")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's last checkpoint.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for checkpoints and the policy. Default: runs/train/NAME.", metavar="DIR"),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume from the last checkpoint in the folder.")] = False,
     data_dir: DataDirs = None,
     device: Device = "cpu",
-    threads: Annotated[int, typer.Option(help="Threads per operation.", min=1)] = 1,
+    threads: Annotated[int, typer.Option(help="Threads for each operation.", min=1, metavar="N")] = 1,
 ) -> None:
-    """Train a policy that controls learning rates; the best one by validation tasks is kept as a folder.
+    """Train a policy that controls learning rates, and keep the one that is best on the validation tasks.
 
-    Use it as a scheduler: ganno-bench run SUITE --scheduler policy:DIR/policy
+    Then use its folder as a scheduler: ganno-bench run SUITE --scheduler policy:DIR/policy
     """
     import torch
 
@@ -58,10 +67,10 @@ def train(
         with _Display(wanted.name, trainer.env_steps, total) as display:
             trainer.train(env_steps=total, minutes=minutes, on_batch=display.batch)
     except KeyboardInterrupt:
-        typer.echo("interrupted; --resume goes on from the last checkpoint", err=True)
+        typer.echo("interrupted; use --resume to continue from the last checkpoint", err=True)
         raise typer.Exit(130) from None
     except PluginError as error:
-        raise PluginError(f"{error}; once it is mended, --resume goes on from the last checkpoint") from error
+        raise PluginError(f"{error}; fix it, then use --resume to continue from the last checkpoint") from error
     if trainer.batches:
         write_learning_curve(trainer.batches, folder / "learning-curve.png", wanted.name)
     typer.echo(f"policy    {folder / 'policy'}")

@@ -10,7 +10,7 @@ from ganno_bench.cli.options import BaselinesDir, DataDirs
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Check that committed numbers can be reproduced.", no_args_is_help=True)
+app = typer.Typer(help="Check whether committed results can be reproduced.", no_args_is_help=True)
 
 
 @app.callback()
@@ -21,14 +21,17 @@ def _options() -> None:
 @app.command("baselines")
 def baselines(
     suite: Annotated[
-        str | None, typer.Option(help="Only this suite: its name, or path to a TOML file.", metavar="SUITE")
+        str | None, typer.Option(help="Check only this suite: its name, or path to a TOML file.", metavar="SUITE")
     ] = None,
-    sample: Annotated[int, typer.Option(help="Number of committed runs that are trained again.", min=0)] = 8,
-    seed: Annotated[int, typer.Option(help="Of the random draw of these runs.")] = 0,
+    sample: Annotated[int, typer.Option(help="Number of committed runs to train again.", min=0, metavar="N")] = 8,
+    seed: Annotated[int, typer.Option(help="Seed of the random choice of these runs.", metavar="N")] = 0,
     data_dir: DataDirs = None,
     folder: BaselinesDir = None,
 ) -> None:
-    """Check the committed baselines: all files against one another and the code, and a sample by training it again."""
+    """Check the committed baselines.
+
+    All files are compared with one another and with the code. A random sample of the runs is trained again.
+    """
     from ganno_bench.baselines.files import BaselineFolder
     from ganno_bench.baselines.retrain import retrain
     from ganno_bench.baselines.verify import BaselineSuites, check_files
@@ -47,7 +50,7 @@ def baselines(
         typer.echo(f"{'ok     ' if outcome.ok else 'FAULT  '}  {outcome.name}: {outcome.text}")
         if not outcome.ok:
             faults.append(outcome.text)
-    left = f", {n_skipped} skipped for want of their data" if n_skipped else ""
+    left = f", {n_skipped} skipped because their data are missing" if n_skipped else ""
     typer.echo(f"{where.path}: {n_entries} entries, {n_trained} runs trained again{left}, {len(faults)} faults")
     if faults:
         raise typer.Exit(1)

@@ -1,31 +1,25 @@
-"""Standings as rich text for the terminal, Markdown, CSV and LaTeX."""
+"""Standings as Markdown, CSV and LaTeX; `terminal` shows them on a screen."""
 
 from __future__ import annotations
 
 import csv
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rich import box
-from rich.console import Group, RenderableType
-from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
-
-from ganno_bench.leaderboard.tables import Column, TextTable, footer, header, main_table, workload_table
+from ganno_bench.leaderboard.outcome import outcome
+from ganno_bench.leaderboard.tables import TextTable, header, main_table, remarks, workload_table
+from ganno_bench.leaderboard.terms import terms
 from ganno_bench.scoring.results import Row, Standings
 
 __all__ = [
     "escape_markdown",
     "latex_table",
     "markdown_table",
-    "rich_table",
     "to_csv",
     "to_latex",
     "to_markdown",
-    "to_rich",
     "write_tables",
     "write_texts",
 ]
@@ -37,83 +31,32 @@ _CSV_COLUMNS = (
 )  # fmt: skip
 
 
-def to_rich(standings: Standings, *, per_workload: bool = True) -> Group:
-    """Return everything for a terminal of 100 columns or more.
-
-    Args:
-        standings: What to show.
-        per_workload: Whether to add the tables by workload.
-    """
-    parts: list[RenderableType] = [
-        Text(line, style="bold" if index == 0 else "dim") for index, line in enumerate(header(standings))
-    ]
-    for ruleset in standings.tables:
-        parts.append(Padding(rich_table(main_table(standings, ruleset)), (1, 0, 0, 0)))
-    if per_workload:
-        for ruleset in standings.tables:
-            parts.append(Padding(rich_table(_grouped(workload_table(standings, ruleset))), (1, 0, 0, 0)))
-    parts.append(Text(""))
-    parts += [Text(line, style="dim") for line in footer(standings)]
-    return Group(*parts)
-
-
-def _grouped(table: TextTable) -> TextTable:
-    """Return a table whose first column has become a line of its own above each group: it fits 80 columns."""
-    rows: list[tuple[str, ...]] = []
-    places = {}
-    for index, (group, entry, *cells) in enumerate(table.rows):
-        if group:
-            rows.append((group, *[""] * len(cells)))
-        places[index] = len(rows)
-        rows.append((f"  {entry}", *cells))
-    rules = frozenset(places[index] - 1 for index in table.rules)
-    best = frozenset((places[index], column - 1) for index, column in table.best)
-    faint = frozenset(places[index] for index in table.faint)
-    columns = (
-        Column(f"{table.columns[0].title} / {table.columns[1].title.lower()}", numeric=False),
-        *table.columns[2:],
-    )
-    return TextTable(table.title, columns, tuple(rows), best, faint, rules)
-
-
-def rich_table(table: TextTable) -> Table:
-    """Return a table for the terminal: the best cells bold and green, unranked rows dim."""
-    result = Table(
-        title=table.title,
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
-    for column in table.columns:
-        title = "\n".join(column.title.rsplit(" ", 1)) if column.numeric else column.title
-        result.add_column(title, justify="right" if column.numeric else "left", no_wrap=column.numeric, overflow="fold")
-    for index, row in enumerate(table.rows):
-        if index and index in table.rules:
-            result.add_section()
-        style = "dim" if index in table.faint else ""
-        cells = [Text(cell, style="bold green" if (index, at) in table.best else style) for at, cell in enumerate(row)]
-        result.add_row(*cells)
-    return result
-
-
 def to_markdown(standings: Standings) -> str:
-    """Return a Markdown page: the best cells bold, columns aligned in the source, too."""
-    parts = [f"# Standings: {standings.suite}", "\n".join(f"- {escape_markdown(line)}" for line in header(standings))]
+    """Return a Markdown page: the outcome, then tables, terms and remarks; the best cells are bold."""
+    parts = [f"# Standings: {standings.suite}", _bullets(outcome(standings)), _bullets(header(standings))]
     for make in (main_table, workload_table):
         for ruleset in standings.tables:
             table = make(standings, ruleset)
             parts += [f"## {table.title}", markdown_table(table)]
-    parts.append("\n".join(f"- {escape_markdown(line)}" for line in footer(standings)))
+    parts += ["## Terms", _bullets(_explained(standings))]
+    if notes := remarks(standings):
+        parts += ["## Remarks", _bullets(notes)]
     return "\n\n".join(parts) + "\n"
 
 
-def to_csv(standings: Standings) -> str:
-    """Return plain numbers, six significant digits: a line for each row of a table and workload, and one `overall`.
+def _bullets(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {escape_markdown(line)}" for line in lines)
 
-    Losses are in nats, errors in [0, 1]; an empty field is a value that there is none of. `score` is the
-    interquartile mean over runs x workloads in an `overall` line, and the mean over runs in the others.
+
+def _explained(standings: Standings) -> list[str]:
+    return [f"{term}: {meaning}" for term, meaning in terms(standings)]
+
+
+def to_csv(standings: Standings) -> str:
+    """Return plain numbers with six significant digits: for each row of a table, a line `overall` and one per workload.
+
+    Losses are in nats, errors in [0, 1]; an empty field means that there is no value. `score` is the interquartile mean
+    over runs and workloads in a line `overall`, and the mean over runs in the others.
     """
     out = io.StringIO()
     writer = csv.DictWriter(out, _CSV_COLUMNS, restval="", lineterminator="\n")
@@ -153,8 +96,9 @@ def to_csv(standings: Standings) -> str:
 
 
 def to_latex(standings: Standings) -> str:
-    """Return `table` environments for the `booktabs` package, the best cells bold, how to read them as comments."""
-    parts = ["\n".join(f"% {line}" for line in (*header(standings), *footer(standings)))]
+    """Return `table` environments for the `booktabs` package, the best cells bold, everything else as comments."""
+    said = (*outcome(standings), *header(standings), *_explained(standings), *remarks(standings))
+    parts = ["\n".join(f"% {line}" for line in said)]
     for make in (main_table, workload_table):
         for ruleset in standings.tables:
             table = make(standings, ruleset)
@@ -164,13 +108,13 @@ def to_latex(standings: Standings) -> str:
 
 
 def write_tables(standings: Standings, out_dir: Path) -> list[Path]:
-    """Write `standings.md`, `standings.csv` and `standings.tex` into a folder, which is made if need be."""
+    """Write `standings.md`, `standings.csv` and `standings.tex` into a folder, which is created if it is missing."""
     texts = {"md": to_markdown(standings), "csv": to_csv(standings), "tex": to_latex(standings)}
     return write_texts(texts, out_dir / "standings")
 
 
 def write_texts(texts: Mapping[str, str], stem: Path) -> list[Path]:
-    """Write a text for each suffix, and return the paths; `stem` is the path without it, its folder made if need be."""
+    """Write a text for each suffix, and return the paths; `stem` is the path without suffix. Create its folder."""
     stem.parent.mkdir(parents=True, exist_ok=True)
     paths = {stem.with_name(f"{stem.name}.{suffix}"): text for suffix, text in texts.items()}
     for path, text in paths.items():
@@ -204,7 +148,7 @@ def _plain(value: float | str | None) -> str:
 
 
 def markdown_table(table: TextTable) -> str:
-    """Return a table in Markdown without its title: the best cells bold, columns aligned in the source, too."""
+    """Return a table in Markdown without its title: the best cells bold, columns aligned in the source."""
     lines = [[column.title for column in table.columns]]
     for index, row in enumerate(table.rows):
         cells = [escape_markdown(cell) for cell in row]
@@ -221,7 +165,7 @@ def markdown_table(table: TextTable) -> str:
 
 
 def escape_markdown(text: str) -> str:
-    """Return a text whose characters mean nothing to Markdown."""
+    """Return a text with the special characters of Markdown escaped."""
     return re.sub(r"([\\|*_`<])", r"\\\1", text)
 
 

@@ -1,29 +1,34 @@
-"""Robustness as rich text for the terminal, Markdown, CSV and LaTeX."""
+"""Robustness for the terminal, and as Markdown and LaTeX."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from rich.console import Group
-from rich.padding import Padding
 from rich.text import Text
 
-from ganno_bench.leaderboard.formats import escape_markdown, latex_table, markdown_table, rich_table, write_texts
+from ganno_bench.leaderboard.formats import escape_markdown, latex_table, markdown_table, write_texts
 from ganno_bench.leaderboard.robustness_tables import (
     robustness_csv,
     robustness_footer,
+    robustness_remarks,
     robustness_table,
+    robustness_terms,
     setting_table,
 )
+from ganno_bench.leaderboard.terminal import Paragraph, TerminalTable
 from ganno_bench.scoring.robustness import Robustness
 
 __all__ = ["robustness_latex", "robustness_markdown", "robustness_rich", "write_robustness"]
 
 
 def robustness_rich(found: Robustness) -> Group:
-    """Return the table of entries for a terminal; the settings are in the other formats."""
-    footer = [Text(line, style="dim") for line in robustness_footer(found)]
-    return Group(Padding(rich_table(robustness_table(found)), (1, 0, 0, 0)), Text(""), *footer)
+    """Return the table of entries for a terminal, its terms and remarks; the other formats have the settings, too."""
+    explained = robustness_terms(found)
+    width = max(len(term) for term, _ in explained) + 2
+    said = [Paragraph(meaning, f"{term:<{width}}", style="dim") for term, meaning in explained]
+    notes = [Paragraph(note, "- ", style="dim") for note in robustness_remarks(found)]
+    return Group(TerminalTable(robustness_table(found)), Text(), *said, *[Text()] * bool(notes), *notes)
 
 
 def robustness_markdown(found: Robustness) -> str:
@@ -36,13 +41,13 @@ def robustness_markdown(found: Robustness) -> str:
 
 
 def robustness_latex(found: Robustness) -> str:
-    """Return both tables as `table` environments for the `booktabs` package, how to read them as comments."""
+    """Return both tables as `table` environments for the `booktabs` package, terms and remarks as comments."""
     tables = {"tab:robustness": robustness_table(found), "tab:robustness-settings": setting_table(found)}
     parts = ["\n".join(f"% {line}" for line in robustness_footer(found))]
     return "\n\n".join([*parts, *(latex_table(table, label) for label, table in tables.items())]) + "\n"
 
 
 def write_robustness(found: Robustness, out_dir: Path) -> list[Path]:
-    """Write `robustness.md`, `robustness.csv` and `robustness.tex` into a folder, which is made if need be."""
+    """Write `robustness.md`, `robustness.csv` and `robustness.tex` into a folder, which is created if it is missing."""
     texts = {"md": robustness_markdown(found), "csv": robustness_csv(found), "tex": robustness_latex(found)}
     return write_texts(texts, out_dir / "robustness")

@@ -1,9 +1,10 @@
-"""Tables of what is left of a result where one factor is changed: text in cells, and as CSV."""
+"""Tables of scores with one factor changed, such as the base learning rate: text in cells, and as CSV."""
 
 from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 
 from ganno_bench.core.records import Factor
 from ganno_bench.leaderboard.tables import Column, TextTable, estimate
@@ -14,7 +15,9 @@ __all__ = [
     "FACTORS",
     "robustness_csv",
     "robustness_footer",
+    "robustness_remarks",
     "robustness_table",
+    "robustness_terms",
     "setting_label",
     "setting_table",
     "short_label",
@@ -26,7 +29,7 @@ FACTORS: dict[Factor, str] = {
     "horizon": "horizon",
     "batch_size": "batch size",
 }
-"""Factor -> what people call it."""
+"""Factor -> its name in texts."""
 
 _SHORT: dict[Factor, str] = {"base_lr": "Base lr", "weight_decay": "Decay", "horizon": "Horizon", "batch_size": "Batch"}
 
@@ -37,12 +40,12 @@ _CSV_COLUMNS = (
 
 
 def setting_label(setting: Setting) -> str:
-    """Return a setting in words, such as `horizon 4x`."""
+    """Return a setting as text, such as `horizon 4x`."""
     return "own" if setting.factor is None else f"{FACTORS[setting.factor]} {setting.multiple:g}x"
 
 
 def robustness_table(found: Robustness) -> TextTable:
-    """Return a row for each entry: as it is, the mean for each factor, over all settings, and the worst setting."""
+    """Return a row for each entry: its own score, the mean per factor and over all settings, and the worst setting."""
     factors = list(found.factors)
     columns = (
         Column("Entry", numeric=False),
@@ -75,7 +78,7 @@ def robustness_table(found: Robustness) -> TextTable:
         for row, value in enumerate(scores)
         if value == max(scores)
     }
-    title = "Robustness: mean scores where one factor is changed"
+    title = "Robustness: mean scores with one factor changed"
     return TextTable(title, columns, rows, frozenset(best), frozenset(), frozenset())
 
 
@@ -103,22 +106,48 @@ def setting_table(found: Robustness) -> TextTable:
 
 
 def robustness_footer(found: Robustness) -> list[str]:
-    """Return how to read the tables; one sentence or two per line."""
+    """Return terms and remarks; one item per line."""
+    return [*(f"{term}: {meaning}" for term, meaning in robustness_terms(found)), *robustness_remarks(found)]
+
+
+def robustness_terms(found: Robustness) -> list[tuple[str, str]]:
+    """Return (term, meaning) for the columns of the table of entries."""
     seeds = f"{found.n_seeds} report seed{'' if found.n_seeds == 1 else 's'}"
     workloads = f" and over the {len(found.workloads)} workloads" if len(found.workloads) > 1 else ""
-    return [
-        f"Own = as reported, on the same {seeds}. Score 0 = Optuna-tuned {REFERENCE} at the workload's own horizon and "
-        "batch size, so a longer horizon is worth something to everyone.",
-        f"Mean = over the {len(found.settings)} settings, each of them the mean over runs{workloads}; own is not among "
-        "them. [..] = 95 % stratified bootstrap interval.",
-        *found.notes,
+    multiples = [
+        (_SHORT[factor], f"mean score with the {FACTORS[factor]} times {_alternatives(settings)}.")
+        for factor, settings in found.factors.items()
     ]
+    terms = [
+        (
+            "Own",
+            f"score with no factor changed, on the same {seeds}. Score 0: tuned {REFERENCE}, no factor changed.",
+        ),
+        *multiples,
+        ("Mean", f"mean of the {len(found.settings)} settings, each over runs{workloads}; own is not one of them."),
+        ("Worst", "score of the setting with the lowest score, which is in the last column."),
+    ]
+    if any(entry.low is not None for entry in found.entries):
+        terms.append(("[..]", "95 % confidence interval, from a bootstrap over the report seeds of each workload."))
+    return terms
+
+
+def _alternatives(settings: Sequence[Setting]) -> str:
+    *others, last = (f"{setting.multiple:g}" for setting in settings)
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def robustness_remarks(found: Robustness) -> list[str]:
+    """Return what a reader must know about the scores; one item per line."""
+    longer = any(setting.factor == "horizon" and setting.multiple > 1 for setting in found.settings)
+    gain = f"Scores compare with tuned {REFERENCE} at its own horizon, so a longer horizon raises everyone's score."
+    return [*[gain] * longer, *found.notes]
 
 
 def robustness_csv(found: Robustness) -> str:
-    """Return a line for each entry, workload (and `overall`) and setting; an empty factor: nothing was changed.
+    """Return a line for each entry, workload (and `overall`) and setting; an empty factor means that none was changed.
 
-    Losses are in nats; six significant digits; an empty field is a value that there is none of.
+    Losses are in nats, with six significant digits; an empty field means that there is no value.
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -142,7 +171,7 @@ def _label(entry: VariedEntry, found: Robustness) -> str:
 
 
 def short_label(setting: Setting) -> str:
-    """Return a setting in a few letters, such as `base lr 10x`."""
+    """Return a setting as a short text, such as `base lr 10x`."""
     return (
         setting_label(setting) if setting.factor is None else f"{_SHORT[setting.factor].lower()} {setting.multiple:g}x"
     )

@@ -1,10 +1,11 @@
-"""What the tables say: standings in, text in cells out. How it looks in a format is in `formats`."""
+"""Standings as text in cells, with the lines above and below the tables; `formats` writes them in each format."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ganno_bench.leaderboard.terms import BASELINE, OPEN_OPTIMIZER, terms
 from ganno_bench.scoring.reference import REFERENCE
 from ganno_bench.scoring.results import Row, Ruleset, Standings
 
@@ -12,12 +13,15 @@ __all__ = [
     "OPEN_OPTIMIZER",
     "Column",
     "TextTable",
+    "cautions",
     "claims",
+    "count",
     "entry_label",
     "estimate",
     "footer",
     "header",
     "main_table",
+    "remarks",
     "workload_table",
 ]
 
@@ -25,13 +29,13 @@ _CLAIM_TRIALS = 32
 """Trials of the protocol's tuned ruleset."""
 
 _FEW_SEEDS = 5
-"""With 3 seeds on 3 workloads a 95 % percentile interval covers the truth in 87 % of cases, with 5 in about 90 %."""
+"""With 3 seeds on 3 workloads a 95 % confidence interval covers the truth in 87 % of cases, with 5 in about 90 %."""
 
-OPEN_OPTIMIZER = "†"
-"""Stands behind an entry that replaces the workload's optimizer."""
+_MOST_WORKLOADS = 3
+"""Workloads that the line on the reference names; it counts more."""
 
 _TITLES: dict[Ruleset, str] = {
-    "tuned": "Tuned: by Optuna, on every workload",
+    "tuned": "Tuned: Optuna tuned each entry on every workload",
     "zero-shot": "Zero-shot: one frozen configuration for all workloads",
 }
 
@@ -49,7 +53,7 @@ class TextTable:
     """A table as text.
 
     Attributes:
-        title: What it is about.
+        title: Its caption.
         columns: One per cell of a row.
         rows: Cells.
         best: (row, column) of the cells to highlight.
@@ -66,75 +70,91 @@ class TextTable:
 
 
 def header(standings: Standings) -> list[str]:
-    """Return what the runs were: suite, budget, seeds, reference, versions; one item per line."""
+    """Return suite, budget, reference and versions of the runs; one line for each."""
     suite = f"{standings.suite}@{standings.suite_hash}" + (", custom settings" if standings.custom else "")
-    lines = [f"Suite {suite}: {_count(len(standings.workloads), 'workload')}, {_seeds(standings)}"]
+    lines = [f"Suite {suite}: {count(len(standings.workloads), 'workload')}, {_seeds(standings)}"]
     if standings.n_trials:
-        trials = _count(standings.n_trials[-1], "trial")
+        trials = count(standings.n_trials[-1], "trial")
         if len(standings.n_trials) > 1:
             trials = f"{standings.n_trials[0]} to {trials}"
         n_studies = min(standings.studies.values(), default=0)
         studies = f" in each of {n_studies} studies" if n_studies > 1 else ""
         lines[0] += f", {trials} of tuning per workload{studies}"
     lines[0] += "."
-    own = len(standings.workloads) - len(standings.committed)
-    source = {0: "the committed one", len(standings.workloads): f"tuned {REFERENCE} of these records"}.get(
-        own, f"the committed one, on {_count(own, 'workload')} tuned {REFERENCE} of these records"
-    )
     versions = ", ".join(f"{package} {'/'.join(found)}" for package, found in standings.versions.items())
-    return [*lines, f"Reference: {source}", *([f"Versions: {versions}"] if versions else [])]
+    return [*lines, _reference(standings), *([f"Versions: {versions}"] if versions else [])]
+
+
+def _reference(standings: Standings) -> str:
+    own = [name for name in standings.workloads if name not in standings.committed]
+    text = f"Reference (score 0): tuned {REFERENCE}"
+    if not own:
+        return f"{text}, committed results."
+    if not standings.committed:
+        return f"{text} of these records."
+    where = ", ".join(own) if len(own) <= _MOST_WORKLOADS else count(len(own), "workload")
+    return f"{text}; committed results on {count(len(standings.committed), 'workload')}, these records on {where}."
 
 
 def claims(standings: Standings) -> list[str]:
-    """Return what the runs were, and, where it is too little to claim anything, that."""
+    """Return the line on suite and budget; then a warning if the budget is too small for a claim."""
     lines = header(standings)[:1]
     if standings.n_trials and standings.n_trials[0] < _CLAIM_TRIALS:
-        lines.append(f"{_count(standings.n_trials[0], 'trial')}: no claim rests on it.")
+        trials = count(standings.n_trials[0], "trial")
+        lines.append(f"{trials} of tuning: a first look, no basis for a claim (which takes {_CLAIM_TRIALS}).")
     return lines
 
 
-def footer(standings: Standings) -> list[str]:
-    """Return how to read the tables, and what they cannot carry; one sentence or two per line."""
-    lines = [
-        f"Score 0 = Optuna-tuned {REFERENCE}; +10 = a test loss about 10 % lower. IQM = interquartile mean over runs x "
-        "workloads. [..] = 95 % stratified bootstrap interval.",
-        "Rank = 1 + entries that are significantly better; = ties. P(better) = probability of beating tuned "
-        f"{REFERENCE} on the same seed. Speed-up = to its median final validation loss. Oracle = best entry per "
-        "workload in hindsight.",
-    ]
-    lines += _tuning_again(standings.studies)
-    if standings.n_seeds[0] < _FEW_SEEDS:
-        seeds = _count(standings.n_seeds[0], "report seed")
-        few = "so few make bootstrap intervals too narrow" if standings.n_seeds[0] > 1 else "there are no intervals"
-        lines.append(f"{seeds}: {few}.")
-    if any(row.open_optimizer for rows in standings.tables.values() for row in rows):
-        lines.append(
-            f"{OPEN_OPTIMIZER} Open-optimizer: replaces the workload's optimizer by a released one of its own."
-        )
-    lines += claims(standings)[1:]
+def cautions(standings: Standings) -> list[str]:
+    """Return warnings about too few trials, too few report seeds, and settings other than the suite's own."""
+    lines = claims(standings)[1:]
+    if standings.n_seeds[0] == 1:
+        lines.append("1 report seed: there are no confidence intervals, and no difference is significant.")
+    elif standings.n_seeds[0] < _FEW_SEEDS:
+        lines.append(f"{standings.n_seeds[0]} report seeds: too few, so confidence intervals are too narrow.")
     if standings.custom:
-        lines.append("Custom: these runs are not at the suite's own settings and compare with nothing else.")
-    return [*lines, *standings.notes]
+        lines.append(
+            "Custom settings: trials or seeds are not the suite's own. Do not compare these tables with others."
+        )
+    return lines
+
+
+def remarks(standings: Standings) -> list[str]:
+    """Return what a reader must know about the intervals and about single workloads; one item per line."""
+    notes = [note for note in standings.notes if not note.startswith(f"{BASELINE} ")]  # it is one of the terms
+    return [*_tuning_again(standings.studies), *notes]
+
+
+def footer(standings: Standings) -> list[str]:
+    """Return the terms of the rankings, then all warnings and remarks; one item per line."""
+    said = [f"{term}: {meaning}" for term, meaning in terms(standings, per_workload=False)]
+    return [*said, *cautions(standings), *remarks(standings)]
 
 
 def _tuning_again(studies: Mapping[str, int]) -> list[str]:
-    """Return what of the luck of tuning the intervals of tuned entries cover, given how often each was tuned."""
+    """Return whether the confidence intervals cover the luck of tuning, given each tuned entry's number of studies."""
     if not studies:
         return []
     fewest, most = min(studies.values()), max(studies.values())
     if most == 1:
-        return ["Intervals are conditional on one tuning study per workload: tuning again is not part of them."]
+        return [
+            "Confidence intervals do not cover the luck of tuning: each entry has one tuning study per workload, and "
+            "another study could find other values."
+        ]
     if fewest == most:
-        return [f"Intervals cover {most} independent tuning studies per workload."]
+        return [f"Confidence intervals cover {most} independent tuning studies per workload."]
     several = ", ".join(f"{name} ({n})" for name, n in sorted(studies.items()) if n > 1)
-    others = "; of other tuned entries there is one per workload, and tuning again is not part of their intervals"
-    return [f"Intervals cover the tuning studies of {several}{others if fewest == 1 else ''}."]
+    others = (
+        " Every other tuned entry has one study per workload, and its confidence interval does not cover the luck of "
+        "tuning."
+    )
+    return [f"Confidence intervals cover several tuning studies of {several}.{others * (fewest == 1)}"]
 
 
 def main_table(standings: Standings, ruleset: Ruleset) -> TextTable:
-    """Return a ruleset's ranking: one row per entry, the best highlighted, reference rows and the oracle below.
+    """Return a ruleset's ranking: one row per entry, then the unranked reference rows and the oracle.
 
-    Entry, rank and score are highlighted for all that nobody is significantly better than.
+    Rank, entry and score are highlighted in the rows of rank 1, and the best value in each other column.
     """
     rows = standings.tables[ruleset]
     columns = (
@@ -174,7 +194,7 @@ def main_table(standings: Standings, ruleset: Ruleset) -> TextTable:
 
 
 def workload_table(standings: Standings, ruleset: Ruleset) -> TextTable:
-    """Return how the entries of a ruleset's table did on each workload, lowest median loss first and highlighted."""
+    """Return a ruleset's results on each workload, lowest median test loss first; the lowest is highlighted."""
     columns = (
         Column("Workload", numeric=False),
         Column("Entry", numeric=False),
@@ -212,17 +232,17 @@ def workload_table(standings: Standings, ruleset: Ruleset) -> TextTable:
                     f"{cell.diverged}/{cell.n_runs}",
                 )
             )
-    title = f"{ruleset.capitalize()}, workload by workload: median loss and error, mean score"
+    title = f"{ruleset.capitalize()}, workload by workload: median test loss and error, mean score"
     return TextTable(title, columns, tuple(cells), frozenset(best), frozenset(faint), frozenset(rules))
 
 
 def entry_label(row: Row, ruleset: Ruleset, n_workloads: int | None = None) -> str:
-    """Return an entry's name with what it is marked by.
+    """Return an entry's name with its marks.
 
-    That is `OPEN_OPTIMIZER`, a star for what is committed, its ruleset in the other one's table, and how many workloads
-    it has if not all.
+    The marks are `OPEN_OPTIMIZER`, a star for a committed baseline, `(tuned)` for a tuned entry in the zero-shot table,
+    and the number of workloads if some are missing.
     """
-    label = row.entry + OPEN_OPTIMIZER * row.open_optimizer + "*" * row.baseline
+    label = row.entry + OPEN_OPTIMIZER * row.open_optimizer + BASELINE * row.baseline
     if row.ruleset != ruleset:
         label += " (tuned)"
     if n_workloads is not None and row.n_workloads < n_workloads:
@@ -231,7 +251,7 @@ def entry_label(row: Row, ruleset: Ruleset, n_workloads: int | None = None) -> s
 
 
 def estimate(value: float | None, low: float | None, high: float | None, form: str = "+z.1f") -> str:
-    """Return a value with its interval, where there is one, in the form of scores or another; `-` for None."""
+    """Return a value with its confidence interval, if it has one; `-` for None. `form` is a format specification."""
     text = _number(value, form)
     return text if low is None or high is None else f"{text} [{_number(low, form)}, {_number(high, form)}]"
 
@@ -249,10 +269,11 @@ def _largest(values: Sequence[float | None]) -> list[int]:
     return [index for index, value in enumerate(values) if value is not None and value == top]
 
 
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}{'' if n == 1 else 's'}"
+def count(n: int, singular: str, plural: str | None = None) -> str:
+    """Return a number with a noun; the plural has an `s` unless it is given."""
+    return f"{n} {singular if n == 1 else plural or f'{singular}s'}"
 
 
 def _seeds(standings: Standings) -> str:
     low, high = standings.n_seeds[0], standings.n_seeds[-1]
-    return _count(high, "report seed") if low == high else f"{low} to {_count(high, 'report seed')}"
+    return count(high, "report seed") if low == high else f"{low} to {count(high, 'report seed')}"

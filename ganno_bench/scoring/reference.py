@@ -1,4 +1,4 @@
-"""The reference: the loss of tuned cosine on each workload, which every score is relative to."""
+"""The reference: tuned cosine. Every score is relative to its loss on the same workload."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ __all__ = [
 ]
 
 REFERENCE = "cosine"
-"""The scheduler, tuned."""
+"""Name of the scheduler; the reference is its tuned entry."""
 
 REFERENCE_STUDY = 0
-"""The tuning study that is the committed reference; others show how much of a score is the luck of tuning."""
+"""The tuning study of the committed reference; other studies show how much the luck of tuning changes scores."""
 
 _FORM = "{suite hash: {workload: {loss, spread, target, fingerprint}}}"
 
@@ -42,20 +42,20 @@ def is_reference(record: RunRecord) -> bool:
 
 
 class ReferenceValues(Config):
-    """What is committed of the reference on one workload."""
+    """The committed results of the reference on one workload."""
 
     loss: Annotated[float, Field(ge=0)]
-    """Median over the report seeds of the final test loss, nats: what scores are relative to."""
+    """Median over the report seeds of the final test loss, nats. Scores are relative to it."""
     spread: Annotated[float, Field(ge=0)]
     """Interquartile range of these losses, nats."""
     target: Annotated[float, Field(ge=0)]
     """Median over the report seeds of the final validation loss, nats."""
     fingerprint: str
-    """Fingerprint of the dataset that it holds for."""
+    """Fingerprint of the dataset of these runs."""
 
 
 def reference_values(runs: Sequence[RunRecord]) -> ReferenceValues:
-    """Return what is to be committed, from the report runs of the reference on one workload."""
+    """Compute the values to commit from the report runs of the reference on one workload."""
     losses = [clipped_loss(run) for run in runs]
     low, high = np.quantile(losses, (0.25, 0.75))
     return ReferenceValues(
@@ -67,19 +67,19 @@ def reference_values(runs: Sequence[RunRecord]) -> ReferenceValues:
 
 
 def read_reference(suite_hash: str, path: Path) -> dict[str, ReferenceValues]:
-    """Return what is committed of the reference of a suite, by workload; empty where nothing is.
+    """Read the committed reference of a suite, by workload; empty if there is none.
 
     Args:
         suite_hash: Hash of the suite.
-        path: A file `{suite_hash: {workload: {"loss": ..., "spread": ..., "target": ..., "fingerprint": ...}}}`, which
-            need not exist.
+        path: A file `{suite_hash: {workload: {"loss": ..., "spread": ..., "target": ..., "fingerprint": ...}}}`. A
+            missing file means that nothing is committed.
 
     Raises:
-        ConfigError: The file is not of this form.
+        ConfigError: The file does not have this form.
     """
     found = _read(path).get(suite_hash, {})
     if not isinstance(found, dict) or not all(isinstance(values, dict) for values in found.values()):
-        raise ConfigError(f"{path}: key {suite_hash!r}: is not of the form {_FORM} (value: {found!r})")
+        raise ConfigError(f"{path}: key {suite_hash!r}: must have the form {_FORM} (value: {found!r})")
     return {
         workload: parse_config(ReferenceValues, values, f"{path}: {suite_hash}.{workload}")
         for workload, values in found.items()
@@ -87,7 +87,7 @@ def read_reference(suite_hash: str, path: Path) -> dict[str, ReferenceValues]:
 
 
 def reference_suites(path: Path) -> set[str]:
-    """Return the hashes of the suites that a reference is committed of; see `read_reference`."""
+    """Return the hashes of the suites with a committed reference; see `read_reference`."""
     return set(_read(path))
 
 
@@ -99,17 +99,17 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     if not isinstance(content, dict):
-        raise ConfigError(f"{path}: is not of the form {_FORM} (value: {content!r})")
+        raise ConfigError(f"{path}: must have the form {_FORM} (value: {content!r})")
     return content
 
 
 def reference_losses(records: Iterable[RunRecord], committed: Mapping[str, float]) -> dict[str, float]:
     """Return the reference loss of each workload, nats.
 
-    It is the committed one; where none is given, the median over the report runs of tuned cosine among the records.
+    It is the committed loss if there is one, or else the median over the report runs of tuned cosine in the records.
 
     Raises:
-        RecordError: A workload has neither, or there is nothing to learn on it.
+        RecordError: A workload has neither, or its chance loss is 0, so that there is nothing to learn.
     """
     runs: dict[str, list[float]] = {}
     needed: dict[str, RunRecord] = {}
@@ -122,20 +122,20 @@ def reference_losses(records: Iterable[RunRecord], committed: Mapping[str, float
     for workload, record in needed.items():
         if record.chance_loss <= 0:
             raise RecordError(
-                f"workload {workload!r} of {record.suite}@{record.suite_hash} has nothing to score: its chance loss is "
-                f"{record.chance_loss:g}, as there is a single class, or token"
+                f"workload {workload!r} of {record.suite}@{record.suite_hash} cannot be scored: its chance loss is "
+                f"{record.chance_loss:g}, because its data have a single class or token"
             )
         if workload not in found:
             raise RecordError(
                 f"workload {workload!r} of {record.suite}@{record.suite_hash} has no reference to score against: "
-                f"{'a custom run has none of the committed ones' if record.custom else 'none is committed'}, and there "
-                f"are no report runs of tuned {REFERENCE!r} among the records; add --scheduler {REFERENCE} to the run"
+                f"{'custom runs do not use committed results' if record.custom else 'no results are committed'}, and "
+                f"the records have no report runs of tuned {REFERENCE!r}; add --scheduler {REFERENCE} to the run"
             )
     return found
 
 
 def remark(workload: str, loss: float, chance: float) -> str | None:
-    """Return what a reader of scores on a workload must know of its reference, a sentence; None: nothing.
+    """Return a warning for a workload whose scores say little, a line of text; None if there is none.
 
     Args:
         workload: Its id.
@@ -143,9 +143,10 @@ def remark(workload: str, loss: float, chance: float) -> str | None:
         chance: Chance loss, nats.
     """
     if loss >= NOTHING_LEARNED * chance:
-        return f"{workload}: tuned {REFERENCE} ends at chance, so a score there compares with guessing."
+        return f"{workload}: tuned {REFERENCE} ends at chance, so scores on this workload compare with guessing."
     if loss <= SOLVED * chance:
         return (
-            f"{workload}: tuned {REFERENCE} solves it, with {loss:.2g} nats; losses below a thousandth of chance tie."
+            f"{workload}: tuned {REFERENCE} solves it (loss: {loss:.2g} nats), so all losses below a thousandth of "
+            "chance count as equal."
         )
     return None

@@ -1,4 +1,4 @@
-"""What scoring results in: rows, cells, and the standings that hold them."""
+"""The results of scoring: standings, with their rows and cells."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ class Cell:
         test_loss: Median over runs of the clipped final test loss, nats.
         test_error: Median over runs of the final test error, in [0, 1]; None for language modelling.
         score: Mean over runs of the score.
-        score_low: Lower end of its 95 % bootstrap interval; None with a single seed, which says nothing about others.
+        score_low: Lower end of its 95 % confidence interval (bootstrap); None with a single seed.
         score_high: Upper end of it.
-        speed_up: Reference's updates / the entry's updates to the reference's median final validation loss; 0 where
-            it was missed, None where there are no records of the reference, or it never got lower than at first.
+        speed_up: Horizon of the reference / updates until the entry reaches the target, which is the reference's median
+            final validation loss. 0: the entry missed it. None: there are no records of the reference, or its target
+            is at chance or equals the first measured loss.
     """
 
     entry: str
@@ -50,28 +51,28 @@ class Row:
     Attributes:
         entry: Name of the scheduler, or `oracle`.
         ruleset: Ruleset of the entry.
-        kind: `entry` takes part; `reference` is a tuned scheduler that the zero-shot table carries; `oracle` is the
-            best entry of each workload (by median score), picked in hindsight.
+        kind: `entry` takes part; `reference` is a tuned scheduler shown in the zero-shot table; `oracle` is the best
+            entry of each workload (by median score), chosen after the fact.
         iqm: Interquartile mean of the score over runs x workloads.
         diverged: Number of report runs that diverged.
         n_runs: Number of report runs.
         n_workloads: Number of workloads with report runs.
-        n_trials: Smallest number of trials in any of its tuning studies; None where there are no records of tuning.
-        rank: 1 + the number of entries of this table that are significantly better: the 95 % interval of the paired
-            difference of interquartile means excludes 0. None for what is not ranked: other kinds, and entries that
-            lack workloads.
-        iqm_low: Lower end of its 95 % bootstrap interval; None where a workload has a single seed, and for the oracle,
-            which is picked on the runs it is scored on and so biased upwards.
+        n_trials: Smallest number of trials in any of its tuning studies; None without records of tuning.
+        rank: 1 + the number of entries of this table that are significantly better: the 95 % confidence interval of
+            the paired difference of interquartile means excludes 0. None for other kinds, and for entries that lack
+            workloads.
+        iqm_low: Lower end of its 95 % confidence interval (bootstrap); None if a workload has a single seed, and for
+            the oracle, which is biased upwards because the same runs choose and score it.
         iqm_high: Upper end of it.
         improvement: Probability of improvement over tuned cosine, paired by workload and seed; None for the reference
-            itself, for the oracle, and where there are no records of the reference.
-        improvement_low: Lower end of its 95 % bootstrap interval; None where a workload has a single seed.
+            itself, for the oracle, and without records of the reference.
+        improvement_low: Lower end of its 95 % confidence interval (bootstrap); None if a workload has a single seed.
         improvement_high: Upper end of it.
-        mean_rank: Mean over workloads of the rank by median test loss among the ranked entries of this table, ties
-            at the middle; None for what is not ranked.
-        speed_up: Median of `Cell.speed_up` over the workloads that have one; 0 where half of them or more are missed.
-        open_optimizer: Whether a released optimizer of its own replaced that of a workload.
-        baseline: Whether its runs are committed ones.
+        mean_rank: Mean over workloads of the rank by median test loss among the ranked entries of this table; tied
+            entries share the mean of their ranks. None for rows without a rank.
+        speed_up: Median of `Cell.speed_up` over the workloads that have one; 0 if half of them or more are missed.
+        open_optimizer: Whether the entry replaced a workload's optimizer.
+        baseline: Whether its runs are committed.
     """
 
     entry: str
@@ -102,18 +103,18 @@ class Standings:
         suite: Name of the suite.
         suite_hash: Its hash.
         custom: Whether the runs departed from the suite's own budget.
-        workloads: Workload ids in the order of the tables; an entry needs all of them to be ranked.
-        reference: Workload -> loss that scores are relative to, nats.
-        committed: Workloads whose reference is the committed one; that of the others is the records' own cosine.
+        workloads: Workload ids in the order of the tables; only an entry with all of them has a rank.
+        reference: Workload -> loss of the reference, nats; scores are relative to it.
+        committed: Workloads with a committed reference; on the others the reference is the cosine of the records.
         tables: Ruleset -> rows, best first; a ruleset without entries has no table.
-        cells: (ruleset, entry, workload) -> how the entry did there.
-        n_trials: Numbers of trials that tuned entries got, ascending; empty where there are no records of tuning.
+        cells: (ruleset, entry, workload) -> results of the entry on the workload.
+        n_trials: Numbers of trials of the tuned entries, ascending; empty without records of tuning.
         n_seeds: Numbers of report seeds per study that entries have on a workload, ascending.
-        studies: Tuned entry -> number of tuning studies behind it, on the workload where it has fewest.
+        studies: Tuned entry -> number of its tuning studies, on the workload with the fewest.
         n_resamples: Number of bootstrap resamples.
         rng_seed: Root seed of the bootstrap.
-        versions: Package -> versions that the runs were made with.
-        notes: Remarks that a reader of the tables needs, one sentence each.
+        versions: Package -> its versions in the runs.
+        notes: Remarks for a reader of the tables, one line of text each.
     """
 
     suite: str

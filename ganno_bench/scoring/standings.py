@@ -1,7 +1,7 @@
-"""Who stands where: records in, ranked rows with intervals out.
+"""Standings: ranked rows with confidence intervals, computed from records.
 
-Entry-independent: a row's score, interval and speed-up depend on its own records, the reference and the seed alone.
-Ranks, mean ranks and the oracle compare entries, and so depend on which there are.
+An entry's score, confidence interval and speed-up depend only on its own records, the reference and the bootstrap seed.
+Ranks, mean ranks and the oracle also depend on the other entries.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from ganno_bench.scoring.results import Cell, Row, Ruleset, Standings
 __all__ = ["UNRANKED_IN_ZERO_SHOT", "Cell", "Row", "Ruleset", "Standings", "standings"]
 
 UNRANKED_IN_ZERO_SHOT = ("constant", "step", REFERENCE)
-"""Tuned schedulers that the zero-shot table carries as unranked reference rows."""
+"""Tuned schedulers that the zero-shot table shows as unranked reference rows."""
 
 
 def standings(
@@ -58,14 +58,14 @@ def standings(
 
     Args:
         records: Report runs, and the tuning runs behind them. Their order does not matter.
-        reference: Workload -> committed reference loss, nats; a workload that it lacks is scored relative to tuned
-            cosine among the records.
-        reference_runs: The runs behind it, which probability of improvement and speed-up are relative to. By default
-            those of tuned cosine among the records.
-        studies: Tuning studies that there are no records of.
-        baselines: (ruleset, scheduler) of the entries whose runs are committed ones.
+        reference: Workload -> committed reference loss, nats. On other workloads the reference is tuned cosine of the
+            records.
+        reference_runs: The runs of the committed reference, for the probability of improvement and the speed-up. By
+            default the runs of tuned cosine in the records.
+        studies: Tuning studies whose runs are not among the records.
+        baselines: (ruleset, scheduler) of the entries with committed runs.
         notes: Remarks to put before those on the runs.
-        workloads: Ids of the workloads to aggregate, in the order of the tables. By default all that have a
+        workloads: Ids of the workloads to aggregate, in the order of the tables. By default all workloads with a
             reference.
         rng_seed: Root seed of the bootstrap.
         n_resamples: Number of bootstrap resamples.
@@ -78,7 +78,7 @@ def standings(
     if workloads is not None:
         checked = [record for record in checked if record.workload in workloads]
     if not any(record.role == "report" for record in checked):
-        raise RecordError("there are no report runs among the records: nothing to score")
+        raise RecordError("the records have no report runs, so there is nothing to score")
     some = checked[0]
     committed = reference or {}
     losses = reference_losses(checked, committed)
@@ -131,7 +131,7 @@ class _Runs:
         if not self.seeds:
             some = records[0]
             label = f"{some.scheduler} ({some.ruleset}) on {some.workload!r}"
-            raise RecordError(f"{label}: its studies {sorted(studies)} share no report seed")
+            raise RecordError(f"{label}: its studies {sorted(studies)} have no report seed in common")
         self.records = [runs[seed] for runs in studies.values() for seed in self.seeds]
         self.left_out = len(records) - len(self.records)
         self.losses = np.array([clipped_loss(record) for record in self.records]).reshape(len(studies), -1)
@@ -146,7 +146,7 @@ class _Runs:
 
 
 class _Scorer:
-    """Scores, with what is shared between rows computed once."""
+    """Computes cells and rows, and keeps what several rows need."""
 
     def __init__(
         self,
@@ -178,13 +178,13 @@ class _Scorer:
         self._samples: dict[tuple[_Entry, tuple[tuple[str, tuple[int, ...]], ...]], FloatArray] = {}
 
     def add_studies(self, studies: Iterable[StudyRecord]) -> None:
-        """Count the trials of studies that there are no records of."""
+        """Count the trials of studies whose runs are not among the records."""
         for study in studies:
             found = len(study.trials)
             self.n_trials[study.scheduler] = min(found, self.n_trials.get(study.scheduler, found))
 
     def add_baselines(self, entries: Collection[_Entry], reference_runs: Iterable[RunRecord]) -> None:
-        """Mark what is committed, and compare with the committed runs of the reference."""
+        """Mark committed entries, and compare with the committed runs of the reference."""
         self.baselines = entries
         runs: dict[str, list[RunRecord]] = defaultdict(list)
         for record in reference_runs:
@@ -224,7 +224,7 @@ class _Scorer:
         return (*rows, self._oracle(ruleset, own)) if len(own) > 1 else tuple(rows)
 
     def notes(self) -> tuple[str, ...]:
-        """Return what a reader must know about runs that are missing or left out, and scores that say little."""
+        """Return remarks about missing runs, runs that do not count, and scores that say little."""
         notes = []
         for name in self.workloads:
             chance = next((on[name].chance for on in self.entries.values() if name in on), None)
@@ -232,24 +232,24 @@ class _Scorer:
                 notes.append(said)
         if without := [name for name in self.workloads if name in self.targets and self.targets[name] is None]:
             notes.append(
-                f"No speed-up on {', '.join(without)}: tuned {REFERENCE} ends at chance, or had its final validation "
-                "loss when it was first measured."
+                f"No speed-up on {', '.join(without)}: tuned {REFERENCE} ends at chance, or its first measured "
+                "validation loss is as low as its final one."
             )
         for (ruleset, scheduler), on in self.entries.items():
             for name, runs in on.items():
                 if runs.left_out:
                     notes.append(
-                        f"{scheduler} ({ruleset}) on {name}: {runs.left_out} runs are left out, of seeds that not "
-                        "every one of its studies has."
+                        f"{scheduler} ({ruleset}) on {name}: {runs.left_out} runs do not count, because not every "
+                        "tuning study has their seeds."
                     )
         for name in self.workloads:
             if len({tuple(on[name].seeds) for on in self.entries.values() if name in on}) > 1:
-                notes.append(f"{name}: report seeds differ between entries; comparisons use the common ones only.")
+                notes.append(f"{name}: report seeds differ between entries, so comparisons use only common seeds.")
         if not self.cosine:
-            notes.append(f"No runs of tuned {REFERENCE} among the records: no probability of improvement, no speed-up.")
+            notes.append(f"The records have no runs of tuned {REFERENCE}, so P(better) and speed-up have no values.")
         if len(set(self.n_trials.values())) > 1:
             counts = ", ".join(f"{name} {n}" for name, n in sorted(self.n_trials.items()))
-            notes.append(f"Tuning budgets differ (trials: {counts}).")
+            notes.append(f"Entries were tuned with different numbers of trials: {counts}.")
         return tuple(notes)
 
     def _cell(self, entry: _Entry, workload: str) -> Cell:
@@ -330,7 +330,7 @@ class _Scorer:
         return {name: seeds for name, seeds in common.items() if seeds}
 
     def _is_better(self, entry: _Entry, than: _Entry) -> bool:
-        """Return whether the 95 % interval of the paired difference lies above 0; only common seeds are compared."""
+        """Return whether the 95 % confidence interval of the paired difference, over common seeds, lies above 0."""
         seeds = self._common_seeds(self.entries[entry], self.entries[than])
         if entry == than or len(seeds) < len(self.workloads):
             return False
@@ -350,7 +350,7 @@ class _Scorer:
 
 
 def _interval(samples: FloatArray, seeds: Iterable[Sequence[int]]) -> tuple[float, float] | tuple[None, None]:
-    """Return an interval unless a workload has one seed only: its resamples would all be the same."""
+    """Return a confidence interval; None if a workload has a single seed, whose resamples are all equal."""
     return interval(samples) if all(len(found) > 1 for found in seeds) else (None, None)
 
 

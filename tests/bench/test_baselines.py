@@ -319,7 +319,7 @@ def test_a_newcomer_stands_in_a_full_table_at_once(made: Path, tmp_path: Path, m
     text = (tmp_path / "out" / "standings.md").read_text()
     assert r"wsd\*" in text
     assert r"step\*" not in text
-    assert r"- \* committed baseline, of 20" in text
+    assert r"- \*: committed baseline, of 20" in text
     assert (tmp_path / "out" / "plots" / "budget.png").exists()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import pytest
 from rich.console import Console
 
 from ganno_bench.core.records import RunRecord, parse_record, read_records, record_text
-from ganno_bench.leaderboard.formats import to_csv, to_latex, to_markdown, to_rich
+from ganno_bench.leaderboard.formats import to_csv, to_latex, to_markdown
+from ganno_bench.leaderboard.terminal import to_rich
 from ganno_bench.scoring.results import Standings
 from ganno_bench.scoring.standings import standings
 from tests.helpers.tiny_suite import WORKLOADS, Interrupt, keep, results, run_tiny, write_suite
@@ -106,13 +108,13 @@ def test_standings_know_who_is_an_open_optimizer(table: Standings) -> None:
 def test_every_table_shows_the_mark_and_what_it_means(table: Standings) -> None:
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(to_rich(table))
-    note = "Open-optimizer: replaces the workload's optimizer by a released one of its own."
+    note = r":? +open-optimizer: the entry replaces the workload's optimizer\."
     for text, mark in (
         (console.export_text(), "†"),
         (to_markdown(table), "†"),
-        (to_latex(table).replace("% † ", r"% \textdagger{} "), r"\textdagger{}"),
+        (to_latex(table).replace("% †:", r"% \textdagger{}:"), r"\textdagger{}"),
     ):
-        assert f"{mark} {note}" in text
+        assert re.search(re.escape(mark) + note, text)
         for entry in OPEN:
             assert text.count(f"{entry}{mark}") == 1 + len(WORKLOADS)  # the ranking, and each workload
         assert f"cosine@default{mark}" not in text

@@ -28,13 +28,13 @@ def test_from_tuning_to_a_table_to_verification(call: Call, folder: Path) -> Non
 
     said = call("run", "tiny.toml", "--scheduler", "default:step", "--out", "mine")
     assert said.code == 0
-    assert "Reference: the committed one" in said.out
+    assert "Reference (score 0): tuned cosine, committed results." in said.out
     assert "cosine*" in said.out
     assert call("table", "mine").out.count("cosine*") == said.out.count("cosine*")
     assert call("plot", "mine", "--out", "pictures").code == 0
     alone = call("table", "mine", "--no-baselines")
     assert alone.code == 2
-    assert alone.err.endswith("among the records; add --scheduler cosine to the run\n")
+    assert alone.err.endswith("the records have no report runs of tuned 'cosine'; add --scheduler cosine to the run\n")
 
     said = call("verify", "baselines", "--suite", "tiny.toml", "--sample", "1")
     assert said.code == 0

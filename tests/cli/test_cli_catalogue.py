@@ -82,13 +82,13 @@ def test_a_workload_of_several_suites_is_shown_with_each(call: Call) -> None:
     [
         ("ganno-anchored", "did you mean 'policy:ganno-anchored'?"),
         ("visoin", "did you mean 'vision'?"),
-        ("nothing", "ganno-bench list suites, workloads, schedulers or datasets says what there is"),
+        ("nothing", "for valid names: ganno-bench list suites, workloads, schedulers or datasets"),
     ],
 )
 def test_what_is_unknown_gets_a_hint(call: Call, name: str, hint: str) -> None:
     said = call("show", name)
     assert said.code == 2
-    assert f"nothing is called {name!r}; {hint}" in " ".join(said.err.split())
+    assert f"unknown name {name!r}; {hint}" in " ".join(said.err.split())
 
 
 def test_a_scheduler_is_shown_with_what_is_tuned(call: Call) -> None:

@@ -56,8 +56,17 @@ def test_a_run_ends_with_the_standings_and_where_everything_lies(call: Call, tmp
     for path in (out / "records.jsonl", out / "standings.md", out / "plots"):
         assert str(path) in said.out
         assert path.exists()
-    assert f"2failed;see{out / 'failures.jsonl'}" in "".join(said.out.split())  # wherever the line is broken
-    assert "workload sgd-mlp" in said.err
+    assert f"2 failed (each: an entry on a workload); see {out / 'failures.jsonl'}\n" in said.out
+    assert said.err.splitlines()[:4] == [
+        "suite tiny: loading PyTorch and the data of 2 workloads",
+        "suite tiny: 2 tuned entries on 2 workloads, for each: 2 trials with 1 tuning seed, then 2 report seeds",
+        "16 training runs in total",
+        "workload 1 of 2: sgd-mlp",
+    ]
+    assert "workload 2 of 2: adam-mlp" in said.err
+    assert "Preliminary, workload 1 of 2: sgd-mlp, median test loss over 2 report seeds" in said.err
+    assert said.err.rstrip().endswith("training has finished; writing tables and plots")
+    assert said.out.index("Only the reference") < said.out.index("Suite tiny@") < said.out.index("Where to go next")
     reason = "failed: mine on adam-mlp: scheduler 'mine': step raised RuntimeError: out of order"
     assert reason in " ".join(said.err.split())
     assert len(json.loads((out / "failures.jsonl").read_text().splitlines()[0])["traceback"].splitlines()) > 5
@@ -89,7 +98,7 @@ def varied(tmp_path: Path) -> Path:
     ("format_", "mark"), [("rich", "P(better)"), ("markdown", "# Standings"), ("latex", "caption")]
 )
 def test_what_a_suite_varies_stands_below_the_standings(call: Call, varied: Path, format_: str, mark: str) -> None:
-    title = "Robustness: mean scores where one factor is changed"
+    title = "Robustness: mean scores with one factor changed"
     both = call("table", str(varied), "--format", format_).out
     assert 0 <= both.index(mark) < both.index(title)
     alone = call("table", str(varied), "--format", format_, "--robustness").out

@@ -41,7 +41,7 @@ def test_a_reward_that_is_no_number_ends_it_in_one_line_and_once_mended_it_goes_
     assert (said.code, said.out) == (2, "")
     assert re.fullmatch(
         r"error: reward './mine.py:mine' on 'training-.*', decision 1 of \d \(after 0 updates\), a sound run: "
-        r"expected a finite reward, got nan \(run 0 of 4\); once it is mended, --resume goes on from the last "
+        r"expected a finite reward, got nan \(run 0 of 4\); fix it, then use --resume to continue from the last "
         r"checkpoint\n",
         said.err,
     )

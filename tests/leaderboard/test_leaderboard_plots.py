@@ -181,4 +181,6 @@ def test_the_smallest_run_and_one_where_all_diverged_are_drawn(tmp_path):
 
 
 def test_a_figure_of_too_few_trials_says_so():
-    assert "8 trials: no claim rests on it." in plot_scores(RESULT).get_suptitle().replace("\n", " ")
+    assert "8 trials of tuning: a first look, no basis for a claim (which takes 32)." in plot_scores(
+        RESULT
+    ).get_suptitle().replace("\n", " ")

@@ -61,7 +61,8 @@ def test_the_formats(tmp_path: Path) -> None:
     assert [path.name for path in paths] == ["robustness.md", "robustness.csv", "robustness.tex"]
     markdown, _, latex = (path.read_text() for path in paths)
     assert "| **sturdy\\_1**" in markdown or "| sturdy\\_1" in markdown
-    assert "Score 0 = Optuna-tuned cosine at the workload's own horizon" in markdown
+    assert "Score 0: tuned cosine, no factor changed." in markdown
+    assert "Scores compare with tuned cosine at its own horizon" in markdown
     assert latex.count(r"\begin{table}") == 2
     assert r"sturdy\_1" in latex
     console = Console(width=100, record=True, file=io.StringIO())

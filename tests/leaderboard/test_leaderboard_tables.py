@@ -5,8 +5,10 @@ import re
 import pytest
 from rich.console import Console
 
-from ganno_bench.leaderboard.formats import to_csv, to_latex, to_markdown, to_rich, write_tables
-from ganno_bench.leaderboard.tables import footer, header, main_table, workload_table
+from ganno_bench.leaderboard.formats import to_csv, to_latex, to_markdown, write_tables
+from ganno_bench.leaderboard.tables import Column, TextTable, footer, header, main_table, workload_table
+from ganno_bench.leaderboard.terminal import Paragraph, TerminalTable, to_rich
+from ganno_bench.leaderboard.terms import terms
 from ganno_bench.scoring.standings import standings
 from tests.helpers.fake_records import ENTRIES, fake_benchmark, make_record
 
@@ -35,46 +37,79 @@ def terminal(result, **options):
 def test_header_says_what_was_run():
     assert header(RESULT) == [
         "Suite ladder@5f1e: 3 workloads, 5 report seeds, 32 trials of tuning per workload.",
-        "Reference: tuned cosine of these records",
+        "Reference (score 0): tuned cosine of these records.",
         "Versions: ganno-bench 0.1.0, torch 2.9.0",
     ]
     assert header(small(custom=True))[0] == "Suite ladder@5f1e, custom settings: 2 workloads, 3 report seeds."
     records = [make_record(seed=seed, versions={"torch": f"2.{seed}"}) for seed in range(2)]
     assert header(standings(records, reference={"mlp": 1.0}))[1:] == [
-        "Reference: the committed one",
+        "Reference (score 0): tuned cosine, committed results.",
         "Versions: torch 2.0/2.1",
     ]
+    mixed = [make_record(workload=name) for name in ("mlp", "gcn")]
+    assert header(standings(mixed, reference={"mlp": 1.0}))[1] == (
+        "Reference (score 0): tuned cosine; committed results on 1 workload, these records on gcn."
+    )
 
 
 def test_footer_says_how_to_read_it_and_what_cannot_be_claimed():
     lines = footer(RESULT)
-    assert "Score 0 = Optuna-tuned cosine; +10 = a test loss about 10 % lower." in lines[0]
-    assert "[..] = 95 % stratified bootstrap interval." in lines[0]
-    assert lines[2:] == [
-        "Intervals are conditional on one tuning study per workload: tuning again is not part of them."
-    ]
+    assert lines[0].startswith("Score: 100 ln(L_ref / L)")
+    assert "[..]: 95 % confidence interval, from a bootstrap over the report seeds of each workload." in lines
+    studies = (
+        "Confidence intervals do not cover the luck of tuning: each entry has one tuning study per workload, and "
+        "another study could find other values."
+    )
+    explained = terms(RESULT, per_workload=False)
+    assert lines == [*(f"{term}: {meaning}" for term, meaning in explained), studies]
     quick = footer(standings(fake_benchmark(["mlp-depth-2"], n_seeds=3, n_trials=4), n_resamples=10))
-    assert quick[3:] == [
-        "3 report seeds: so few make bootstrap intervals too narrow.",
-        "4 trials: no claim rests on it.",
+    assert quick[-3:] == [
+        "4 trials of tuning: a first look, no basis for a claim (which takes 32).",
+        "3 report seeds: too few, so confidence intervals are too narrow.",
+        studies,
     ]
-    assert any(line.startswith("Custom: ") for line in footer(small(custom=True)))
+    assert any(line.startswith("Custom settings: ") for line in footer(small(custom=True)))
+
+
+def test_only_terms_that_occur_are_explained():
+    columns = ["Score", "IQM", "[..]", "Rank", "P(better)", "Mean rank", "Speed-up", "Diverged"]
+    assert [term for term, _ in terms(RESULT, per_workload=False)] == [*columns, "oracle", "cosine", "(tuned)"]
+    assert "missed" in dict(terms(RESULT))["Speed-up"]
+    assert "Error" not in dict(terms(standings([make_record(test_error=None)])))
+    alone = standings([make_record(scheduler="wsd")], reference={"mlp": 0.5})
+    assert [term for term, _ in terms(alone, per_workload=False)] == ["Score", "IQM", "Rank", "Mean rank", "Diverged"]
+    lacking = dict(terms(small(custom=True)))
+    assert lacking["(1/2)"] == "runs on 1 of 2 workloads; an entry that lacks workloads has no rank."
+    assert dict(terms(standings([make_record()], baselines=[("tuned", "cosine")])))["*"].startswith(
+        "committed baseline"
+    )
+
+
+def test_why_the_score_of_cosine_is_not_0():
+    own = (
+        "its own score can differ from 0: score 0 is the median loss of these runs; a row's score is a mean of scores."
+    )
+    assert dict(terms(RESULT))["cosine"] == own
+    studies = standings([make_record(study=study) for study in range(3)], reference={"mlp": 0.5})
+    assert "of the committed runs, of study 0 alone;" in dict(terms(studies))["cosine"]
 
 
 def test_several_studies_are_part_of_the_interval_and_the_footer_says_so():
     result = standings([make_record(study=study, seed=seed) for study in range(3) for seed in range(5)])
-    assert "Intervals cover 3 independent tuning studies per workload." in footer(result)
+    assert "Confidence intervals cover 3 independent tuning studies per workload." in footer(result)
 
 
 def test_of_whom_there_are_several_studies_is_said():
     several = [make_record(study=study, seed=seed) for study in range(3) for seed in range(5)]
     result = standings([*several, *(make_record(scheduler="wsd", seed=seed) for seed in range(5))])
     assert (
-        "Intervals cover the tuning studies of cosine (3); of other tuned entries there is one per workload, and "
-        "tuning again is not part of their intervals."
+        "Confidence intervals cover several tuning studies of cosine (3). Every other tuned entry has one study per "
+        "workload, and its confidence interval does not cover the luck of tuning."
     ) in footer(result)
     twice = [make_record(scheduler="wsd", study=study, seed=seed) for study in range(2) for seed in range(5)]
-    assert "Intervals cover the tuning studies of cosine (3), wsd (2)." in footer(standings([*several, *twice]))
+    assert "Confidence intervals cover several tuning studies of cosine (3), wsd (2)." in footer(
+        standings([*several, *twice])
+    )
 
 
 def test_a_single_seed_has_no_interval_and_the_footer_says_so():
@@ -83,7 +118,7 @@ def test_a_single_seed_has_no_interval_and_the_footer_says_so():
         ("1=", "wsd", "+160.9"),
         ("1=", "cosine", "+0.0"),
     ]
-    assert "1 report seed: there are no intervals." in footer(result)
+    assert "1 report seed: there are no confidence intervals, and no difference is significant." in footer(result)
 
 
 def test_ties_are_shown_as_ties_and_everyone_at_the_top_is_highlighted():
@@ -144,6 +179,34 @@ def test_terminal_tables_fit_100_columns_uncut():
     for name in (*ENTRIES, *WORKLOADS, "constant (tuned)"):
         assert name in text
     assert "workload by workload" not in terminal(RESULT, per_workload=False)
+
+
+def test_text_for_the_terminal_breaks_between_words():
+    console = Console(width=30, record=True, file=io.StringIO())
+    console.print(Paragraph("the mean of the middle half of all runs", "IQM  "))
+    assert console.export_text() == "IQM  the mean of the middle\n     half of all runs\n"
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 160])
+def test_a_table_becomes_narrow_before_a_line_breaks(width):
+    table = TextTable(
+        "Results",
+        (Column("Rank"), Column("Entry", numeric=False), Column("Score (IQM)"), Column("Mean rank")),
+        (("1", "a" * 50, "+1.0 [+0.5, +1.5]", "1.00"), ("-", "oracle", "+1.0", "-")),
+        frozenset({(0, 0)}),
+        frozenset({1}),
+        frozenset({1}),
+    )
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(TerminalTable(table))
+    lines = console.export_text().splitlines()
+    assert max(map(len, lines)) <= width
+    name = next(line for line in lines if "a" * 50 in line)
+    if width < 82:
+        assert lines[lines.index(name) + 1] == "  +1.0 [+0.5, +1.5]  1.00"
+    else:
+        assert name.endswith("a  +1.0 [+0.5, +1.5]  1.00")
+    assert not any(line != line.rstrip() for line in lines)
 
 
 def test_terminal_highlights_the_best():

@@ -71,7 +71,7 @@ def test_where_there_are_none_the_groups_are_named(call: Call, monkeypatch: pyte
     monkeypatch.setattr(registry, "entry_points", lambda group: [])
     code, out, err = call("plugins", "--kind", "model")
     assert (code, out) == (0, "kind\tname\tpackage\tobject\tstatus\n")
-    assert err == "no installed package brings any (entry-point groups: ganno_bench.models)\n"
+    assert err == "no installed package has plugins (entry-point groups: ganno_bench.models)\n"
 
 
 @pytest.mark.parametrize("kind", ["scheduler", "dataset", "observation", "reward"])

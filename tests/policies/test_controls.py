@@ -291,4 +291,4 @@ def test_it_can_be_shown(folder: Path, kind: str, description: str) -> None:
     assert result.exit_code == 0
     assert result.output.startswith(description)
     assert f"name   {kind}:mine" in result.output
-    assert "tuned  nothing; base_lr and weight_decay are the optimizer's default ones" in result.output
+    assert "tuned  nothing; base_lr and weight_decay are the optimizer's defaults" in result.output

@@ -89,8 +89,8 @@ def test_a_workload_without_reference_is_an_error():
     with pytest.raises(RecordError) as error:
         reference_losses([make_record(scheduler="wsd")], {"other": 1.0})
     assert str(error.value) == (
-        "workload 'mlp' of ladder@5f1e has no reference to score against: none is committed, and there are no report "
-        "runs of tuned 'cosine' among the records; add --scheduler cosine to the run"
+        "workload 'mlp' of ladder@5f1e has no reference to score against: no results are committed, and "
+        "the records have no report runs of tuned 'cosine'; add --scheduler cosine to the run"
     )
 
 
@@ -108,9 +108,9 @@ def test_the_committed_reference_is_read_by_the_suites_hash(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([1], ": is not of the form {suite hash: {workload: {loss, spread, target, fingerprint}}} (value: [1])"),
-        ({"5f1e": 3}, ": key '5f1e': is not of the form {suite hash: "),
-        ({"5f1e": {"mlp": 0.25}}, ": key '5f1e': is not of the form {suite hash: "),
+        ([1], ": must have the form {suite hash: {workload: {loss, spread, target, fingerprint}}} (value: [1])"),
+        ({"5f1e": 3}, ": key '5f1e': must have the form {suite hash: "),
+        ({"5f1e": {"mlp": 0.25}}, ": key '5f1e': must have the form {suite hash: "),
         (
             {"5f1e": {"mlp": VALUES | {"loss": -1}}},
             ": 5f1e.mlp: key 'loss': Input should be greater than or equal to 0 (value: -1",

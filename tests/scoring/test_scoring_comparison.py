@@ -158,7 +158,7 @@ def test_where_no_workload_can_be_compared_the_run_stands_alone():
     assert comparison.records == own
     assert comparison.reference == {}
     assert comparison.notes[0].startswith("Not compared with the baselines: mlp-depth-2, char-transformer (")
-    assert header(comparison.standings(**OPTIONS))[1] == "Reference: tuned cosine of these records"
+    assert header(comparison.standings(**OPTIONS))[1] == "Reference (score 0): tuned cosine of these records."
 
 
 def test_a_custom_run_is_not_mixed_with_baselines():
@@ -179,12 +179,12 @@ def test_the_table_says_which_rows_are_committed_and_how_they_differ():
     standings = compare(NEW, BASELINES).standings(**OPTIONS)
     entries = {row[1] for row in main_table(standings, "tuned").rows}
     assert {"one-cycle", "cosine*", "wsd*", "constant*"} <= entries
-    assert header(standings)[1] == "Reference: the committed one"
-    assert "* committed baseline, of 2026-01-01." in footer(standings)
+    assert header(standings)[1] == "Reference (score 0): tuned cosine, committed results."
+    assert "*: committed baseline, of 2026-01-01." in footer(standings)
     newer = [
         r.model_copy(update={"provenance": r.provenance.model_copy(update={"versions": {"torch": "3.0"}})}) for r in NEW
     ]
-    assert "* committed baseline, of 2026-01-01; made with torch 2.9.0 (these runs: 3.0)." in footer(
+    assert "*: committed baseline, of 2026-01-01; made with torch 2.9.0 (these runs: 3.0)." in footer(
         compare(newer, BASELINES).standings(**OPTIONS)
     )
 

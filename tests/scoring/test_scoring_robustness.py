@@ -143,8 +143,11 @@ def test_two_configurations_under_one_setting_cannot_be_compared() -> None:
 @pytest.mark.parametrize(
     ("loss", "said"),
     [
-        (9.0, "a: tuned cosine ends at chance, so a score there compares with guessing."),
-        (1e-6, "a: tuned cosine solves it, with 1e-06 nats; losses below a thousandth of chance tie."),
+        (9.0, "a: tuned cosine ends at chance, so scores on this workload compare with guessing."),
+        (
+            1e-6,
+            "a: tuned cosine solves it (loss: 1e-06 nats), so all losses below a thousandth of chance count as equal.",
+        ),
     ],
 )
 def test_a_reference_that_says_little_is_named(loss: float, said: str) -> None:

@@ -120,7 +120,7 @@ def test_a_given_reference_needs_no_cosine():
     row = row_of(result, "wsd")
     assert row.iqm == pytest.approx(100 * math.log(2))
     assert (row.improvement, row.speed_up, result.committed) == (None, None, frozenset({"mlp"}))
-    assert "no probability of improvement" in result.notes[0]
+    assert "so P(better) and speed-up have no values" in result.notes[0]
 
 
 def test_oracle_is_the_best_entry_of_each_workload_by_median_score():
@@ -138,7 +138,7 @@ def test_only_common_seeds_are_compared_and_a_note_says_so():
     result = standings(cosine + runs("wsd", [0.4] * 3), reference={"mlp": 0.5})
     assert row_of(result, "wsd").improvement == 1  # seed 3, where cosine is far better, has no counterpart
     assert row_of(result, "cosine").n_runs == 4
-    assert result.notes == ("mlp: report seeds differ between entries; comparisons use the common ones only.",)
+    assert result.notes == ("mlp: report seeds differ between entries, so comparisons use only common seeds.",)
     assert result.n_seeds == (3, 4)
 
 
@@ -163,9 +163,9 @@ def test_runs_of_a_seed_that_not_every_study_has_are_left_out_with_a_note():
     result = standings(records)
     assert row_of(result, "cosine").n_runs == 2
     assert (
-        result.notes[0] == "cosine (tuned) on mlp: 1 runs are left out, of seeds that not every one of its studies has."
+        result.notes[0] == "cosine (tuned) on mlp: 1 runs do not count, because not every tuning study has their seeds."
     )
-    with pytest.raises(RecordError, match=r"its studies \[0, 1\] share no report seed"):
+    with pytest.raises(RecordError, match=r"its studies \[0, 1\] have no report seed in common"):
         standings([make_record(study=0, seed=0), make_record(study=1, seed=1)])
 
 
@@ -175,11 +175,11 @@ def test_budget_of_tuning_is_counted_and_unequal_ones_are_noted():
     result = standings(tuning + other + runs("cosine", [0.5]) + runs("wsd", [0.5]))
     assert result.n_trials == (2, 3)
     assert row_of(result, "wsd").n_trials == 2
-    assert "Tuning budgets differ (trials: cosine 3, wsd 2)." in result.notes
+    assert "Entries were tuned with different numbers of trials: cosine 3, wsd 2." in result.notes
 
 
 def test_no_report_runs_is_an_error():
-    with pytest.raises(RecordError, match="there are no report runs among the records"):
+    with pytest.raises(RecordError, match=r"^the records have no report runs, so there is nothing to score$"):
         standings([make_record(role="tuning", test_loss=None, val_loss=1.0)])
 
 
@@ -247,9 +247,9 @@ def test_a_large_benchmark_takes_no_call_for_each_resample():
     assert needed.calls < 1_000_000  # 270,000 now; with a call for each resample 3 million more
 
 
-AT_CHANCE = "tuned cosine ends at chance, so a score there compares with guessing."
-NO_SPEED_UP = "tuned cosine ends at chance, or had its final validation loss when it was first measured."
-SOLVES = "tuned cosine solves it, with 1e-05 nats; losses below a thousandth of chance tie."
+AT_CHANCE = "tuned cosine ends at chance, so scores on this workload compare with guessing."
+NO_SPEED_UP = "tuned cosine ends at chance, or its first measured validation loss is as low as its final one."
+SOLVES = "tuned cosine solves it (loss: 1e-05 nats), so all losses below a thousandth of chance count as equal."
 
 
 def test_a_reference_at_chance_is_no_target_and_a_sentence_says_so():
@@ -300,6 +300,6 @@ def test_nothing_is_said_where_scores_are_what_they_seem():
 def test_a_workload_on_which_there_is_nothing_to_learn_is_refused():
     records = runs("cosine", [0.0] * 3, chance_loss=0.0) + runs("wsd", [0.0] * 3, chance_loss=0.0)
     with pytest.raises(
-        RecordError, match=r"^workload 'mlp' of ladder@5f1e has nothing to score: its chance loss is 0, as"
+        RecordError, match=r"^workload 'mlp' of ladder@5f1e cannot be scored: its chance loss is 0, because"
     ):
         standings(records)

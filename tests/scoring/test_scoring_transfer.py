@@ -36,9 +36,12 @@ def test_where_the_rival_solves_the_workload_who_solves_it_ties() -> None:
     cell = cell_of(*mine, *cosine)
     assert cell.score_of("mine") == 0
     assert cell.losses["mine"] == 1e-8
-    assert cell.remark == "mlp: tuned cosine solves it, with 1e-06 nats; losses below a thousandth of chance tie."
+    assert (
+        cell.remark
+        == "mlp: tuned cosine solves it (loss: 1e-06 nats), so all losses below a thousandth of chance count as equal."
+    )
 
 
 def test_a_rival_at_chance_is_named() -> None:
     cell = cell_of(*runs("mine", 0.5, 0.5), *runs("cosine", 9.0, 9.0))
-    assert cell.remark == "mlp: tuned cosine ends at chance, so a score there compares with guessing."
+    assert cell.remark == "mlp: tuned cosine ends at chance, so scores on this workload compare with guessing."

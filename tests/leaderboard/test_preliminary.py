@@ -1,0 +1,28 @@
+from ganno_bench.leaderboard.preliminary import best_entry, preliminary_table
+from tests.helpers.fake_records import make_record
+
+RECORDS = [
+    make_record(scheduler=name, seed=seed, test_loss=loss)
+    for name, losses in {"cosine": (0.4, 0.5, 0.6), "wsd": (0.2, 0.4, 0.9), "step": (0.5, 1.0, None)}.items()
+    for seed, loss in enumerate(losses)
+]
+TUNING = [make_record(scheduler="rex", role="tuning", trial=0)]
+
+
+def test_entries_are_listed_by_median_test_loss():
+    table = preliminary_table("Preliminary, workload 1 of 5: mlp", [*RECORDS, *TUNING])
+    assert table.title == "Preliminary, workload 1 of 5: mlp, median test loss over 3 report seeds"
+    assert [column.title for column in table.columns] == ["Entry", "Test loss (nats)", "Against cosine"]
+    assert table.rows == (("wsd", "0.4000", "-20.0 %"), ("cosine", "0.5000", "+0.0 %"), ("step", "1.0000", "+100.0 %"))
+
+
+def test_the_best_entry_is_named_with_its_loss():
+    assert best_entry(RECORDS) == "lowest median test loss: wsd, 0.4000 nats, -20.0 % against cosine"
+    assert best_entry([r for r in RECORDS if r.scheduler != "cosine"]) == "lowest median test loss: wsd, 0.4000 nats"
+
+
+def test_without_cosine_or_results():
+    table = preliminary_table("x", [r for r in RECORDS if r.scheduler == "wsd"])
+    assert table.rows == (("wsd", "0.4000"),)
+    assert preliminary_table("x", TUNING) is None
+    assert best_entry(TUNING) == "no entry has results"
