@@ -24,10 +24,11 @@ from ganno_bench.baselines.files import BaselineFolder, compare_with, read_basel
 from ganno_bench.core.records import read_records
 from ganno_bench.leaderboard.formats import markdown_table
 from ganno_bench.leaderboard.ladders import plot_ladders
+from ganno_bench.leaderboard.outcome import outcome
 from ganno_bench.leaderboard.plots import plot_budget, plot_scores
 from ganno_bench.leaderboard.robustness_plot import plot_robustness
 from ganno_bench.leaderboard.robustness_tables import robustness_table
-from ganno_bench.leaderboard.tables import Column, TextTable, estimate, footer, header, main_table
+from ganno_bench.leaderboard.tables import Column, TextTable, estimate, header, main_table, remarks
 from ganno_bench.leaderboard.terminal import to_rich
 from ganno_bench.scoring.budget import budget_scores, trials_to_match
 from ganno_bench.scoring.comparison import Comparison, against_each_study, committed_alone, complete_workloads
@@ -150,7 +151,7 @@ def block(suite: str) -> tuple[str, dict[str, Figure]]:
         f"{suite}-ladders.png": plot_ladders(standings),
         f"{suite}-budget.png": plot_budget(comparison.records, standings, comparison.studies),
     }
-    lines = header(standings)
+    lines = [*outcome(standings), *header(standings)]
     if left_out:
         lines.append(f"Left out, because not every entry has finished them: {', '.join(left_out)}")
     parts = ["\n".join(f"- {line}" for line in lines)]
@@ -179,7 +180,7 @@ def block(suite: str) -> tuple[str, dict[str, Figure]]:
         figures[f"{suite}-robustness.png"] = plot_robustness(varied, standings)
     drawn = {name: figure for name, figure in figures.items() if figure is not None}
     parts += [f"![{name.removesuffix('.png').replace('-', ': ', 1)}](results/{name})" for name in drawn]
-    parts.append("\n".join(f"- {line}" for line in footer(standings)))
+    parts.append("\n".join(f"- {line}" for line in remarks(standings)))
     return "\n\n".join(parts), drawn
 
 

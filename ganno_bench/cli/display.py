@@ -234,7 +234,7 @@ def report(result: Report, *, next_steps: bool = False) -> None:
 def _next_steps() -> dict[str, str]:
     return {
         "read the tables": str(_document("docs/reading.md")),
-        "write a scheduler": "ganno-bench new scheduler NAME",
+        "write a scheduler": "ganno-bench new scheduler NAME --file",
         "add it to these tables": "repeat this command with --scheduler NAME (or ./FILE.py:CLASS)",
         "see larger suites": str(_document("leaderboard/README.md")),
     }

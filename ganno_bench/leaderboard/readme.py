@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from ganno_bench.leaderboard.board import Board
 from ganno_bench.leaderboard.formats import escape_markdown, markdown_table
+from ganno_bench.leaderboard.outcome import outcome
 from ganno_bench.leaderboard.picks import suite_choices
 from ganno_bench.leaderboard.robustness_tables import robustness_footer, robustness_table
-from ganno_bench.leaderboard.tables import Column, TextTable, estimate, footer, header, main_table
+from ganno_bench.leaderboard.tables import Column, TextTable, estimate, header, main_table, remarks
 from ganno_bench.leaderboard.text import page_name, visible
 
 __all__ = ["leaderboard_readme"]
@@ -18,7 +19,7 @@ _INTRODUCTION = """\
 
 Generated from committed records by `ganno-bench leaderboard build`; never edited by hand. The site shows more: curves,
 depths, budgets and a page for each entry. Open [`site/index.html`](site/index.html) in a browser.
-[How to build and read the leaderboard](../docs/leaderboard.md).
+[How to build and read the leaderboard](../docs/leaderboard.md), [what each column means](../docs/reading.md#columns).
 
 ## What to use"""
 
@@ -54,14 +55,19 @@ def _choice_table(boards: Sequence[Board]) -> TextTable:
 
 def _suite(board: Board) -> list[str]:
     standings = board.standings
-    lines = [*filter(None, [board.suite.description]), *header(standings)]
+    lines = [*outcome(standings), *header(standings)]
     if board.left_out:
         lines.append(f"Left out until every baseline has finished them: {', '.join(board.left_out)}")
-    parts = [f"## {board.name}", "\n".join(f"- {escape_markdown(line)}" for line in lines)]
+    parts = (
+        [f"## {board.name}", escape_markdown(board.suite.description)]
+        if board.suite.description
+        else [f"## {board.name}"]
+    )
+    parts.append("\n".join(f"- {escape_markdown(visible(line))}" for line in lines))
     for ruleset in standings.tables:
         table = main_table(standings, ruleset)
         parts += [f"### {table.title}", markdown_table(_visible(table))]
-    notes = footer(standings)
+    notes = remarks(standings)
     varied = board.robustness
     if varied is not None:
         table = robustness_table(varied)

@@ -69,7 +69,7 @@ def load_checkpoint(file: Path, training: Mapping[str, Any]) -> dict[str, Any]:
     return state
 
 
-_WHAT_TO_DO = "restore the file, or begin anew with another --out"
+_WHAT_TO_DO = "restore the file, or start again with another --out"
 
 
 def _saved(state: dict[str, Any]) -> bytes:

@@ -382,7 +382,7 @@ class Trainer:
                 raise ResumeError(f"{pinned}: cannot be read, or has no key 'hash': {one_line(error)}") from None
             if begun_with != content_hash(self.config):
                 raise ResumeError(
-                    f"{self.out}: was begun with another configuration; resume with that one, or begin anew with "
+                    f"{self.out}: was begun with another configuration; resume with that one, or start again with "
                     "another --out"
                 )
             return
@@ -420,7 +420,7 @@ class Trainer:
             self._best, self._seconds = state["best"], state["seconds"]
         except (LookupError, TypeError, ValueError, RuntimeError) as error:  # without a checksum it may hold anything
             raise ResumeError(
-                f"{self._checkpoint}: cannot be resumed from: {one_line(error)[:200]}; begin anew with another --out"
+                f"{self._checkpoint}: cannot be resumed from: {one_line(error)[:200]}; start again with another --out"
             ) from None
         if "policy" in state:  # checkpoints of format 1 may lack it
             self._best_files = state["policy"]

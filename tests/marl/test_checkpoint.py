@@ -67,7 +67,7 @@ def test_an_edited_checkpoint_is_refused(file: Path, edit: Callable[[dict[str, A
     whole["state"] = torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8)
     torch.save(whole, file)
     with pytest.raises(
-        ResumeError, match=rf"^{file}: was changed after it was written: .*; restore the file, or begin"
+        ResumeError, match=rf"^{file}: was changed after it was written: .*; restore the file, or start"
     ):
         load_checkpoint(file, TRAINING)
 
