@@ -137,7 +137,7 @@ def test_documented_make_targets_exist(command: str) -> None:
     [
         pytest.param(c, marks=pytest.mark.slow(group="long" if c.startswith(LONG) else "docs"))
         for c in commands()
-        if not c.startswith(("make ", *SLOW))
+        if not c.startswith(("make ", "pip ", "ganno-bench new scheduler my-decay --file", *SLOW))
     ],
 )
 def test_documented_commands_work(command: str, checkout: Path, tmp_path: Path) -> None:
@@ -278,7 +278,7 @@ def test_documented_benchmarks_work(command: str, checkout: Path) -> None:
     [
         (page, block)
         for page, block in blocks("python")
-        if page != "docs/plugins.md" and "class InverseSqrt" not in block  # other tests run these
+        if page not in ("docs/plugins.md", "CONTRIBUTING.md") and "class InverseSqrt" not in block  # other tests do
     ],
 )
 def test_documented_python_runs(page: str, block: str, checkout: Path) -> None:
@@ -287,6 +287,25 @@ def test_documented_python_runs(page: str, block: str, checkout: Path) -> None:
     done = run(["python", "-c", block], checkout)
     assert done.returncode == 0, f"{page}: {done.stderr}"
     assert done.stdout.strip()
+
+
+@pytest.mark.slow(group="docs")
+def test_the_three_commands_of_the_readme_write_check_and_run_a_schedule(tmp_path: Path) -> None:
+    (block,) = [block for page, block in blocks("bash") if page == "README.md" and "new scheduler" in block]
+    write, check, benchmark = block.splitlines()
+    for command in (write, check, f"{benchmark} --scheduler cosine {shlex.join(TINY)}"):
+        done = run(shlex.split(command), tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert re.search(r"^ *\d=? +my-decay ", done.stdout, re.MULTILINE), done.stdout
+
+
+def test_the_first_change_keeps_the_contract(tmp_path: Path) -> None:
+    (block,) = [block for page, block in blocks("python") if page == "CONTRIBUTING.md"]
+    module = (ROOT / "ganno_bench/schedulers/closed_form.py").read_text(encoding="utf-8")
+    (tmp_path / "closed_form.py").write_text(f"{module}\n\n{block}", encoding="utf-8")
+    from ganno_bench.testing.scheduler_contract import check_scheduler
+
+    assert [result for result in check_scheduler(f"{tmp_path / 'closed_form.py'}:Sqrt") if not result.ok] == []
 
 
 def test_the_documented_plugin_is_the_example(tmp_path: Path) -> None:
