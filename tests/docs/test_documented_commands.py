@@ -296,7 +296,7 @@ def test_the_three_commands_of_the_readme_write_check_and_run_a_schedule(tmp_pat
     for command in (write, check, f"{benchmark} --scheduler cosine {shlex.join(TINY)}"):
         done = run(shlex.split(command), tmp_path)
         assert done.returncode == 0, done.stderr
-    assert re.search(r"^ *\d=? +my-decay ", done.stdout, re.MULTILINE), done.stdout
+    assert re.search(r"^ *\d=? +my-decay\b", done.stdout, re.MULTILINE), done.stdout
 
 
 def test_the_first_change_keeps_the_contract(tmp_path: Path) -> None:
