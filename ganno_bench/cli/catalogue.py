@@ -27,13 +27,13 @@ class Kind(StrEnum):
 
 
 _OTHER_SCHEDULERS = """
-Other references to schedulers:
+Other names of schedulers:
   ./FILE.py:CLASS               a class in a file
   torch:CLASS, timm:CLASS, transformers:NAME, pytorch-optimizer:CLASS
                                 a scheduler of a library
   policy:FOLDER                 a trained policy
   untrained:POLICY, random:POLICY, ...
-                                controls: a policy with a part replaced
+                                control entries: a policy with a part replaced
   NAME(KEY=VALUE)               a scheduler with a pinned hyperparameter
   default:NAME                  a scheduler with default values, not tuned"""
 

@@ -28,7 +28,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             help="Another scheduler to compare with, as in 'run --scheduler'. Repeat the option for several.",
-            metavar="REF",
+            metavar="NAME",
         ),
     ] = None,
     trials: Annotated[

@@ -43,7 +43,7 @@ Schedulers = Annotated[
         help="Scheduler to run: a name ('ganno-bench list schedulers'), ./FILE.py:CLASS, or a class of a library, such "
         "as torch:StepLR(step_size=50). NAME(KEY=VALUE) pins a hyperparameter. Repeat the option for several. "
         "Default: the suite's schedulers.",
-        metavar="REF",
+        metavar="NAME",
     ),
 ]
 Trials = Annotated[

@@ -49,7 +49,7 @@ def check(
         str,
         typer.Argument(
             help="Name of a plugin, or ./FILE.py:NAME. A model needs its arguments, such as mlp(depth=2).",
-            metavar="REF",
+            metavar="NAME",
         ),
     ],
     kind: Annotated[Kind, typer.Option(help="Kind of the plugin.")] = Kind.scheduler,
@@ -62,8 +62,8 @@ def check(
         from ganno_bench.core.errors import ConfigError
 
         raise ConfigError(
-            f"argument REF: is a folder, but only dataset plugins have a contract (value: {ref!r}); to use the folder, "
-            f"write source = {ref!r} in a suite's [dataset.NAME]"
+            f"argument NAME: is a folder, but only dataset plugins have a contract (value: {ref!r}); to use the "
+            f"folder, write source = {ref!r} in a suite's [dataset.NAME]"
         )
     from ganno_bench.plugins.kinds import KINDS
 

@@ -68,7 +68,7 @@ class SchedulerProblem(BaseProblem):
         Args:
             suite: Name of a suite, or path to a TOML file.
             workload: Id of one of its workloads.
-            scheduler: Reference to a scheduler: `cosine` or `./file.py:Name`.
+            scheduler: Name of a scheduler: `cosine` or `./file.py:Name`.
             study: Index of the independent study, which decides the tuning seeds.
             tuning_seeds: The number of seeds that each value is the mean of. None: as many as the suite says.
             data_dirs: Folders to search for the dataset, before those in `GANNO_BENCH_DATA`.

@@ -1,6 +1,6 @@
-"""Zero-shot controls that are derived from a learned policy, which the policy should beat.
+"""Control entries: zero-shot entries that are derived from a learned policy, which the policy should beat.
 
-    untrained:POLICY         its network with fresh weights
+    untrained:POLICY         its network with random weights
     random:POLICY            uniformly random actions
     mean-curve:POLICY        its mean curve, replayed
     profile:POLICY           its profile, replayed
@@ -119,7 +119,7 @@ class MaskedPolicy(Policy):
 
 
 CONTROLS = ("untrained", "random", "mean-curve", "profile", "curve-profile", "without")
-"""Kinds of controls: the part of a reference before the first colon."""
+"""Kinds of control entries: the part of a name before the first colon."""
 
 _REPLAYS = {"mean-curve": (True, False), "profile": (False, True), "curve-profile": (True, True)}
 """Kind -> whether it replays the curve, and whether it replays the profile."""
@@ -128,14 +128,14 @@ _REPLAYS = {"mean-curve": (True, False), "profile": (False, True), "curve-profil
 def control_scheduler(ref: str) -> type[Scheduler]:
     """Return the scheduler class of a control, the same class for the same control of the same policy.
 
-    The class has the name of the reference, with the name on the policy's card in place of its folder.
+    The class has the same name, with the name on the policy's card in place of its folder.
 
     Args:
         ref: `KIND:POLICY`, where KIND is one of `CONTROLS`, or `without:FEATURE:POLICY`.
 
     Raises:
         UnknownNameError: The policy does not observe FEATURE; the message has the nearest name.
-        ConfigError: The reference is malformed, there is no such policy, it is corrupt, or its card has no mean
+        ConfigError: The name is malformed, there is no such policy, it is corrupt, or its card has no mean
             behaviour to replay.
     """
     kind, _, policy_ref = ref.partition(":")
@@ -143,7 +143,7 @@ def control_scheduler(ref: str) -> type[Scheduler]:
     if kind == "without":
         feature, colon, policy_ref = policy_ref.partition(":")
         if not (feature and colon):
-            raise ConfigError(f"scheduler reference {ref!r} is not of the form without:FEATURE:POLICY")
+            raise ConfigError(f"scheduler name {ref!r} is not of the form without:FEATURE:POLICY")
     folder = find_policy(policy_ref)
     policy = load_policy(folder)
     card = policy.card

@@ -50,7 +50,7 @@ class LibrarySchedule(Scheduler):
     package: ClassVar[str]
     """Distribution that contains the schedule. Its version is recorded, and another version counts as other code."""
     title: ClassVar[str]
-    """Reference to the schedule, such as `timm:TanhLRScheduler`."""
+    """Name of the schedule, such as `timm:TanhLRScheduler`."""
     required: ClassVar[frozenset[str]]
     """Arguments without a default in the library; here their default is None."""
     horizons: ClassVar[frozenset[str]]
@@ -139,7 +139,7 @@ def schedule_class(
 
     Args:
         base: Its base class.
-        title: Its reference; the part after the colon names the class.
+        title: Its name; the part after the colon names the class.
         make: The function or class.
         hidden: Arguments of `make` that do not become fields.
         defaults: Defaults that replace the library's.
@@ -189,7 +189,7 @@ def import_library(module: str, package: str, title: str) -> Any:
     Args:
         module: Name of the module.
         package: Name of the distribution, for messages.
-        title: Reference to the scheduler that needs it, for messages.
+        title: Name of the scheduler that needs it, for messages.
 
     Raises:
         MissingPackageError: The library is not installed.

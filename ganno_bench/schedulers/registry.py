@@ -1,8 +1,8 @@
-"""Resolves references such as `cosine(final_factor=0.1)` to scheduler classes, and checks these.
+"""Finds scheduler classes by names such as `cosine(final_factor=0.1)`, and checks these.
 
-A reference is `NAME`, `./file.py:Name`, a name in a library (`torch:Class`, `transformers:NAME`, `timm:Class`,
-`pytorch-optimizer:Class`), `policy:FOLDER`, or a control of a policy such as `untrained:FOLDER` (see `controls.py`).
-Except for policies and controls, `(key=value, ...)` may follow: literal values that pin hyperparameters. Pinned
+A name is registered, `./file.py:Name`, a name in a library (`torch:Class`, `transformers:NAME`, `timm:Class`,
+`pytorch-optimizer:Class`), `policy:FOLDER`, or a control entry such as `untrained:FOLDER` (see `controls.py`).
+Except for policies and control entries, `(key=value, ...)` may follow: literal values that pin hyperparameters. Pinned
 hyperparameters are not tuned, and are part of the entry's name in tables. With `default:` in front, nothing is tuned:
 the scheduler competes zero-shot, as policies do.
 """
@@ -60,10 +60,10 @@ _LIBRARIES: Mapping[str, Callable[[str], type[Scheduler]]] = {
     "timm:": timm_schedule,
     "pytorch-optimizer:": library_optimizer,
 }
-"""Prefix of a reference -> function from the name in the library to a scheduler class. It imports the library."""
+"""Prefix of a name -> function from the name in the library to a scheduler class. It imports the library."""
 _OF_POLICIES = (_POLICY, *(f"{kind}:" for kind in CONTROLS))
 PREFIXES = (_DEFAULT, *_LIBRARIES, *_OF_POLICIES)
-"""Prefixes of references that are neither registered names nor files."""
+"""Prefixes of names that are neither registered nor files."""
 _RESERVED = ("base_lr", "weight_decay")
 _ALWAYS_GIVEN = frozenset(field.name for field in fields(Signals)) - set(NEEDS)
 
@@ -96,7 +96,7 @@ SCHEDULERS = Registry(
 
 @dataclass(frozen=True)
 class Reference:
-    """A parsed reference.
+    """A parsed name of an entry.
 
     Attributes:
         name: The part before the parentheses.
@@ -115,7 +115,7 @@ class SchedulerEntry:
         name: Name in tables: the registered name, the kebab-case name of a file's class, `torch:Class`, or `policy:`
             (`untrained:`, ...) and the name on the card. If a shipped policy has the same name, the hash of the policy
             follows: `policy:ganno@1a2b3c4d`. Pinned hyperparameters follow: `cosine(final_factor=0.1)`.
-        ref: The reference that was loaded.
+        ref: The name by which it was loaded.
         cls: The class.
         pinned: Hyperparameters that the user pinned.
         search_space: Optuna distributions of the tuned hyperparameters, without base learning rate and weight decay.
@@ -217,11 +217,11 @@ class SchedulerRow:
 
 
 def parse_reference(ref: str, kind: str = "scheduler") -> Reference:
-    """Parse a reference, without looking anything up.
+    """Parse the name of an entry, without looking anything up.
 
     Args:
         ref: `NAME` or `NAME(key=value, ...)`.
-        kind: What it refers to, for messages.
+        kind: What it names, for messages.
 
     Raises:
         ConfigError: It is not of the form `NAME(key=value, ...)` with literal values.
@@ -239,35 +239,35 @@ def parse_reference(ref: str, kind: str = "scheduler") -> Reference:
         if not all(keyword.arg for keyword in call.keywords):  # **mapping
             raise SyntaxError
     except (SyntaxError, ValueError):
-        raise ConfigError(f"{kind} reference {ref!r} is not of the form NAME or NAME(key=value, ...)") from None
+        raise ConfigError(f"{kind} name {ref!r} is not of the form NAME or NAME(key=value, ...)") from None
     pinned: dict[str, Any] = {}
     for keyword in call.keywords:
         if keyword.arg in pinned:
-            raise ConfigError(f"{kind} reference {ref!r} gives {keyword.arg!r} twice")
+            raise ConfigError(f"{kind} name {ref!r} gives {keyword.arg!r} twice")
         try:
             pinned[str(keyword.arg)] = ast.literal_eval(keyword.value)
         except (ValueError, TypeError):
             raise ConfigError(
-                f"{kind} reference {ref!r}: the value of {keyword.arg!r} is not a number, a string in quotes, "
+                f"{kind} name {ref!r}: the value of {keyword.arg!r} is not a number, a string in quotes, "
                 f"True or False: {ast.unparse(keyword.value)}"
             ) from None
     return Reference(match[1], pinned)
 
 
 def load_scheduler(ref: str) -> SchedulerEntry:
-    """Load the scheduler that a reference names, and check its class.
+    """Load the scheduler with a name, and check its class.
 
     Args:
         ref: `NAME`, `./file.py:Name`, `torch:Class`, `transformers:NAME`, `timm:Class` or `pytorch-optimizer:Class`,
             optionally with `(key=value, ...)` after it, and with `default:` in front for a zero-shot entry. Or
-            `policy:POLICY`, where POLICY is a folder or the name of a shipped policy. Or a control of a policy, see
+            `policy:POLICY`, where POLICY is a folder or the name of a shipped policy. Or a control entry, see
             `controls.py`: `untrained:POLICY`, `random:POLICY`, `mean-curve:POLICY`, `profile:POLICY`,
             `curve-profile:POLICY`, `without:FEATURE:POLICY`.
 
     Raises:
         UnknownNameError: There is no such scheduler, name in a library, hyperparameter or observation; the message has
             the nearest name.
-        ConfigError: The reference is malformed, a pinned value has the wrong type, or the class refuses it.
+        ConfigError: The name is malformed, a pinned value has the wrong type, or the class refuses it.
         PluginError: The class cannot be imported, it breaks a rule that the message names, or its code changed state
             that the whole process shares.
         MissingPackageError: Its library is not installed.

@@ -50,7 +50,7 @@ def check_all(load: Callable[[], Any], checks: Sequence[Check], gates: Collectio
 
     Raises:
         UnknownNameError: There is no such plugin.
-        ConfigError: The reference is malformed.
+        ConfigError: The name of the plugin is malformed.
     """
     try:
         with undisturbed("loading it", may_draw=True):

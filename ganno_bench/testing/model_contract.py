@@ -174,7 +174,7 @@ CHECKS: tuple[Check, ...] = (
 
 
 def check_family(ref: str) -> list[CheckResult]:
-    """Check a model family against the contract; see `load_entry` for the reference."""
+    """Check a model family against the contract; see `load_entry` for its name."""
     return check_all(lambda: load_entry(ref), CHECKS, _GATES)
 
 

@@ -179,11 +179,11 @@ def check_scheduler(ref: str) -> list[CheckResult]:
     are skipped, because their results would mean nothing.
 
     Args:
-        ref: A reference; see `load_scheduler`.
+        ref: Name of the scheduler, as on the command line: `cosine` or `./file.py:Name`; see `load_scheduler`.
 
     Raises:
         UnknownNameError: No such scheduler.
-        ConfigError: The reference is malformed.
+        ConfigError: The name is malformed.
     """
     return check_all(lambda: load_scheduler(ref), CHECKS, _GATES)
 

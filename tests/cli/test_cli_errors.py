@@ -30,7 +30,7 @@ def after_loading(err: str) -> str:
         (["run", "./mine.toml"], "suite file './mine.toml' does not exist"),
         (["run", "SUITE", "--scheduler", "cosin"], "unknown scheduler 'cosin'; did you mean 'cosine'?"),
         (["run", "SUITE", "--scheduler", "cosine(x=1)"], "scheduler 'cosine' has no hyperparameter 'x'; valid: "),
-        (["run", "SUITE", "--scheduler", "cosine("], "scheduler reference 'cosine(' is not of the form NAME or NAME(k"),
+        (["run", "SUITE", "--scheduler", "cosine("], "scheduler name 'cosine(' is not of the form NAME or NAME(k"),
         (["run", "SUITE", "--scheduler", "./no.py:Mine"], "scheduler file 'no.py' does not exist"),
         (
             ["run", "SUITE", "--scheduler", "./no.py"],
@@ -52,7 +52,7 @@ def after_loading(err: str) -> str:
         (["check", "./no.py:Mine"], "scheduler file 'no.py' does not exist"),
         (
             ["check", "--kind", "dataset", "."],
-            "argument REF: is a folder, but only dataset plugins have a contract (value: ",
+            "argument NAME: is a folder, but only dataset plugins have a contract (value: ",
         ),
         (["show", "cosin"], "unknown name 'cosin'; did you mean 'cosine'?"),
         (["show", "quickstrat"], "unknown name 'quickstrat'; did you mean 'quickstart'?"),

@@ -56,7 +56,7 @@ def test_references(ref: str, name: str, pinned: dict[str, object]) -> None:
 
 @pytest.mark.parametrize("ref", ["", "(a=1)", "wsd(", "wsd)", "wsd(1)", "wsd(a=1)(b=2)", "wsd(**{'a': 1})", "wsd(a=)"])
 def test_malformed_references(ref: str) -> None:
-    message = f"scheduler reference {ref!r} is not of the form NAME or NAME(key=value, ...)"
+    message = f"scheduler name {ref!r} is not of the form NAME or NAME(key=value, ...)"
     with pytest.raises(ConfigError, match=re.escape(message)):
         load_scheduler(ref)
 
