@@ -11,22 +11,23 @@ from ganno_bench.schedulers import Controls, Scheduler
 
 @dataclass(frozen=True)
 class CutOnRise(Scheduler):
-    """Multiplies a run's learning rate by `factor` when its mean training loss has risen."""
+    """Cuts a run's learning rate whenever its training loss has risen."""
 
-    interval: ClassVar[int] = 20  # updates between two decisions
-    factor: float = 0.5
+    interval: ClassVar[int | None] = 10  # updates between two decisions
+    cut: float = 0.8
 
     @classmethod
     def search_space(cls):
         """Return what Optuna tunes, besides the base learning rate and the weight decay."""
-        return {"factor": FloatDistribution(0.1, 0.9)}
+        return {"cut": FloatDistribution(0.3, 0.99)}
 
     def init(self, run):
         """Return the state before the first update: the learning rate and the last loss of each run, shape (P,)."""
-        return {"lr": run.base_lr, "loss": torch.full_like(run.base_lr, torch.inf)}
+        return {"lr": run.base_lr.clone(), "loss": torch.full_like(run.base_lr, torch.nan)}
 
     def step(self, state, signals):
         """Return learning rates of shape (P, L), and the next state."""
-        rose = signals.train_loss > state["loss"]  # False while the loss is NaN: before the first update
-        lr = torch.where(rose, self.factor * state["lr"], state["lr"])
-        return Controls(lr[:, None].repeat(1, signals.lr.shape[1])), {"lr": lr, "loss": signals.train_loss}
+        rose = signals.train_loss > state["loss"]  # False for NaN: before the first update, and in a diverged run
+        lr = torch.where(rose, self.cut * state["lr"], state["lr"])
+        per_layer = lr[:, None].repeat(1, signals.lr.shape[1])
+        return Controls(per_layer), {"lr": lr, "loss": signals.train_loss.to(lr.dtype)}

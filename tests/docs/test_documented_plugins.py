@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import subprocess
@@ -65,6 +66,18 @@ def test_the_reactive_plugin_cuts_only_the_run_whose_loss_has_risen(folder: Path
         assert torch.equal(controls.lr[:, 0], controls.lr[:, 1])
         rates.append(controls.lr[:, 0].tolist())
     assert rates == [[1.0, 2.0, 4.0], [1.0, 2.0, 4.0], [1.0, 1.0, 4.0], [1.0, 0.5, 4.0]]
+
+
+def test_the_reactive_plugin_is_the_example() -> None:
+    def code(text: str) -> str:
+        (found,) = [node for node in ast.parse(text).body if isinstance(node, ast.ClassDef)]
+        for node in ast.walk(found):
+            if isinstance(node, ast.FunctionDef) and ast.get_docstring(node):
+                del node.body[0]
+        return ast.dump(found)
+
+    example = Path(__file__).resolve().parents[2] / "examples" / "cut_on_rise.py"
+    assert code(FILES["cut_on_rise.py"]) == code(example.read_text(encoding="utf-8"))
 
 
 @pytest.mark.slow(group="long")

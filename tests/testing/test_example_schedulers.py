@@ -27,10 +27,10 @@ def test_every_scheduler_is_tested() -> None:
 
 
 def test_the_reactive_one_cuts_each_run_when_its_loss_has_risen() -> None:
-    entry, runs = load_scheduler(str(EXAMPLES / "cut_on_rise.py:CutOnRise(factor=0.25)")), synthetic_runs(100)
+    entry, runs = load_scheduler(str(EXAMPLES / "cut_on_rise.py:CutOnRise(cut=0.25)")), synthetic_runs(50)
     means = [1.0, 0.8, 0.9, 0.7, 0.7]  # of the training losses between two decisions
-    runs.train_loss[:] = torch.tensor(means, dtype=torch.float64).repeat_interleave(20)[:, None]
-    runs.train_loss[40:, 2] = 0.1
+    runs.train_loss[:] = torch.tensor(means, dtype=torch.float64).repeat_interleave(10)[:, None]
+    runs.train_loss[20:, 2] = 0.1
     factors = play(entry, runs).controls[:, :, 0] / runs.base_lr
-    assert factors[::20, 0].tolist() == [1.0, 1.0, 1.0, 0.25, 0.25]
-    assert factors[::20, 2].tolist() == [1.0] * 5
+    assert factors[::10, 0].tolist() == [1.0, 1.0, 1.0, 0.25, 0.25]
+    assert factors[::10, 2].tolist() == [1.0] * 5
