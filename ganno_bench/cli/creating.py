@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -34,7 +35,7 @@ def scheduler(
         path, class_name = new_scheduler_file(name, out)
         where = path if path.is_absolute() else f"./{path}"
         typer.echo(path)
-        typer.echo(f"Next: ganno-bench check {where}:{class_name}")
+        typer.echo(f"Next: ganno-bench check {shlex.quote(f'{where}:{class_name}')}")
         return
     folder = new_scheduler(name, out)
     for path in sorted(folder.rglob("*")):

@@ -50,7 +50,7 @@ class RunDisplay(RunProgress):
     def __init__(self, *, standings: bool = False) -> None:
         self._console = Console(stderr=True)
         self._live = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TaskProgressColumn(),
             TimeElapsedColumn(),
@@ -165,7 +165,9 @@ class RunDisplay(RunProgress):
         return f"workload {list(self._workloads).index(workload) + 1} of {len(self._workloads)}"
 
     def _print(self, line: str, style: str = "") -> None:
-        self._console.print(line, style=style, highlight=False, markup=False, soft_wrap=not self._console.is_terminal)
+        self._console.print(
+            line, style=style, highlight=False, markup=False, emoji=False, soft_wrap=not self._console.is_terminal
+        )
 
     def _show(self, table: RenderableType) -> None:
         self._console.print()
@@ -212,21 +214,22 @@ def report(result: Report, *, next_steps: bool = False) -> None:
         console.print(robustness_rich(result.robustness))
         console.print()
     if result.note:
-        console.print(result.note, highlight=False, markup=False, soft_wrap=True)
+        console.print(result.note, highlight=False, markup=False, emoji=False, soft_wrap=True)
     if next_steps:
         console.print("Files", style="bold")
     for what, path in result.files.items():
-        console.print(f"{what:<10}{path}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"{what:<10}{path}", highlight=False, markup=False, emoji=False, soft_wrap=True)
     if next_steps:
         console.print("\nWhere to go next", style="bold")
         for what, how in _next_steps().items():
-            console.print(f"{what:<26}{how}", highlight=False, markup=False, soft_wrap=True)
+            console.print(f"{what:<26}{how}", highlight=False, markup=False, emoji=False, soft_wrap=True)
     if result.failures:
         console.print(
             f"{len(result.failures)} failed (each: an entry on a workload); see {result.path / 'failures.jsonl'}",
             style="red",
             highlight=False,
             markup=False,
+            emoji=False,
             soft_wrap=True,
         )
 

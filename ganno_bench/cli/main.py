@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 import typer
@@ -53,6 +54,8 @@ def _options(
 
 def main() -> None:
     """Run the command line. A user's error is one line on standard error, with exit code 2."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # an encoding without some character must not hide a result
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app(prog_name="ganno-bench")
     except GannoBenchError as error:

@@ -113,10 +113,10 @@ def plugin_line(error: BaseException) -> str:
 
 def _is_plugin(frame: FrameType) -> bool:
     file = frame.f_code.co_filename
-    if file.startswith((_OWN, _STANDARD_LIBRARY, "<")):
+    if file.startswith((_OWN, "<")):
         return False
-    if not {"site-packages", "dist-packages"} & set(Path(file).parts):
-        return True
+    if not {"site-packages", "dist-packages"} & set(Path(file).parts):  # a folder of the standard library has them
+        return not file.startswith(_STANDARD_LIBRARY)
     from importlib.metadata import distributions
 
     package = str(frame.f_globals.get("__name__")).partition(".")[0]

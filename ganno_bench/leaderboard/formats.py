@@ -98,7 +98,7 @@ def to_csv(standings: Standings) -> str:
 def to_latex(standings: Standings) -> str:
     """Return `table` environments for the `booktabs` package, the best cells bold, everything else as comments."""
     said = (*outcome(standings), *header(standings), *_explained(standings), *remarks(standings))
-    parts = ["\n".join(f"% {line}" for line in said)]
+    parts = ["\n".join(f"% {' '.join(line.split())}" for line in said)]
     for make in (main_table, workload_table):
         for ruleset in standings.tables:
             table = make(standings, ruleset)

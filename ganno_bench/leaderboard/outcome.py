@@ -34,28 +34,33 @@ def _sentences(entries: Sequence[Row], standings: Standings) -> list[str]:
     ranked = [row for row in entries if row.rank is not None]
     if not ranked:
         return [f"No entry is ranked, because none has results on all of {workloads}."]
-    said = _first_rank(ranked, workloads, standings)
+    said = _first_rank(entries, ranked, workloads, standings)
     if missing := len(entries) - len(ranked):
         said.append(f"{count(missing, 'entry lacks', 'entries lack')} a workload and therefore a rank.")
     return said
 
 
-def _first_rank(ranked: Sequence[Row], workloads: str, standings: Standings) -> list[str]:
-    """Return who has the first rank, given the ranked entries, best first."""
+def _first_rank(entries: Sequence[Row], ranked: Sequence[Row], workloads: str, standings: Standings) -> list[str]:
+    """Return who has the first rank, given all entries, and the ranked ones, best first."""
     best = ranked[0]
     if len(ranked) == 1 and _is_reference(best):
-        return [f"Only the reference, tuned {REFERENCE}, has results. Add another scheduler to compare it with."]
+        only = "is ranked" if len(entries) > 1 else "has results"
+        return [f"Only the reference, tuned {REFERENCE}, {only}. Add another scheduler to compare it with."]
     if len(ranked) == 1:
         return [f"{best.entry} is the only ranked entry.", _against_reference(best)]
     if all(row.iqm_low is None for row in ranked):
         seeds = "With one report seed" if standings.n_seeds[-1] == 1 else "With one report seed on some workload"
+        highest = [row for row in ranked if row.iqm == best.iqm]
+        have = f"{_names(highest)} have" if len(highest) > 1 else f"{best.entry} has"
         return [
             f"{seeds} no difference is significant, so all {len(ranked)} entries share the first rank.",
-            f"{best.entry} has the highest score, {estimate(best.iqm, None, None)}.",
+            f"{have} the highest score, {estimate(best.iqm, None, None)}.",
         ]
-    first = [row for row in ranked if row.rank == best.rank]
+    first = [row for row in ranked if row.rank == 1]
     reference = next((row for row in ranked if _is_reference(row)), None)
-    if len(first) == len(ranked):
+    if not first:  # pairs of entries are compared by different seeds
+        said = [f"No entry has the first rank on {workloads}: each has at least one better entry."]
+    elif len(first) == len(ranked):
         said = [f"All {len(ranked)} entries share the first rank on {workloads}: no difference is significant."]
     elif len(first) > 1:
         shared = f"{_names(first)} share the first rank on {workloads}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Sequence
 from importlib.resources import files
@@ -15,6 +16,7 @@ from matplotlib.figure import Figure
 
 from ganno_bench.leaderboard.board import Board
 from ganno_bench.leaderboard.drawings import BEGIN, END, SVG_RC, digest
+from ganno_bench.leaderboard.tables import count
 from ganno_bench.leaderboard.text import minus, visible
 from ganno_bench.leaderboard.themed_svg import themed_svg
 from ganno_bench.scoring.reference import REFERENCE
@@ -96,7 +98,7 @@ def overview_svg(boards: Sequence[Board], theme: str, *, drawn: bool = True) -> 
 
 
 def _draw(boards: Sequence[Board], entries: dict[Ruleset, list[str]], height: int) -> str:
-    with mpl.rc_context(SVG_RC):
+    with mpl.rc_context(SVG_RC | {"text.parse_math": False}):  # a name may have dollar signs
         figure = Figure(figsize=(_WIDTH / 72, height / 72))
         width = (_WIDTH - _LABELS - _GAP * len(boards)) / len(boards)
         for index, board in enumerate(boards):
@@ -137,15 +139,16 @@ def _panel(axes: Axes, board: Board, entries: dict[Ruleset, list[str]], *, first
     axes.annotate(board.name, (0, -0.5), (0, 20), textcoords="offset points", ha="center")
     n_workloads = len(board.standings.workloads)
     axes.annotate(
-        f"{n_workloads} workloads", (0, -0.5), (0, 7), textcoords="offset points", ha="center", color="#606060"
+        count(n_workloads, "workload"), (0, -0.5), (0, 7), textcoords="offset points", ha="center", color="#606060"
     )
 
 
 def _score(axes: Axes, row: Row, colour: str, y: int) -> None:
-    if row.iqm < -_SCALE:
-        axes.annotate(
-            f"\u2190 {minus(f'{row.iqm:.0f}')}", (-_SCALE, y), (2, -3), textcoords="offset points", color="#606060"
-        )
+    if abs(row.iqm) > _SCALE:
+        number = minus(f"{row.iqm:+.0f}")
+        text, offset, align = (f"\u2190 {number}", 2, "left") if row.iqm < 0 else (f"{number} \u2192", -2, "right")
+        at = (math.copysign(_SCALE, row.iqm), y)
+        axes.annotate(text, at, (offset, -3), textcoords="offset points", ha=align, color="#606060")
         return
     if row.iqm_low is not None and row.iqm_high is not None:
         axes.plot([row.iqm_low, row.iqm_high], [y, y], color=colour, linewidth=2, solid_capstyle="butt")

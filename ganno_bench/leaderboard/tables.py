@@ -108,10 +108,17 @@ def claims(standings: Standings) -> list[str]:
 def cautions(standings: Standings) -> list[str]:
     """Return warnings about too few trials, too few report seeds, and settings other than the suite's own."""
     lines = claims(standings)[1:]
-    if standings.n_seeds[0] == 1:
+    fewest, most = standings.n_seeds[0], standings.n_seeds[-1]
+    if most == 1:
         lines.append("1 report seed: there are no confidence intervals, and no difference is significant.")
-    elif standings.n_seeds[0] < _FEW_SEEDS:
-        lines.append(f"{standings.n_seeds[0]} report seeds: too few, so confidence intervals are too narrow.")
+    elif fewest == 1:
+        lines.append(
+            "1 report seed for some entry on some workload: the entry has no confidence interval, and no difference "
+            "from it is significant."
+        )
+    elif fewest < _FEW_SEEDS:
+        some = "" if fewest == most else " for some entry"
+        lines.append(f"{fewest} report seeds{some}: too few, so confidence intervals are too narrow.")
     if standings.custom:
         lines.append(
             "Custom settings: trials or seeds are not the suite's own. Do not compare these tables with others."

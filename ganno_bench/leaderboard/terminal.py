@@ -19,6 +19,8 @@ __all__ = ["Paragraph", "TerminalTable", "to_rich"]
 _LEAST_TEXT = 20
 """Characters of a paragraph on a line, however narrow the terminal is."""
 
+_RULE = "─"
+
 
 def to_rich(standings: Standings, *, per_workload: bool = True) -> Group:
     """Return everything for a terminal: the outcome, the tables, their terms, and remarks.
@@ -85,6 +87,8 @@ class TerminalTable:
             numeric = [column.numeric for column in self._table.columns]
             first_text = numeric.index(False) if False in numeric else 0
             lines = list(self._lines(numeric.index(True, first_text) if True in numeric[first_text:] else 0))
+        if options.ascii_only:
+            lines = [Text(line.plain.replace(_RULE, "-")) if _RULE in line.plain else line for line in lines]
         yield from (Text(self._table.title, style="bold"), Text(), *lines)
 
     def _lines(self, n_heading: int) -> Iterator[Text]:
@@ -109,7 +113,7 @@ class TerminalTable:
         for title in titles:
             if any(title[n_heading:]):
                 yield line(title, ["bold"] * len(title), n_heading, len(title), indent)
-        yield Text(indent + "─" * (sum(widths[n_heading:]) + 2 * len(widths[n_heading:]) - 2))
+        yield Text(indent + _RULE * (sum(widths[n_heading:]) + 2 * len(widths[n_heading:]) - 2))
         for index, row in enumerate(table.rows):
             plain = "dim" if index in table.faint else ""
             styles = ["bold green" if (index, at) in table.best else plain for at in range(len(row))]

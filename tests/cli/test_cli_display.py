@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 import time
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from ganno_bench.bench.plan import Job
 from ganno_bench.bench.progress import Scope
@@ -131,3 +133,15 @@ def test_a_run_and_its_resumption(tmp_path: Path, capsys: pytest.CaptureFixture[
     again = lines(display, capsys)
     assert again[1] == "8 training runs in total, 8 of them already recorded"
     assert not any("Preliminary" in line or "workload 1" in line for line in again)
+
+
+def test_names_and_errors_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    RunDisplay().failed("w", "[red]", "mine.py:100: no :x: here")
+    assert lines(RunDisplay(), capsys) == ["failed: [red] on w: mine.py:100: no :x: here"]
+
+
+def test_the_progress_bar_takes_a_name_for_no_markup() -> None:
+    display = RunDisplay()
+    display.planned(scope())
+    display.job_started(Job("a", "a(mode='[/b]')", "report", 0, range(0), 2), 2)
+    Console(file=io.StringIO(), width=80).print(display._live)

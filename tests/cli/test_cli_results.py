@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -182,3 +185,13 @@ def test_custom_runs_are_not_mixed_in(call: Call, out: Path, tmp_path: Path) -> 
     assert said.code == 2
     assert said.err.startswith("error: custom runs cannot be mixed with runs at the suite's own settings: ")
     assert said.err.count("\n") == 1
+
+
+def test_an_encoding_without_lines_and_daggers_hides_no_table(out: Path) -> None:
+    records = (out / "records.jsonl").read_text(encoding="utf-8").replace('"wsd"', '"w\\u00fcsd"')
+    (out / "records.jsonl").write_text(resealed(records), encoding="utf-8")
+    words = [sys.executable, "-m", "ganno_bench", "table", str(out), "--no-baselines"]
+    done = subprocess.run(words, capture_output=True, env=os.environ | {"PYTHONIOENCODING": "ascii", "COLUMNS": "120"})
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"\n----------" in done.stdout
+    assert b"w\\xfcsd" in done.stdout

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import pytest
 
+from ganno_bench.core.records import RunRecord
+from ganno_bench.leaderboard.formats import to_latex
 from ganno_bench.leaderboard.outcome import outcome
 from ganno_bench.scoring.standings import Standings, standings
 from tests.helpers.fake_records import make_record
@@ -136,3 +138,55 @@ def test_a_small_budget_is_no_basis_for_a_claim():
         "3 report seeds: too few, so confidence intervals are too narrow.",
         "Custom settings: trials or seeds are not the suite's own. Do not compare these tables with others.",
     ]
+
+
+def report(scheduler: str, seed: int, loss: float, **changes) -> RunRecord:
+    return make_record(scheduler=scheduler, seed=seed, test_loss=loss, **changes)
+
+
+def test_a_circle_of_comparisons_by_different_seeds_leaves_nobody_first():
+    losses = {"a": (0.5, 0.5, 0.4, 0.4), "b": (0.5, 0.5, 0.4, 0.4), "cosine": (0.5, 0.5, 0.4, 0.4)}
+    starts = {"a": 0, "b": 2, "cosine": 4}
+    records = [
+        report(name, (starts[name] + at) % 6, loss)
+        for name, several in losses.items()
+        for at, loss in enumerate(several)
+    ]
+    result = standings(records, n_resamples=100)
+    assert {row.rank for row in result.tables["tuned"] if row.kind == "entry"} == {2}
+    assert outcome(result)[0] == (
+        "No entry has the first rank on this workload: each has at least one better entry. Tuned cosine (score 0) "
+        "shares rank 2."
+    )
+
+
+def test_an_entry_without_a_rank_has_results():
+    records = [report("cosine", seed, 0.5, workload=name) for name in "ab" for seed in range(5)]
+    records += [report("wsd", seed, 0.4, workload="a") for seed in range(5)]
+    assert outcome(standings(records, n_resamples=100)) == [
+        "Only the reference, tuned cosine, is ranked. Add another scheduler to compare it with. 1 entry lacks a "
+        "workload and therefore a rank."
+    ]
+
+
+def test_equal_scores_of_a_single_seed_are_named_together():
+    said = outcome(table({"cosine": 0.5, "wsd": 0.25, "rex": 0.25}, seeds=1))[0]
+    assert said.endswith("rex and wsd have the highest score, +69.3.")
+
+
+def test_a_single_seed_of_one_entry_takes_nothing_from_the_others():
+    records = [
+        report(name, seed, loss * LUCK[seed]) for name, loss in (("cosine", 0.5), ("wsd", 0.3)) for seed in range(5)
+    ]
+    assert outcome(standings([*records, report("rex", 0, 0.4)], n_resamples=100)) == [
+        "wsd and rex share the first rank on this workload: no entry is significantly better than them. Tuned cosine "
+        "(score 0) has rank 2.",
+        "1 report seed for some entry on some workload: the entry has no confidence interval, and no difference "
+        "from it is significant.",
+    ]
+
+
+def test_a_name_with_a_line_break_stays_in_the_comments_of_latex():
+    lines = to_latex(table({"cosine": 0.5, "w\nsd": 0.3})).splitlines()
+    assert lines[0].startswith("% w sd alone has the first rank")
+    assert all(line.startswith("% ") for line in lines[: lines.index("")])

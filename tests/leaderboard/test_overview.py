@@ -41,7 +41,7 @@ def test_each_theme_is_a_file_that_says_what_it_shows(boards: list[Board], theme
     text = overview_svg(boards, theme)
     root = ElementTree.fromstring(text)
     texts = [element.text or "" for element in root.iter(f"{SVG}text")]
-    assert {"one", "two", "1 workloads", "2 workloads", "policy:p", "a", "cosine"} <= set(texts)
+    assert {"one", "two", "1 workload", "2 workloads", "policy:p", "a", "cosine"} <= set(texts)
     assert "f" not in texts
     assert len([t for t in texts if t.startswith("\u2190 \u2212")]) == 2  # the default cosine, beyond the scale
     described = root.find(f"{SVG}desc")
@@ -54,3 +54,12 @@ def test_themes_differ_in_colours_alone(boards: list[Board]) -> None:
     light, dark = (overview_svg(boards, theme) for theme in THEMES)
     assert light != dark
     assert light.partition("</style>")[2] == dark.partition("</style>")[2]
+
+
+def test_a_name_with_dollar_signs_is_no_formula_and_a_score_beyond_the_scale_is_written() -> None:
+    suite = make_suite("one", ["mlp-depth-2"])
+    entries = {"cosine": ("tuned", 0.0), "$$": ("tuned", 50.0), "$x$": ("tuned", 2.0)}
+    board = board_of(suite, make_entries(suite, fake_benchmark(["mlp-depth-2"], entries, n_seeds=5)))
+    root = ElementTree.fromstring(overview_svg([board], "light"))
+    texts = {element.text or "" for element in root.iter(f"{SVG}text")}
+    assert {"$$", "$x$", f"{board.rows['tuned', '$$'].iqm:+.0f} \u2192"} <= texts

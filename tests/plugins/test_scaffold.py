@@ -184,3 +184,14 @@ def test_its_commands_find_it_by_its_entry_point(site: Path, tmp_path: Path) -> 
 def test_it_passes_its_own_tests(site: Path, tmp_path: Path) -> None:
     said = run(site, tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", str(EXAMPLE))
     assert re.search(r"^\d\d passed", said, re.MULTILINE)
+
+
+def test_a_file_cannot_be_the_folder_and_a_path_with_spaces_is_quoted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("notes").touch()
+    with pytest.raises(ConfigError, match=r"^notes: is not a folder; give a folder as --out$"):
+        new_scheduler_file("slow-end", Path("notes"))
+    app(["new", "scheduler", "slow-end", "--file", "--out", "my schedulers"], standalone_mode=False)
+    assert capsys.readouterr().out.endswith("\nNext: ganno-bench check './my schedulers/slow_end.py:SlowEnd'\n")

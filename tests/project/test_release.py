@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
@@ -60,3 +61,9 @@ def test_the_notes_of_a_release_are_its_section() -> None:
 def test_a_wrong_tag_is_refused(tag: str, package: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         notes(tag, package, CHANGELOG)
+
+
+def test_every_file_can_be_checked_out_on_any_system() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    names = [name for name in listed.stdout.split("\0") if name] if listed.returncode == 0 else []
+    assert not [name for name in names if not re.fullmatch(r"[\w.,@+={}%/ -]+", name)]

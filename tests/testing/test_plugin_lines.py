@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from pathlib import Path
 
 import pytest
@@ -62,10 +63,13 @@ def test_it_is_said_of_loading_too(tmp_path: Path) -> None:
         load_scheduler(f"{file}:Mine")
 
 
+@pytest.mark.parametrize("is_environment", [True, False], ids=["environment", "system"])
 @pytest.mark.parametrize(("entry_point", "expected"), [("[ganno_bench.schedulers]", " (lined.py:2)"), ("[other]", "")])
 def test_an_installed_package_counts_if_it_brings_plugins(
-    entry_point: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    entry_point: str, expected: str, is_environment: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if not is_environment:  # site-packages are a folder of the standard library
+        monkeypatch.setattr("ganno_bench.core.errors._STANDARD_LIBRARY", f"{tmp_path}{os.sep}")
     installed = tmp_path / "site-packages"
     about = installed / "lined-1.0.dist-info"
     about.mkdir(parents=True)
