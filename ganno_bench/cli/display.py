@@ -236,20 +236,20 @@ def report(result: Report, *, next_steps: bool = False) -> None:
 
 def _next_steps() -> dict[str, str]:
     return {
-        "read the tables": str(_document("docs/reading.md")),
+        "read the tables": _document("docs/reading.md"),
         "write a scheduler": "ganno-bench new scheduler NAME --file",
         "add it to these tables": "repeat this command with --scheduler NAME (or ./FILE.py:CLASS)",
-        "see larger suites": str(_document("leaderboard/README.md")),
+        "see larger suites": _document("leaderboard/README.md"),
     }
 
 
-def _document(name: str) -> Path:
-    """Return the path of a document: relative to the current folder in a checkout, as it is if there is none."""
+def _document(name: str) -> str:
+    """Return where a document of the project is: a path in a checkout; an installed package does not contain it."""
     root = checkout()
     if root is None:
-        return Path(name)
+        return f"{name} in the repository of ganno-bench"
     path = root / name
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def _count(n: int, singular: str, plural: str | None = None) -> str:
