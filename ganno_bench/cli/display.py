@@ -219,7 +219,7 @@ def report(result: Report, *, next_steps: bool = False) -> None:
         console.print("Files", style="bold")
     for what, path in result.files.items():
         console.print(f"{what:<10}{path}", highlight=False, markup=False, emoji=False, soft_wrap=True)
-    if next_steps:
+    if next_steps and (result.standings is not None or result.robustness is not None):
         console.print("\nWhere to go next", style="bold")
         for what, how in _next_steps().items():
             console.print(f"{what:<26}{how}", highlight=False, markup=False, emoji=False, soft_wrap=True)

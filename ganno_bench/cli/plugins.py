@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -74,3 +75,5 @@ def check(
     typer.echo(f"{ref}: {len(results) - failed} of {len(results)} checks passed")
     if failed:
         raise typer.Exit(1)
+    if kind is Kind.scheduler and ".py:" in ref:
+        typer.echo(f"Next: ganno-bench run graph --scheduler {shlex.quote(ref)}", err=True)

@@ -246,7 +246,8 @@ def read_records(paths: Iterable[Path]) -> list[RunRecord]:
                 if line.strip():
                     records.append(parse_record(line, f"{file}:{number}"))
         except OSError as error:
-            raise RecordError(f"{file}: cannot be read: {error.strerror or error}") from None
+            hint = "; give a run directory, such as runs/quickstart, or a file of records" if not path.exists() else ""
+            raise RecordError(f"{file}: cannot be read: {error.strerror or error}{hint}") from None
     return records
 
 

@@ -145,6 +145,11 @@ class Registry:
             return import_file(Path(path), self.kind), attribute
         entry = self.entries().get(ref)
         if entry is None:
+            file = f"{ref.replace('-', '_')}.py"
+            if files and Path(file).is_file():
+                raise UnknownNameError(
+                    f"unknown {self.kind} {ref!r}; to use the file {file}, name the {self.kind} in it: ./{file}:NAME"
+                )
             raise UnknownNameError(f"unknown {self.kind} {ref!r}{self._nearest(ref)}")
         if entry.error is not None:
             raise PluginError(entry.error)

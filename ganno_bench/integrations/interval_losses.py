@@ -10,6 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor, distributed
 
+from ganno_bench.core.errors import ConfigError
+
 __all__ = ["IntervalLosses", "kept_loss"]
 
 
@@ -93,4 +95,6 @@ def kept_loss(loss: Tensor | float) -> Tensor | float:
     """Return a copy of a loss that later writes to its tensor do not change; do not wait for another device."""
     if not isinstance(loss, Tensor):
         return float(loss)
+    if loss.numel() != 1:
+        raise ConfigError(f"loss: must be a single number, the mean over the batch (shape: {tuple(loss.shape)})")
     return float(loss.item()) if loss.is_cpu else loss.detach().reshape(()).clone()

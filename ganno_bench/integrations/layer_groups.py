@@ -35,9 +35,11 @@ def layer_groups(model: nn.Module) -> list[dict[str, Any]]:
         orders them by `layer`, so you may give them to the optimizer in any order.
 
     Raises:
-        ConfigError: A parameter is lazy and has no shape yet, or FSDP has sharded it.
+        ConfigError: `model` is not a module; or a parameter is lazy and has no shape yet, or sharded by FSDP.
         PluginError: A parameter belongs to no layer, or to two.
     """
+    if not isinstance(model, nn.Module):
+        raise ConfigError(f"model: must be a torch module (value: a {type(model).__name__}); write layer_groups(model)")
     parameters = dict(model.named_parameters())
     for name, parameter in parameters.items():
         if is_lazy(parameter):

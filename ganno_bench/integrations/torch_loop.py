@@ -123,8 +123,9 @@ class GannoScheduler:
                 rank.
 
         Raises:
-            ConfigError: There is no such policy; the policy needs a group for each layer, but `n_layers` is given; the
-                groups start with different learning rates; or a number is out of range.
+            ConfigError: `optimizer` has no parameter groups; there is no such policy; the policy needs a group for each
+                layer, but `n_layers` is given; the groups start with different learning rates; or a number is out of
+                range.
 
         Warns:
             UserWarning: The base learning rate is below a tenth of the usual one and `max_lr` is not given; or the
@@ -134,6 +135,8 @@ class GannoScheduler:
         n_layers = None if n_layers is None else _whole("n_layers", n_layers)
         base_lr = None if base_lr is None else _positive("base_lr", base_lr)
         max_lr = None if max_lr is None else _positive("max_lr", max_lr)
+        if not hasattr(optimizer, "param_groups"):
+            raise ConfigError(f"optimizer: must be a torch optimizer (value: a {type(optimizer).__name__})")
         groups = optimizer.param_groups
         base = base_lr_of(groups) if base_lr is None else base_lr
         self.policy = load_policy(locate_policy(str(policy)))
@@ -194,8 +197,8 @@ class GannoScheduler:
                 after which they decide. The shipped policies do not.
 
         Raises:
-            ConfigError: The policy reads gradients, but they are missing, were cleared, or are sparse; it reads a
-                validation loss, but `val_loss` is missing; or a parameter group was removed.
+            ConfigError: `loss` is not a single number; the policy reads gradients, but they are missing, were cleared,
+                or are sparse; it reads a validation loss, but `val_loss` is missing; or a parameter group was removed.
 
         Warns:
             UserWarning: `step` was called before `optimizer.step()`; a loss is negative, or no loss of a decision

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import torch
@@ -109,5 +110,13 @@ class ClosedForm(Scheduler):
         first, total = signals.n_updates, signals.total_updates
         base: Tensor = state
         updates = range(first, max(first + 1, min(total, first + self._BLOCK)))
-        factors = torch.tensor([self.factor(update, total) for update in updates], dtype=base.dtype, device=base.device)
+        values: list[Any] = [self.factor(update, total) for update in updates]
+        try:
+            factors = torch.tensor(values, dtype=base.dtype, device=base.device)
+        except (TypeError, ValueError, RuntimeError):  # such as None, from a factor without a return
+            for update, value in zip(updates, values, strict=True):
+                if not isinstance(value, Real | Tensor):
+                    what = f"factor({update}, {total}) must return a number (value: {value!r})"
+                    raise TypeError(what) from None
+            raise
         return Controls(factors[:, None, None] * base), state

@@ -379,7 +379,9 @@ def _check_search_space(name: str, cls: type[Scheduler]) -> dict[str, BaseDistri
                 f"scheduler {name!r}: search_space() has {key!r}, which is no field{did_you_mean(key, defaults)}"
             )
         if not isinstance(distribution, BaseDistribution):
-            raise PluginError(f"scheduler {name!r}: search_space() has no Optuna distribution for {key!r}")
+            raise PluginError(
+                f"scheduler {name!r}: search_space() has no Optuna distribution for {key!r} (value: {distribution!r})"
+            )
         proposed = _proposed(distribution)
         if odd := [value for value in proposed if not isinstance(value, str | bool | int | float)]:
             raise PluginError(

@@ -130,6 +130,7 @@ def test_a_good_scheduler_passes_its_check(call: Call, tmp_path: Path) -> None:
     assert len(checks) > 5
     assert all(line.startswith("ok ") for line in checks)
     assert total == f"{ref}: {len(checks)} of {len(checks)} checks passed"
+    assert said.err == f"Next: ganno-bench run graph --scheduler {ref}\n"
 
 
 def test_a_bad_scheduler_fails_its_check_and_is_told_why(call: Call, tmp_path: Path) -> None:

@@ -63,7 +63,10 @@ def after_loading(err: str) -> str:
             "a custom run cannot be written as baselines; leave out --trials, --tuning-seeds and --report-seeds",
         ),
         (["verify", "baselines", "--suite", "quickstrat"], "unknown suite 'quickstrat'; did you mean 'quickstart'?"),
-        (["table", "no/run"], "no/run: cannot be read: No such file or directory"),
+        (
+            ["table", "no/run"],
+            "no/run: cannot be read: No such file or directory; give a run directory, such as runs/quickstart, or a ",
+        ),
         (["plot", "no/run"], "no/run: cannot be read: No such file or directory"),
     ],
 )

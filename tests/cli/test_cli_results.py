@@ -86,6 +86,7 @@ def test_a_run_without_a_reference_says_so(call: Call, tmp_path: Path) -> None:
     assert said.code == 0
     note = "no standings: workload 'adam-mlp' of tiny@a76109be236c71c1 has no reference to score against"
     assert said.out.startswith(note)
+    assert "Where to go next" not in said.out  # which speaks of tables
     assert (out / "records.jsonl").exists()
 
 

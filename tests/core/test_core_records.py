@@ -265,8 +265,11 @@ def test_a_last_line_that_a_killed_run_left_is_told_from_a_corrupt_one(tmp_path:
         read_records([tmp_path])
 
 
-@pytest.mark.parametrize("name", ["nothing", "empty"])
-def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("nothing", "; give a run directory, such as runs/quickstart, or a file of records"), ("empty", "")],
+)
+def test_a_missing_file_is_named(tmp_path: Path, name: str, hint: str) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(RecordError, match=rf"{name}\S*: cannot be read: No such file or directory$"):
+    with pytest.raises(RecordError, match=rf"{name}\S*: cannot be read: No such file or directory{hint}$"):
         read_records([tmp_path / name])

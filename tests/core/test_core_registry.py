@@ -126,6 +126,14 @@ def test_a_relative_path_and_a_home_directory(tmp_path: Path, monkeypatch: pytes
     assert SHAPES.load("./mine.py:thing") == SHAPES.load("mine.py:thing") == SHAPES.load("~/mine.py:thing") == 3
 
 
+def test_a_name_that_is_the_name_of_a_file_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "my_thing.py", "thing = 3\n")
+    monkeypatch.chdir(tmp_path)
+    hint = "unknown shape 'my-thing'; to use the file my_thing.py, name the shape in it: ./my_thing.py:NAME"
+    with pytest.raises(UnknownNameError, match=re.escape(hint)):
+        SHAPES.load("my-thing")
+
+
 def test_a_file_may_hold_a_dataclass_with_postponed_annotations(tmp_path: Path) -> None:
     path = write(
         tmp_path / "mine.py",

@@ -80,6 +80,7 @@ import torch
 model = torch.nn.Sequential(torch.nn.Linear(64, 32), torch.nn.ReLU(), torch.nn.Linear(32, 10))
 loss_function = torch.nn.functional.cross_entropy
 loader = [(torch.randn(16, 64), torch.randint(10, (16,))) for _ in range(30)]
+epochs = 2
 loss = loss_function(model(loader[0][0]), loader[0][1])
 """
 """What a snippet about an existing training loop takes for granted."""

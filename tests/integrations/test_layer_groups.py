@@ -230,3 +230,8 @@ def test_what_cannot_be_looked_at_is_named() -> None:
     for net, message in ((nn.LazyLinear(3), "has no shape yet"), (meta, "on the meta device")):
         with pytest.raises(ConfigError, match=message):
             GannoScheduler(torch.optim.SGD([{"params": [*net.parameters()], "layer": 0}], lr=0.1), 10, "ganno-global")
+
+
+def test_parameters_in_place_of_the_network_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"model: must be a torch module \(value: a generator\)"):
+        layer_groups(Net().parameters())  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -397,6 +398,8 @@ def test_what_is_refused(folder: Path, tmp_path: Path) -> None:
     optimizer = torch.optim.SGD(layer_groups(net), lr=0.1)
     with pytest.raises(ConfigError, match=r"total_updates: must be at least 1 \(value: 0\)"):
         GannoScheduler(optimizer, 0, folder)
+    with pytest.raises(ConfigError, match=r"optimizer: must be a torch optimizer \(value: a Net\)"):
+        GannoScheduler(net, 10, folder)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="neither a folder nor the name of a shipped policy"):
         GannoScheduler(optimizer, 10, tmp_path / "nothing")
     with pytest.raises(ConfigError, match=r"n_layers: must be at least 1 \(value: 0\)"):
@@ -494,11 +497,18 @@ def test_losses_of_another_device_are_not_waited_for(folder: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("folder", ["absolute", "light"], indirect=True)
-@pytest.mark.parametrize("loss", [None, "low", torch.zeros(2)])
-def test_what_is_no_loss_is_refused_at_once(folder: Path, loss: object) -> None:
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (None, "must be a string or a real number, not 'NoneType'"),
+        ("low", "could not convert string to float: 'low'"),
+        (torch.zeros(2), "loss: must be a single number, the mean over the batch (shape: (2,))"),
+    ],
+)
+def test_what_is_no_loss_is_refused_at_once(folder: Path, loss: object, message: str) -> None:
     loop = Loop(folder)
     loop.update(0)
-    with pytest.raises((TypeError, ValueError, RuntimeError)):
+    with pytest.raises((TypeError, ValueError, ConfigError), match=re.escape(message)):
         loop.scheduler.step(loss)  # type: ignore[arg-type]
     assert loop.scheduler.n_updates == 1
 

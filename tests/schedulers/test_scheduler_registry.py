@@ -12,6 +12,7 @@ from ganno_bench.core import registry as core_registry
 from ganno_bench.core.errors import ConfigError, PluginError, UnknownNameError, UserError
 from ganno_bench.schedulers import closed_form
 from ganno_bench.schedulers.registry import SCHEDULERS, Reference, list_schedulers, load_scheduler, parse_reference
+from ganno_bench.testing.scheduler_contract import check_scheduler
 from ganno_bench.training.signals import NEEDS
 
 PLUGIN = """
@@ -162,7 +163,7 @@ def test_the_name_of_a_file_plugin(tmp_path: Path, class_name: str, name: str) -
         ("drop: float = 0.1", "drop: float = 0.1; weight_decay: float = 0.0", "has a field 'weight_decay'"),
         ('{"drop":', '{"dorp":', "search_space() has 'dorp', which is no field; did you mean 'drop'?"),
         ('{"drop":', '{"base_lr":', "search_space() has 'base_lr', which is no field"),
-        ("FloatDistribution(0.01, 0.5, log=True)", "(0.01, 0.5)", "search_space() has no Optuna distribution for"),
+        ("FloatDistribution(0.01, 0.5, log=True)", "(0.01, 0.5)", "for 'drop' (value: (0.01, 0.5))"),
         ("drop: float = 0.1", "drop: float = 0.9", "the default of 'drop', 0.9, is outside of its FloatDistribution"),
         ("drop: float = 0.1", "drop: str = 'x'", "the default of 'drop', 'x', is outside of its FloatDistribution"),
         ("return {", "raise RuntimeError('no\\nspace'); {", "search_space() raised RuntimeError: no space"),
@@ -254,3 +255,10 @@ def test_what_a_plugin_needs_can_be_imported_from_the_package() -> None:
     assert all(getattr(package, name) is not None for name in package.__all__)
     with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
         _ = package.Nothing
+
+
+@pytest.mark.parametrize(("new", "value"), [("None", "None"), ("'high'", "'high'")])
+def test_a_factor_that_is_no_number_is_named(tmp_path: Path, new: str, value: str) -> None:
+    ref = plugin(tmp_path, "return 1.0 if update < total / 2 else self.drop", f"return 1.0 if update < 3 else {new}")
+    *_, failed = check_scheduler(ref)
+    assert re.search(rf"raised TypeError: factor\(3, \d+\) must return a number \(value: {value}\)", failed.message)
