@@ -39,10 +39,10 @@ def varied_middle(suite: Suite) -> Suite:
 
 
 def write_derived(suite: Suite, source: Path, out: Path) -> Path:
-    """Write a suite that was derived of the one in `source` into a folder, as `NAME.toml`; return its file.
+    """Write a suite that was derived from the one in `source` into a folder, as `NAME.toml`; return its file.
 
     Raises:
-        ResumeError: The folder cannot be written to.
+        ResumeError: The folder cannot be written.
     """
     datasets = {name: _anchored(spec, source.parent) for name, spec in suite.dataset.items()}
     anchored = suite.model_copy(update={"dataset": datasets})
@@ -51,12 +51,12 @@ def write_derived(suite: Suite, source: Path, out: Path) -> Path:
         out.mkdir(parents=True, exist_ok=True)
         file.write_text(tomli_w.dumps(anchored.model_dump(mode="json", exclude_none=True)), "utf-8")
     except OSError as error:
-        raise ResumeError(f"{out}: cannot be written to: {error.strerror}") from None
+        raise ResumeError(f"{out}: cannot be written: {error.strerror}") from None
     return file
 
 
 def _anchored(spec: DatasetSpec, suite_dir: Path) -> DatasetSpec:
-    """Return a declaration that means the same in a suite that lies elsewhere."""
+    """Return a declaration that means the same in a suite of another folder."""
     places = {"source": spec.source, "folder": spec.folder}
     beside = {key: suite_dir / place for key, place in places.items() if place is not None}
     return spec.model_copy(update={key: str(path.resolve()) for key, path in beside.items() if path.is_dir()})

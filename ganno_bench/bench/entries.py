@@ -33,7 +33,8 @@ def load_entries(refs: Sequence[str]) -> tuple[list[SchedulerEntry], dict[str, P
             broken[ref].__cause__ = error
             continue
         if entry.name in entries and entries[entry.name].cls is not entry.cls:
-            raise ConfigError(f"two schedulers are named {entry.name!r}: {entries[entry.name].ref!r} and {ref!r}")
+            both = f"{entries[entry.name].ref!r} and {ref!r}"
+            raise ConfigError(f"two schedulers are named {entry.name!r}: {both}; rename one, or leave it out")
         entries[entry.name] = entry
     if not entries:
         raise PluginError("; ".join(map(str, broken.values())))
@@ -54,7 +55,8 @@ def code_of(entry: SchedulerEntry) -> Iterator[None]:
     except PluginError:
         raise
     except UserError as error:  # its class rejects a configuration from its own search space
-        raise PluginError(f"{name} cannot be run: {error}") from error
+        what = str(error).removeprefix(f"{name}: ").removeprefix(f"scheduler {entry.ref!r}: ")
+        raise PluginError(f"{name} cannot be run: {what}") from error
     except Exception as error:  # an entry can return anything to the engine
         raise PluginError(f"{name} cannot be run: {one_line(error)}") from error
 

@@ -79,7 +79,7 @@ class LeftOut:
 
     @property
     def line(self) -> str:
-        """Message that says what is missing and how to supply it."""
+        """Message that names the missing dataset and where to put a copy."""
         n, folder = len(self.workloads), self.source.rstrip("/").rpartition("/")[2]
         return (
             f"left out: {n} workload{'s' if n > 1 else ''} on dataset {self.dataset!r} ({self.source}), which was not "

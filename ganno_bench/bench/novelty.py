@@ -78,7 +78,7 @@ def novelty(card: PolicyCard, workload: WorkloadSpec, dataset: DatasetSpec, fing
         reasons.append(f"depth {depth} is outside of {', '.join(f'{low}-{high}' for low, high in ranges)}")
     if not parts and not both:
         parts.append("combination")
-        reasons.append(f"family {family!r} was trained on other datasets only")
+        reasons.append(f"family {family!r} with dataset {workload.dataset!r} is new (trained on each, not together)")
     if not parts:
         reasons.append(f"family, data and depth (trained on {', '.join(f'{low}-{high}' for low, high in ranges)})")
     return Novelty(True, tuple(parts), "; ".join(reasons))

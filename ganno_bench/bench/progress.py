@@ -41,7 +41,7 @@ class Progress:
     """Receives the events of a run; this class ignores them. Costs are estimated floating-point operations."""
 
     def left_out(self, line: str) -> None:
-        """Some workloads are left out, because their data are missing; the line names them and says what to do."""
+        """Some workloads are left out, because their data are missing; the line names them and the remedy."""
 
     def planned(self, scope: Scope) -> None:
         """Data and schedulers are loaded and checked; called before `started`."""

@@ -99,7 +99,9 @@ class RunDirectory:
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ResumeError(f"{path}: cannot be used as a run directory: {error.strerror}") from None
+            raise ResumeError(
+                f"{path}: cannot be used as a run directory: {error.strerror}; give another --out"
+            ) from None
         self._lock = FileLock(path / ".lock", timeout=0)
         try:
             self._lock.acquire()
@@ -108,7 +110,9 @@ class RunDirectory:
                 f"{path}: another process uses this run directory; wait until it has finished, or give another --out"
             ) from None
         except OSError as error:
-            raise ResumeError(f"{path}: cannot be used as a run directory: {error.strerror}") from None
+            raise ResumeError(
+                f"{path}: cannot be used as a run directory: {error.strerror}; give another --out"
+            ) from None
         try:
             self.records = self._read()
         except BaseException:

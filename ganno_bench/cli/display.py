@@ -191,7 +191,7 @@ def run_display(suite: str, *, standings: bool = False) -> Iterator[RunDisplay]:
             display.loading(suite)
             yield display
     except KeyboardInterrupt:
-        typer.echo("interrupted; finished work is kept, run the same command again to resume", err=True)
+        typer.echo("interrupted, but finished work is kept; run the same command again to resume", err=True)
         raise typer.Exit(130) from None
 
 

@@ -26,7 +26,7 @@ class Kind(StrEnum):
 
 def plugins(
     kind: Annotated[Kind | None, typer.Option(help="List only this kind.")] = None,
-    builtin: Annotated[bool, typer.Option("--all", help="List built-in ones, too.")] = False,
+    builtin: Annotated[bool, typer.Option("--all", help="Also list built-in plugins.")] = False,
 ) -> None:
     """List the plugins of installed packages: schedulers, models, datasets, observations and rewards.
 

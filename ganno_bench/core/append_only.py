@@ -93,7 +93,7 @@ class AppendOnlyFile:
         """Keep only the first `n_lines` lines; by default all complete lines.
 
         Raises:
-            StorageError: The file cannot be written to.
+            StorageError: The file cannot be written.
         """
         kept = self._whole_lines()[:n_lines]
         if self.path.exists():

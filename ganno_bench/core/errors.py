@@ -85,7 +85,7 @@ class PluginError(UserError):
 
 
 class MissingPackageError(UserError, ImportError):
-    """An optional package is not installed; the message says how to get it."""
+    """An optional package is not installed; the message has the command that installs it."""
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:

@@ -40,8 +40,8 @@ def writing(file: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageError(
-            f"{file}: cannot be written: {error.strerror or error}; fix this and run the same command again, "
-            "it resumes from the last written result"
+            f"{file}: cannot be written: {error.strerror or error}; fix this and run the same command again "
+            "to resume from the last written result"
         ) from error
 
 

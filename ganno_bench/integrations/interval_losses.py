@@ -59,8 +59,8 @@ class IntervalLosses:
             self._warn(f"none of the last {len(given)} losses is finite; the policy decides without a training loss")
         elif losses and min(losses) < 0.0:
             self._warn(
-                f"a loss is negative (value: {min(losses):g}); policies read the logarithm of the loss, so give a "
-                "positive one, such as a cross-entropy"
+                f"losses must be at least 0, because policies read their logarithm (value: {min(losses):g}); give a "
+                "positive loss, such as a cross-entropy"
             )
         val_losses = [val_loss] if math.isfinite(val_loss) else []
         sums = [sum(losses), float(len(losses)), sum(val_losses), float(len(val_losses))]

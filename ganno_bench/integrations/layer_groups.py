@@ -19,7 +19,7 @@ def layer_groups(model: nn.Module) -> list[dict[str, Any]]:
 
         optimizer = torch.optim.AdamW(layer_groups(model), lr=1e-3)
 
-    If the model has a method `layers()`, it says which parameters form a layer. Otherwise a layer is a natural block: a
+    If the model has a method `layers()`, this defines the layers. Otherwise a layer is a natural block: a
     residual block, an encoder layer, or a convolution with its normalisation (see `ganno_bench.workloads.blocks`).
     Policies were trained on such groups.
 

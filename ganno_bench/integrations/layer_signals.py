@@ -53,7 +53,7 @@ class LayerSignals:
         Args:
             groups: The parameters of each layer, including frozen ones.
             optimizer: Holds their momentum, or their first moments.
-            needs: Optional signals to measure. Names that are no layer signals are ignored.
+            needs: Optional signals to measure. Other names are ignored.
             interval: The number of updates between two decisions.
 
         Raises:
@@ -226,7 +226,10 @@ class LayerSignals:
         """
         for name, own in (("rows", list(self._rows)), ("sizes", self._sizes)):
             if state[name] != own:
-                raise ConfigError(f"the state has samples of other {name}: another network or policy wrote it")
+                raise ConfigError(
+                    f"the state has samples of other {name}: another network or policy wrote it; "
+                    "make the scheduler for the same network and policy"
+                )
         samples = state["samples"]
         if samples is not None:
             if samples.shape != (len(self._rows), len(self._weights), CELL):

@@ -143,8 +143,8 @@ class GannoScheduler:
         controller = self.policy.controller
         if n_layers is not None and controller.needs_layers:
             raise ConfigError(
-                f"n_layers: the policy {self.policy.card.name!r} reads each layer or sets a learning rate for each "
-                f"layer (value: {n_layers}); make the optimizer from layer_groups(model) and leave n_layers out"
+                f"n_layers: must be left out, because the policy {self.policy.card.name!r} reads each layer or sets "
+                f"its learning rate (value: {n_layers}); make the optimizer from layer_groups(model)"
             )
         self.optimizer = optimizer
         self._n_layers = n_layers
@@ -432,7 +432,8 @@ class GannoScheduler:
         if val_loss is None:
             name = self.policy.card.name
             raise ConfigError(
-                f"val_loss: the policy {name!r} observes a validation loss (value: None); call step(loss, val_loss)"
+                f"val_loss: must be given, because the policy {name!r} observes it (value: None); "
+                "call step(loss, val_loss)"
             )
         return _number(val_loss)
 
@@ -561,7 +562,7 @@ def _whole(name: str, value: Any) -> int:
     """Return a number of updates or layers as an integer; a quotient such as 1200 / 4 is a float.
 
     Raises:
-        ConfigError: The value is no whole number, or is below 1.
+        ConfigError: The value is not a whole number, or is below 1.
     """
     number = float(value) if isinstance(value, Real) else math.nan
     if not number.is_integer():

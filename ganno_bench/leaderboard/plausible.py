@@ -58,7 +58,7 @@ def _chance(r: RunRecord, known: KnownSuite) -> Iterator[str]:
     if example is not None and not math.isclose(r.chance_loss, example.chance_loss, rel_tol=1e-6):
         yield f"key 'chance_loss': must be {example.chance_loss!r} on this workload (value: {r.chance_loss!r})"
     elif not 0 < r.chance_loss <= _MAX_CHANCE:
-        yield f"key 'chance_loss': is outside of (0, {_MAX_CHANCE:g}] (value: {r.chance_loss!r})"
+        yield f"key 'chance_loss': must be above 0 and at most {_MAX_CHANCE:g} (value: {r.chance_loss!r})"
     elif r.task != "language-modelling" and not _is_whole(math.exp(r.chance_loss)):
         yield f"key 'chance_loss': must be ln(classes) (value: {r.chance_loss!r})"
 
@@ -68,20 +68,23 @@ def _outcome(r: RunRecord, spec: WorkloadSpec) -> Iterator[str]:
     for name, value in metrics.items():
         if value is None:
             if r.status == "completed":
-                yield f"key 'metrics.{name}': is null, but the run completed"
+                yield f"key 'metrics.{name}': must not be null, because the run completed"
         elif name.endswith("_error"):
             if not 0 <= value <= 1:
-                yield f"key 'metrics.{name}': is outside of [0, 1] (value: {value!r})"
+                yield f"key 'metrics.{name}': must be in [0, 1] (value: {value!r})"
         elif value < 0:
-            yield f"key 'metrics.{name}': is negative (value: {value!r})"
+            yield f"key 'metrics.{name}': must be at least 0 (value: {value!r})"
     if r.status == "diverged":
         for name in ("test_loss", "test_error", "val_error", "train_loss"):
             if metrics[name] is not None:
-                yield f"key 'metrics.{name}': has a value, but the run diverged (value: {metrics[name]!r})"
-    if (r.diverged_at is None) != (r.status == "completed"):
-        yield f"key 'diverged_at': contradicts status {r.status!r} (value: {r.diverged_at!r})"
-    elif r.diverged_at is not None and not 0 <= r.diverged_at <= spec.n_updates:
-        yield f"key 'diverged_at': is outside of [0, {spec.n_updates}] (value: {r.diverged_at!r})"
+                yield f"key 'metrics.{name}': must be null, because the run diverged (value: {metrics[name]!r})"
+    if r.diverged_at is None:
+        if r.status == "diverged":
+            yield "key 'diverged_at': must not be null, because the run diverged"
+    elif r.status == "completed":
+        yield f"key 'diverged_at': must be null, because the run completed (value: {r.diverged_at!r})"
+    elif not 0 <= r.diverged_at <= spec.n_updates:
+        yield f"key 'diverged_at': must be in [0, {spec.n_updates}] (value: {r.diverged_at!r})"
     yield from _curve(r, spec)
 
 
@@ -93,9 +96,9 @@ def _curve(r: RunRecord, spec: WorkloadSpec) -> Iterator[str]:
     for name, end in (("train_loss", r.metrics.train_loss), ("val_loss", r.metrics.val_loss)):
         curve: tuple[float | None, ...] = getattr(r.curve, name)
         if len(curve) != len(points):
-            yield f"key 'curve.{name}': has {len(curve)} points, expected {len(points)}"
-        elif any(value is not None and value < 0 for value in curve):
-            yield f"key 'curve.{name}': has a negative loss (value: {min(v for v in curve if v is not None)!r})"
+            yield f"key 'curve.{name}': must have {len(points)} points (value: {len(curve)})"
+        elif (lowest := min((loss for loss in curve if loss is not None), default=0.0)) < 0:
+            yield f"key 'curve.{name}': must have losses of at least 0 (value: {lowest!r})"
         elif r.status == "completed" and end is not None and curve[-1] != significant(end):
             yield f"key 'curve.{name}': must end at {significant(end)!r}, as in 'metrics' (value: {curve[-1]!r})"
 
@@ -103,20 +106,20 @@ def _curve(r: RunRecord, spec: WorkloadSpec) -> Iterator[str]:
 def _sketch(r: RunRecord, spec: WorkloadSpec) -> Iterator[str]:
     updates, layers, rates = r.lr_trace.updates, r.lr_trace.layers, r.lr_trace.lr
     if [len(row) for row in rates] != [len(layers)] * len(updates):
-        yield f"key 'lr_trace.lr': must be {len(updates)} updates by {len(layers)} layers"
+        yield f"key 'lr_trace.lr': must have shape {(len(updates), len(layers))}, updates by layers"
     if sorted(set(updates)) != list(updates) or not all(0 <= update < spec.n_updates for update in updates):
         yield f"key 'lr_trace.updates': must increase within [0, {spec.n_updates}) (value: {list(updates)})"
-    if any(rate < 0 for row in rates for rate in row):
-        yield "key 'lr_trace.lr': has a negative learning rate"
+    if (lowest := min((rate for row in rates for rate in row), default=0.0)) < 0:
+        yield f"key 'lr_trace.lr': must have learning rates of at least 0 (value: {lowest!r})"
 
 
 def _cost(r: RunRecord, spec: WorkloadSpec) -> Iterator[str]:
     if r.cost.updates != spec.n_updates:
         yield f"key 'cost.updates': must be {spec.n_updates}, as for every entry (value: {r.cost.updates!r})"
     if r.cost.wall_seconds < 0:
-        yield f"key 'cost.wall_seconds': is negative (value: {r.cost.wall_seconds!r})"
+        yield f"key 'cost.wall_seconds': must be at least 0 (value: {r.cost.wall_seconds!r})"
     if r.cost.tuning_updates < 0:
-        yield f"key 'cost.tuning_updates': is negative (value: {r.cost.tuning_updates!r})"
+        yield f"key 'cost.tuning_updates': must be at least 0 (value: {r.cost.tuning_updates!r})"
 
 
 def _provenance(r: RunRecord) -> Iterator[str]:

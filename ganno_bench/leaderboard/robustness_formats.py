@@ -23,7 +23,7 @@ __all__ = ["robustness_latex", "robustness_markdown", "robustness_rich", "write_
 
 
 def robustness_rich(found: Robustness) -> Group:
-    """Return the table of entries for a terminal, its terms and remarks; the other formats have the settings, too."""
+    """Return the table of entries for a terminal, its terms and remarks; the other formats also have the settings."""
     explained = robustness_terms(found)
     width = max(len(term) for term, _ in explained) + 2
     said = [Paragraph(meaning, f"{term:<{width}}", style="dim") for term, meaning in explained]

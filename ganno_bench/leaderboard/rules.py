@@ -183,7 +183,7 @@ def _study_faults(study: StudyRecord, info: Submission, known: KnownSuite) -> It
             yield f"key 'trials[0].config': must be the default, which is tried first: {default!r}"
         for value in trial.values:
             if value < 0:
-                yield f"key 'trials[{index}].values': has a negative loss (value: {value!r})"
+                yield f"key 'trials[{index}].values': must have losses of at least 0 (value: {value!r})"
 
 
 def _group_faults(submitted: Submitted, known: KnownSuite) -> Iterator[_Fault]:
@@ -209,7 +209,8 @@ def _group_faults(submitted: Submitted, known: KnownSuite) -> Iterator[_Fault]:
             yield RECORDS, f"{name}: {what}"
         chance = runs[key][0].chance_loss
         if worst := [value for study in own for trial in study.trials for value in trial.values if value > chance]:
-            yield STUDIES, f"{name}: key 'trials': a loss is above chance, {chance!r} (value: {worst[0]!r})"
+            what = f"must have losses of at most {chance!r}, the loss of chance"
+            yield STUDIES, f"{name}: key 'trials': {what} (value: {worst[0]!r})"
 
 
 def _twin_faults(runs: Sequence[RunRecord], studies: Sequence[StudyRecord]) -> Iterator[str]:

@@ -32,7 +32,7 @@ class FloatRange(Config):
     def problem(self) -> str | None:
         """Why it is invalid, or None."""
         if self.step is not None and (self.log or self.step <= 0):
-            what = "cannot have a step, since it is logarithmic" if self.log else "must have a step above 0"
+            what = "must not have a step, because it is logarithmic" if self.log else "must have a step above 0"
             return f"{what} (value: {self.step!r})"
         return _range_problem(self)
 
@@ -62,7 +62,7 @@ class IntRange(Config):
     def problem(self) -> str | None:
         """Why it is invalid, or None."""
         if self.log and self.step != 1:
-            return f"must have step 1, since it is logarithmic (value: {self.step!r})"
+            return f"must have step 1, because it is logarithmic (value: {self.step!r})"
         return _range_problem(self)
 
     def optuna(self) -> BaseDistribution:
@@ -127,12 +127,12 @@ def config_faults(config: Mapping[str, Value], space: Mapping[str, Range]) -> It
         elif name not in space:
             yield name, "is not in the search space"
         elif not space[name].contains(config[name]):
-            yield name, f"is outside of the search space (value: {config[name]!r})"
+            yield name, f"must be in the search space (value: {config[name]!r})"
 
 
 def _range_problem(found: FloatRange | IntRange) -> str | None:
     if found.low > found.high or (found.log and found.low <= 0):
-        wanted = "0 < low <= high, since it is logarithmic" if found.log else "low <= high"
+        wanted = "0 < low <= high, because it is logarithmic" if found.log else "low <= high"
         return f"must have {wanted} (low: {found.low!r}, high: {found.high!r})"
     return None if found.contains(found.default) else _outside(found.default)
 

@@ -220,7 +220,7 @@ def parse_lines(model: type[C], folder: Path, name: str, faults: Faults, max_byt
         if text and not text.endswith("\n"):
             raise SubmissionError("must end with a line break")
         if (n_lines := text.count("\n")) > _MAX_LINES:
-            raise SubmissionError(f"has more than {_MAX_LINES} lines (value: {n_lines})")
+            raise SubmissionError(f"must have at most {_MAX_LINES} lines (value: {n_lines})")
     except SubmissionError as error:
         faults.add(name, str(error))
         return found
@@ -228,7 +228,7 @@ def parse_lines(model: type[C], folder: Path, name: str, faults: Faults, max_byt
         where = f"{name}:{number}"
         try:
             if len(line) > _MAX_LINE:
-                raise SubmissionError(f"is longer than {_MAX_LINE} characters")
+                raise SubmissionError(f"must have at most {_MAX_LINE} characters (value: {len(line)})")
             data = parse_json(line)
             _, is_sealed = unsealed(line.encode())
             if is_sealed:

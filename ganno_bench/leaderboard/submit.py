@@ -112,8 +112,8 @@ class _Run:
         self.known = suites.load(self.config.suite)
         if self.config.suite_hash != self.known.suite.hash:
             raise SubmissionError(
-                f"{path}: suite {self.config.suite!r} differs from the project's: hash {self.config.suite_hash}, "
-                f"not {self.known.suite.hash}"
+                f"{path}: suite {self.config.suite!r} must have hash {self.known.suite.hash}, as in the project "
+                f"(value: {self.config.suite_hash}); run the project's suite"
             )
         if not self.known.workloads:
             raise SubmissionError(f"{path}: suite {self.config.suite!r} has local data only; it has no leaderboard")

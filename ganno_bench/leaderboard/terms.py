@@ -19,7 +19,7 @@ def terms(standings: Standings, *, per_workload: bool = True) -> list[tuple[str,
 
     Args:
         standings: What the tables show.
-        per_workload: Whether the tables by workload are shown, too.
+        per_workload: Whether the tables by workload are also shown.
     """
     rows = [row for table in standings.tables.values() for row in table]
     baselines = [note.removeprefix(f"{BASELINE} ") for note in standings.notes if note.startswith(f"{BASELINE} ")]

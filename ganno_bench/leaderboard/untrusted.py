@@ -87,7 +87,7 @@ def read_text(path: Path, max_bytes: int) -> str:
     finally:
         os.close(descriptor)
     if len(content) > max_bytes:
-        raise SubmissionError(f"is larger than {max_bytes} bytes")
+        raise SubmissionError(f"must have at most {max_bytes} bytes")
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -102,9 +102,9 @@ def parse_toml(text: str) -> dict[str, Any]:
     """
     for number, line in enumerate(text.split("\n"), 1):
         if len(line) > _MAX_TOML_LINE:
-            raise SubmissionError(f"line {number} is longer than {_MAX_TOML_LINE} characters")
+            raise SubmissionError(f"line {number} must have at most {_MAX_TOML_LINE} characters (value: {len(line)})")
         if line.partition("=")[0].count(".") >= _MAX_KEY_PARTS:
-            raise SubmissionError(f"line {number} has a key of more than {_MAX_KEY_PARTS} parts")
+            raise SubmissionError(f"line {number} must have keys of at most {_MAX_KEY_PARTS} parts")
     try:
         data = tomllib.loads(text)
     except RecursionError:
@@ -163,12 +163,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_constant(name: str) -> Any:
-    raise SubmissionError(f"has a number that is not finite (value: {name})")
+    raise SubmissionError(f"must have finite numbers only (value: {name})")
 
 
 def _int(digits: str) -> int:
     if len(digits) > 16:
-        raise SubmissionError(f"has an integer of {len(digits)} characters, at most 16 (value: {digits[:20]}...)")
+        raise SubmissionError(f"must have integers of at most 16 characters (value: {digits[:20]}...)")
     return int(digits)
 
 
@@ -192,7 +192,7 @@ def _check_plain(data: Any) -> None:
         elif isinstance(item, str):
             _check_string(key, item)
         elif isinstance(item, float) and not math.isfinite(item):
-            raise SubmissionError(f"key {key!r}: is not finite (value: {item})")
+            raise SubmissionError(f"key {key!r}: must be finite (value: {item})")
         elif isinstance(item, int) and abs(item) >= 10**16:
             raise SubmissionError(f"key {key!r}: must be an integer of at most 16 digits")
         elif not isinstance(item, int | float | bool | None):
@@ -201,7 +201,7 @@ def _check_plain(data: Any) -> None:
 
 def _check_string(key: str, text: str) -> None:
     if len(text) > _MAX_STRING:
-        raise SubmissionError(f"key {key[:100]!r}: is longer than {_MAX_STRING} characters")
+        raise SubmissionError(f"key {key[:100]!r}: must have at most {_MAX_STRING} characters (value: {len(text)})")
     if not text.isprintable():
         char = next(char for char in text if not char.isprintable())
         raise SubmissionError(f"key {key!r}: has the character U+{ord(char):04X}, which cannot be printed")

@@ -87,7 +87,7 @@ def check_leaderboard(root: Path, suites: KnownSuites | None = None, *, replay: 
     """
     suites = suites or KnownSuites()
     if not root.is_dir():
-        raise SubmissionError(f"there is no folder {str(root)!r}; give the PATH of a leaderboard or of a submission")
+        raise SubmissionError(f"folder {str(root)!r} does not exist; give the path of a leaderboard or of a submission")
     if (root / TOML).exists() or (root / TOML).is_symlink():
         whole = root.resolve()
         return Checked([check_submission(root, whole.parent.name, whole.name, suites, replay=replay)])
@@ -227,13 +227,13 @@ def _check_files(
         elif not stat.S_ISREG(status.st_mode):
             faults.add(item.name, "is not a regular file")
         elif status.st_size > allowed[item.name]:
-            faults.add(item.name, f"is larger than {allowed[item.name]} bytes (value: {status.st_size})")
+            faults.add(item.name, f"must have at most {allowed[item.name]} bytes (value: {status.st_size})")
         total += status.st_size
     for name in needed:
         if name not in names:
             faults.add(name, "is missing")
     if total > most:
-        faults.add("", f"all files together are larger than {most} bytes (value: {total})")
+        faults.add("", f"all files together must have at most {most} bytes (value: {total})")
 
 
 def _entries(parent: Path, title: str) -> Iterator[tuple[Path, str, Verdict | None]]:

@@ -14,7 +14,7 @@ from ganno_bench.core.errors import ResumeError, VersionError, one_line
 from ganno_bench.core.files import replace_file
 from ganno_bench.core.versions import check_version
 
-__all__ = ["load_checkpoint", "save_checkpoint"]
+__all__ = ["WHAT_TO_DO", "load_checkpoint", "save_checkpoint"]
 
 _FORMAT = 2
 
@@ -53,23 +53,24 @@ def load_checkpoint(file: Path, training: Mapping[str, Any]) -> dict[str, Any]:
             return dict(whole)
         content = whole["state"].numpy().tobytes()
         if hashlib.sha256(content).hexdigest() != whole["checksum"]:
-            raise ResumeError(f"{file}: was changed after it was written: its checksum does not fit its content")
+            raise ResumeError(f"{file}: was changed after it was written: its checksum does not match its content")
         state: dict[str, Any] = torch.load(io.BytesIO(content), weights_only=True)
     except VersionError as error:
         raise ResumeError(f"{file}: {error}") from None
     except ResumeError as error:
-        raise ResumeError(f"{error}; {_WHAT_TO_DO}") from None
+        raise ResumeError(f"{error}; {WHAT_TO_DO}") from None
     except Exception as error:  # a damaged file can raise anything
-        raise ResumeError(f"{file}: cannot be read: {one_line(error)[:200]}; {_WHAT_TO_DO}") from None
+        raise ResumeError(f"{file}: cannot be read: {one_line(error)[:200]}; {WHAT_TO_DO}") from None
     for key, wanted in training.items():
         if state[key] != wanted:
             raise ResumeError(
-                f"{file}: key {key!r}: belongs to another training, expected {wanted!r} (value: {state[key]!r})"
+                f"{file}: key {key!r}: belongs to another training, expected {wanted!r} (value: {state[key]!r}); "
+                "start again with another --out"
             )
     return state
 
 
-_WHAT_TO_DO = "restore the file, or start again with another --out"
+WHAT_TO_DO = "restore the file, or start again with another --out"
 
 
 def _saved(state: dict[str, Any]) -> bytes:

@@ -32,7 +32,7 @@ from ganno_bench.core.errors import ResumeError, one_line
 from ganno_bench.core.files import replace_file
 from ganno_bench.core.seeding import stream_seed
 from ganno_bench.marl.behaviour import measure_behaviour
-from ganno_bench.marl.checkpoint import load_checkpoint, save_checkpoint
+from ganno_bench.marl.checkpoint import WHAT_TO_DO, load_checkpoint, save_checkpoint
 from ganno_bench.marl.config import TrainConfig
 from ganno_bench.marl.demonstrations import imitate, load_curves
 from ganno_bench.marl.env import LayerwiseLREnv
@@ -379,7 +379,9 @@ class Trainer:
             try:
                 begun_with = json.loads(pinned.read_text("utf-8"))["hash"]
             except (OSError, ValueError, LookupError, TypeError) as error:
-                raise ResumeError(f"{pinned}: cannot be read, or has no key 'hash': {one_line(error)}") from None
+                raise ResumeError(
+                    f"{pinned}: cannot be read, or has no key 'hash': {one_line(error)}; {WHAT_TO_DO}"
+                ) from None
             if begun_with != content_hash(self.config):
                 raise ResumeError(
                     f"{self.out}: was begun with another configuration; resume with that one, or start again with "

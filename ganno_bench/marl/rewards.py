@@ -116,7 +116,7 @@ def load_reward(ref: str) -> Reward:
 
     Raises:
         UnknownNameError: There is none; the message has the nearest name.
-        PluginError: Importing it failed, or it is no reward.
+        PluginError: Importing it failed, or it is not a reward.
     """
     found = REWARDS.load(ref)
     if not isinstance(found, Reward):

@@ -1,6 +1,6 @@
 """Training and validation tasks of policies: a fixed set of workloads, drawn once from declared ranges.
 
-The environment draws seeds, base learning rate and weight decay anew for each run of an episode.
+The environment draws seeds, base learning rate and weight decay again for each run of an episode.
 """
 
 from __future__ import annotations
@@ -109,8 +109,8 @@ def load_task_data(distribution: TaskDistribution, source: Path, data_dirs: Sequ
         n_examples, largest = data[family.dataset].train.n_examples, max(family.batch_size)
         if largest > n_examples:
             raise ConfigError(
-                f"{source}: key 'tasks.family[{index}].batch_size': dataset {family.dataset!r} has {n_examples} "
-                f"training examples, fewer than a batch (value: {largest})"
+                f"{source}: key 'tasks.family[{index}].batch_size': must be at most {n_examples}, the number of "
+                f"training examples of dataset {family.dataset!r} (value: {largest})"
             )
     return data
 

@@ -108,7 +108,7 @@ def new_scheduler_file(name: str, out: Path | None = None) -> tuple[Path, str]:
     except FileExistsError:
         if not file.parent.is_dir():
             raise ConfigError(f"{file.parent}: is not a folder; give a folder as --out") from None
-        raise ConfigError(f"{file}: exists already; give another name, or another folder as --out") from None
+        raise ConfigError(f"{file}: exists; give another name, or another folder as --out") from None
     except OSError as error:
         raise ConfigError(f"{file}: cannot be written: {error.strerror}") from error
     return file, _class_name(name)

@@ -54,10 +54,12 @@ class ActionSpec(Config):
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
         if not self.continuous and 1.0 not in self.multipliers:
-            raise ValueError("multipliers must include 1.0, so that an agent can leave the rate unchanged")
+            raise ValueError("multipliers must include 1.0, so that an agent can leave the learning rate unchanged")
         if self.decay_multipliers is not None:
             if 1.0 not in self.decay_multipliers:
-                raise ValueError("decay_multipliers must include 1.0, so that an agent can leave it unchanged")
+                raise ValueError(
+                    "decay_multipliers must include 1.0, so that an agent can leave weight decay unchanged"
+                )
             if self.continuous:
                 raise ValueError("decay_multipliers need categorical actions; remove max_step or decay_multipliers")
         return self

@@ -358,7 +358,7 @@ def load_feature(ref: str, *, files: bool = False) -> Feature:
 
     Raises:
         UnknownNameError: There is no such feature; the message has the nearest name.
-        PluginError: Importing it failed, or it is no feature.
+        PluginError: Importing it failed, or it is not a feature.
     """
     found = OBSERVATIONS.load(ref, files=files)
     if not isinstance(found, Feature):

@@ -278,7 +278,7 @@ def load_policy(folder: Path) -> Policy:
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
     except SafetensorError as error:
-        raise ConfigError(f"{file}: is no safetensors file: {error}") from None
+        raise ConfigError(f"{file}: is not a valid safetensors file: {error}") from None
     expected = {name: tuple(value.shape) for name, value in policy.actor.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in weights.items()}
     for name in [*expected, *found]:

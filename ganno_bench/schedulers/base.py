@@ -32,8 +32,8 @@ class Scheduler(ABC):
     An instance keeps no state. `init` returns the state of the runs; `step` takes it and returns the next one. The
     decisions for a run must not depend on the other runs.
 
-    Base learning rate and weight decay belong to every scheduler, so they are no fields. The harness tunes them, within
-    bounds that are fixed for each optimizer, and passes them in `RunInfo`.
+    Base learning rate and weight decay belong to every scheduler, so they are not fields. The harness tunes them,
+    within bounds that are fixed for each optimizer, and passes them in `RunInfo`.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()

@@ -143,7 +143,7 @@ def control_scheduler(ref: str) -> type[Scheduler]:
     if kind == "without":
         feature, colon, policy_ref = policy_ref.partition(":")
         if not (feature and colon):
-            raise ConfigError(f"scheduler name {ref!r} is not of the form without:FEATURE:POLICY")
+            raise ConfigError(f"scheduler name {ref!r} must have the form without:FEATURE:POLICY")
     folder = find_policy(policy_ref)
     policy = load_policy(folder)
     card = policy.card

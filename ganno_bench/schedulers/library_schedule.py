@@ -143,7 +143,7 @@ def schedule_class(
         make: The function or class.
         hidden: Arguments of `make` that do not become fields.
         defaults: Defaults that replace the library's.
-        horizons: See `LibrarySchedule.horizons`. Names that are no arguments of `make` are ignored.
+        horizons: See `LibrarySchedule.horizons`. Names that are not arguments of `make` are ignored.
         learning_rates: See `LibrarySchedule.learning_rates`.
         attributes: Further class attributes.
     """

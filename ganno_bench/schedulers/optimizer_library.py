@@ -115,7 +115,7 @@ def library_optimizer(name: str) -> type[LibraryOptimizer]:
         raise PluginError(f"scheduler {title!r} needs more than parameters: it has no default for {needed[0]!r}")
     lr = parameters.pop("lr").default if "lr" in parameters else None
     if not isinstance(lr, int | float) or not 0 < lr < math.inf:
-        raise PluginError(f"scheduler {title!r} has no default learning rate, with which it would compete")
+        raise PluginError(f"scheduler {title!r} has no default learning rate, from which a zero-shot entry starts")
     takes_decay = parameters.pop("weight_decay", None) is not None
     made = make_dataclass(
         name,

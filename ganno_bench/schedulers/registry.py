@@ -177,7 +177,8 @@ class SchedulerEntry:
         for key in config.keys() & self.pinned.keys():
             if config[key] != self.pinned[key]:
                 raise ConfigError(
-                    f"scheduler {self.name!r}: {key!r} is pinned to {self.pinned[key]!r}, it cannot be {config[key]!r}"
+                    f"scheduler {self.name!r}: {key!r} must be {self.pinned[key]!r}, its pinned value "
+                    f"(value: {config[key]!r})"
                 )
         try:
             with undisturbed(f"scheduler {self.name!r}: making it", may_draw=True):
@@ -239,7 +240,7 @@ def parse_reference(ref: str, kind: str = "scheduler") -> Reference:
         if not all(keyword.arg for keyword in call.keywords):  # **mapping
             raise SyntaxError
     except (SyntaxError, ValueError):
-        raise ConfigError(f"{kind} name {ref!r} is not of the form NAME or NAME(key=value, ...)") from None
+        raise ConfigError(f"{kind} name {ref!r} must have the form NAME or NAME(key=value, ...)") from None
     pinned: dict[str, Any] = {}
     for keyword in call.keywords:
         if keyword.arg in pinned:
@@ -248,8 +249,8 @@ def parse_reference(ref: str, kind: str = "scheduler") -> Reference:
             pinned[str(keyword.arg)] = ast.literal_eval(keyword.value)
         except (ValueError, TypeError):
             raise ConfigError(
-                f"{kind} name {ref!r}: the value of {keyword.arg!r} is not a number, a string in quotes, "
-                f"True or False: {ast.unparse(keyword.value)}"
+                f"{kind} name {ref!r}: the value of {keyword.arg!r} must be a number, a string in "
+                f"quotes, True or False (value: {ast.unparse(keyword.value)})"
             ) from None
     return Reference(match[1], pinned)
 
@@ -305,7 +306,7 @@ def _load_scheduler(ref: str) -> SchedulerEntry:
     for key in pinned.keys() & space.keys():
         choices = space[key]
         if isinstance(choices, CategoricalDistribution) and pinned[key] not in choices.choices:
-            raise ConfigError(f"scheduler {name!r}: {key!r} must be one of {choices.choices}, not {pinned[key]!r}")
+            raise ConfigError(f"scheduler {name!r}: {key!r} must be one of {choices.choices} (value: {pinned[key]!r})")
     arguments = ", ".join(f"{key}={pinned[key]!r}" for key in sorted(pinned))
     untuned = ref.startswith(_DEFAULT) and not cls.zero_shot
     zero_shot = untuned or cls.zero_shot
@@ -354,15 +355,15 @@ def _check_class(name: str, cls: Any) -> None:
     elif bare := [field.name for field in fields(cls) if not _has_default(field)]:
         problem = f"has no default for {bare[0]!r}; every hyperparameter needs one"
     elif reserved := [field.name for field in fields(cls) if field.name in _RESERVED]:
-        problem = f"has a field {reserved[0]!r}, which belongs to the harness; it comes in RunInfo"
+        problem = f"has a field {reserved[0]!r}, which the benchmark sets; remove it and read it from RunInfo"
     elif not isinstance(needs, Set):
-        problem = f"has needs = {needs!r}; it must be a frozenset of names of signals"
+        problem = f"has a `needs` that is not a frozenset of names of signals (value: {needs!r})"
     elif given := sorted(needs & _ALWAYS_GIVEN):
-        problem = f"needs {given[0]!r}, which is always there; leave it out of `needs`"
+        problem = f"needs {given[0]!r}, which every scheduler receives; leave it out of `needs`"
     elif unknown := sorted(needs - set(NEEDS)):
         problem = f"needs the unknown signal {unknown[0]!r}{did_you_mean(unknown[0], NEEDS)}"
     elif cls.interval is not None and not (type(cls.interval) is int and cls.interval >= 1):
-        problem = f"has interval = {cls.interval!r}; it must be a number of updates, at least 1, or None"
+        problem = f"has an `interval` that is neither None nor a whole number of at least 1 (value: {cls.interval!r})"
     if problem is not None:
         raise PluginError(f"scheduler {name!r} {problem}")
 
@@ -376,7 +377,7 @@ def _check_search_space(name: str, cls: type[Scheduler]) -> dict[str, BaseDistri
     for key, distribution in space.items():
         if key not in defaults:
             raise PluginError(
-                f"scheduler {name!r}: search_space() has {key!r}, which is no field{did_you_mean(key, defaults)}"
+                f"scheduler {name!r}: search_space() has {key!r}, which is not a field{did_you_mean(key, defaults)}"
             )
         if not isinstance(distribution, BaseDistribution):
             raise PluginError(
@@ -394,14 +395,14 @@ def _check_search_space(name: str, cls: type[Scheduler]) -> dict[str, BaseDistri
             inside = False
         if not inside:
             raise PluginError(
-                f"scheduler {name!r}: the default of {key!r}, {defaults[key]!r}, is outside of its {distribution}"
+                f"scheduler {name!r}: the default of {key!r} must be in its {distribution} (value: {defaults[key]!r})"
             )
         for value in proposed:
             try:
                 fit(value, types[key])
             except UnfitError as error:
                 raise PluginError(
-                    f"scheduler {name!r}: {key!r} must be {error}, but search_space() proposes {value!r} for it"
+                    f"scheduler {name!r}: {key!r} must be {error}, but search_space() proposes {value!r}"
                 ) from None
     return space
 
@@ -423,7 +424,7 @@ def _check_values(name: str, cls: type[Scheduler], values: Mapping[str, Any]) ->
             checked[key] = fit(value, types[key])
         except UnfitError as error:
             like = "" if defaults[key] is None else f" like {defaults[key]!r}"
-            raise ConfigError(f"scheduler {name!r}: {key!r} must be {error}{like}, not {value!r}") from None
+            raise ConfigError(f"scheduler {name!r}: {key!r} must be {error}{like} (value: {value!r})") from None
     return checked
 
 

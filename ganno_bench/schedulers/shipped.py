@@ -34,7 +34,7 @@ def locate_policy(ref: str) -> Path:
     else:
         if (folder / CARD).is_file():
             return folder
-        problem = f"folder {ref!r} is no policy folder: it has no {CARD}"
+        problem = f"folder {ref!r} is not a policy folder: it has no {CARD}"
         if (folder / "policy" / CARD).is_file():  # `ganno-bench train` writes the policy there
             near = [str(folder / "policy")]
     hint = f"; did you mean {near[0]!r}?" if near else ""

@@ -82,7 +82,7 @@ def torch_scheduler(name: str) -> type[TorchScheduler]:
 
     Raises:
         UnknownNameError: torch has no such class.
-        PluginError: The class is not supported; the message says what to use instead.
+        PluginError: The class is not supported; the message names a replacement.
     """
     classes = {
         key: value

@@ -22,7 +22,7 @@ __all__ = ["ContractError", "Played", "first_line", "play", "within"]
 
 
 class ContractError(AssertionError):
-    """A plugin breaks its contract. One line says what was expected and what was found, at which update and run."""
+    """A plugin breaks its contract. One line has what was expected, what was found, and the update and run."""
 
 
 @dataclass(frozen=True)

@@ -212,7 +212,8 @@ class Population:
         if lr.shape != expected:
             raise ConfigError(f"learning rates must have shape {expected} (shape: {tuple(controls.lr.shape)})")
         if self.n_updates + n_updates > self.engine.workload.spec.n_updates:
-            raise ConfigError(f"{n_updates} updates after {self.n_updates} exceed the horizon")
+            left = self.engine.workload.spec.n_updates - self.n_updates
+            raise ConfigError(f"n_updates must be at most {left}, the rest of the horizon (value: {n_updates})")
         # The parameters of a frozen run stay 0, whatever a scheduler decides from its NaN signals.
         lr = torch.where(self.diverged[:, None], 0.0, lr)
         if controls.weight_decay is not None:

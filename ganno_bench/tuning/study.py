@@ -89,8 +89,8 @@ def open_storage(place: str | Path) -> BaseStorage:
             return JournalStorage(Journal(place))
         except Exception as error:
             raise StorageError(
-                f"{place}: cannot be read: {one_line(error)[:200]}; remove it and repeat the command, which rebuilds "
-                "it from the records"
+                f"{place}: cannot be read: {one_line(error)[:200]}; remove it and run the same command "
+                "again to rebuild it from the records"
             ) from error
     try:
         return RDBStorage(place)
@@ -261,8 +261,8 @@ class BatchedStudy:
             raise
         except Exception as error:  # Optuna, SQLAlchemy, drivers and the disk raise different errors
             raise StorageError(
-                f"{_name(self._storage)}: {one_line(_first(error))[:200]}; the records are safe, and the same "
-                "command resumes"
+                f"{_name(self._storage)}: {one_line(_first(error))[:200]}; the records are safe; run the same "
+                "command again to resume"
             ) from error
 
 

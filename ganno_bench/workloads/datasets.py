@@ -57,7 +57,9 @@ def load_dataset(
         if wrong := spec.vocab_size_error:
             raise DatasetError(f"key 'vocab_size': {wrong}")
         if (misplaced := spec.misplaced_key) is not None:
-            raise DatasetError(f"key {misplaced!r}: not used by {spec.task} (value: {getattr(spec, misplaced)!r})")
+            raise DatasetError(
+                f"key {misplaced!r}: not used by {spec.task} (value: {getattr(spec, misplaced)!r}); remove it"
+            )
         source = open_source(spec, data_dirs, suite_file_dir)
         try:
             splits = _splits(spec, source)

@@ -302,7 +302,10 @@ def _labelled(splits: Mapping[str, Any], layout: _Layout, folder: Path) -> Mappi
         labels[name] = [(*Path(path).relative_to(roots[path]).parent.parts, "")[0] for path in paths]
         if "" in labels[name] and any(labels[name]):
             stray = Path(paths[labels[name].index("")]).relative_to(folder)
-            raise DatasetError(f"folder {str(folder)!r} has class folders, but image {str(stray)!r} is in none of them")
+            raise DatasetError(
+                f"folder {str(folder)!r} has class folders, but image {str(stray)!r} is in none of them; "
+                "move it into one"
+            )
     classes = sorted({label for own in labels.values() for label in own})
     if "" in classes:
         return splits

@@ -74,9 +74,11 @@ class ResNet(nn.Module):
         require_inputs("resnet", shape, "image")
         if depth < 8 or (depth - 2) % 6:
             below = max(8, depth - (depth - 2) % 6)
-            raise ConfigError(f"model family 'resnet': depth {depth} is not 6n + 2; did you mean {below}?")
+            raise ConfigError(
+                f"model family 'resnet': depth must be 6n + 2 with n >= 1 (value: {depth}); did you mean {below}?"
+            )
         if not batch_norm and width % groups:
-            raise ConfigError(f"model family 'resnet': width {width} is not a multiple of groups {groups}")
+            raise ConfigError(f"model family 'resnet': width must be a multiple of groups, {groups} (value: {width})")
         self.stem = nn.Conv2d(shape.input_shape[0], width, kernel_size=3, padding=1, bias=False)
         self.norm = _norm(width, None if batch_norm else groups)
         n_blocks = (depth - 2) // 6

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from ganno_bench.core.errors import DatasetError, GannoBenchError, PluginError, did_you_mean
+from ganno_bench.core.errors import DatasetError, GannoBenchError, PluginError, did_you_mean, one_line
 from ganno_bench.workloads.embedded import EMBEDDED, load_maker
 from ganno_bench.workloads.folders import Folder, load_folder
 from ganno_bench.workloads.suite import DatasetSpec
@@ -152,7 +152,7 @@ def _call(source: str) -> Mapping[str, Any]:
     except GannoBenchError:
         raise
     except Exception as error:
-        raise PluginError(f"dataset {source!r} raised {_one_line(error)}") from error
+        raise PluginError(f"dataset {source!r} raised {one_line(error)}") from error
     if not isinstance(splits, Mapping):
         raise PluginError(f"dataset {source!r} must return a mapping of splits (found: {type(splits).__name__})")
     return splits
@@ -171,7 +171,8 @@ def _find_folder(source: str, data_dirs: Sequence[Path], suite_dir: Path | None)
 
 def _read_folder(folder: Path, config: str | None) -> Folder:
     return _read(
-        lambda: load_folder(folder, config), lambda error: f"folder {str(folder)!r} cannot be read: {_one_line(error)}"
+        lambda: load_folder(folder, config),
+        lambda error: f"folder {str(folder)!r} cannot be read: {_first_cause(error)}",
     )
 
 
@@ -188,13 +189,13 @@ def _read_hub(spec: DatasetSpec, missing: str, nearest: str) -> Mapping[str, Any
         if isinstance(error, ConnectionError):
             return f"{missing}, and the Hugging Face hub cannot be reached; {copy}{nearest}"
         if isinstance(error, datasets.exceptions.DatasetNotFoundError):
-            return f"{missing}, nor on the Hugging Face hub: {_one_line(error)}{nearest}"
+            return f"{missing}, nor on the Hugging Face hub: {_first_cause(error)}{nearest}"
         if "scripts are no longer supported" in str(error):
             return (
                 f"hub dataset {spec.source!r} needs a loading script, which `datasets` no longer runs; set 'revision' "
                 f"to one with data files, such as 'refs/convert/parquet', or {copy}"
             )
-        return f"hub dataset {spec.source!r} cannot be read: {_one_line(error)}"
+        return f"hub dataset {spec.source!r} cannot be read: {_first_cause(error)}"
 
     return _read(read, explain)
 
@@ -262,7 +263,7 @@ def _offline_if_unreachable() -> Iterator[None]:
         datasets.config.HF_HUB_OFFLINE = was_offline
 
 
-def _one_line(error: Exception) -> str:
+def _first_cause(error: Exception) -> str:
     """Return type and message of an error's first cause, on one line of limited length."""
     while error.__cause__ is not None and isinstance(error.__cause__, Exception):
         error = error.__cause__

@@ -290,7 +290,7 @@ def load_suite(ref: str) -> Suite:
     check_requirements(suite.requires or (), f"{path}: key 'requires'")
     for workload_id, count in Counter(workload.id for workload in suite.workload).items():
         if count > 1:
-            raise ConfigError(f"{path}: key 'workload': id {workload_id!r} occurs {count} times")
+            raise ConfigError(f"{path}: key 'workload': id {workload_id!r} occurs {count} times; rename all but one")
     for index, workload in enumerate(suite.workload):
         _check_workload(workload, suite, f"{path}: key 'workload[{index}]")
     for name, dataset in suite.dataset.items():
@@ -310,7 +310,9 @@ def _check_workload(workload: WorkloadSpec, suite: Suite, key: str) -> None:
         raise ConfigError(f"{key}.model.family': must be a string (value: {workload.model.get('family')!r})")
     if (misplaced := workload.optimizer.misplaced_key) is not None:
         value = getattr(workload.optimizer, misplaced)
-        raise ConfigError(f"{key}.optimizer.{misplaced}': not used by {workload.optimizer.name!r} (value: {value!r})")
+        raise ConfigError(
+            f"{key}.optimizer.{misplaced}': not used by {workload.optimizer.name!r} (value: {value!r}); remove it"
+        )
     _check_augmentation(workload, suite.dataset[workload.dataset], f"{key}.augmentation'")
 
 
@@ -318,7 +320,9 @@ def _check_dataset(dataset: DatasetSpec, key: str) -> None:
     if wrong := dataset.vocab_size_error:
         raise ConfigError(f"{key}.vocab_size': {wrong}")
     if (misplaced := dataset.misplaced_key) is not None:
-        raise ConfigError(f"{key}.{misplaced}': not used by {dataset.task} (value: {getattr(dataset, misplaced)!r})")
+        raise ConfigError(
+            f"{key}.{misplaced}': not used by {dataset.task} (value: {getattr(dataset, misplaced)!r}); remove it"
+        )
     if (dataset.target is None) != (dataset.task == "language-modelling"):
         raise ConfigError(
             f"{key}.target': {dataset.task} "
@@ -343,7 +347,7 @@ def _check_variation(suite: Suite, variation: Variation, source: str) -> None:
         if multiple == 1:
             raise ConfigError(f"{key}: must not contain 1, which is the report itself (value: {multiple:g})")
         if count > 1:
-            raise ConfigError(f"{key}: {multiple:g} occurs {count} times")
+            raise ConfigError(f"{key}: {multiple:g} occurs {count} times; remove all but one")
         for workload in suite.workload:
             varied = workload.varied(factor, multiple)
             if factor in ("horizon", "batch_size") and (varied == workload or not varied.n_updates * varied.batch_size):

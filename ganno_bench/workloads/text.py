@@ -68,7 +68,9 @@ class Transformer(nn.Module):
         super().__init__()
         require_inputs("transformer", shape, "tokens")
         if width % heads:
-            raise ConfigError(f"model family 'transformer': width {width} is not a multiple of heads {heads}")
+            raise ConfigError(
+                f"model family 'transformer': width must be a multiple of heads, {heads} (value: {width})"
+            )
         assert shape.vocab_size is not None
         (length,) = shape.input_shape
         self.tokens = nn.Embedding(shape.vocab_size, width)

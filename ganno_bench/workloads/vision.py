@@ -108,7 +108,7 @@ class CNN(nn.Module):
         super().__init__()
         require_inputs("cnn", shape, "image")
         if group_norm and width % groups:
-            raise ConfigError(f"model family 'cnn': width {width} is not a multiple of groups {groups}")
+            raise ConfigError(f"model family 'cnn': width must be a multiple of groups, {groups} (value: {width})")
         halve_after = {(depth + 2) // 3 - 1, (2 * depth + 2) // 3 - 1} - {depth - 1}
         convolutions: list[nn.Module] = []
         norms, pools = [], []

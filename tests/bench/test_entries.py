@@ -29,6 +29,7 @@ HERE = r"test_entries\.py:\d+"
         (SystemExit(0), "scheduler 'cosine': its code raised SystemExit: 0 (HERE)"),
         (GeneratorExit(), "scheduler 'cosine': its code raised GeneratorExit (HERE)"),
         (ConfigError("share is odd"), "scheduler 'cosine' cannot be run: share is odd"),
+        (ConfigError("scheduler 'cosine': share is odd"), "scheduler 'cosine' cannot be run: share is odd"),
         (PluginError("as it is"), "as it is"),
     ],
 )
@@ -41,6 +42,19 @@ def test_what_an_entrys_code_raises_is_the_entrys(entry: SchedulerEntry, error: 
     with pytest.raises(PluginError, match=f"^{re.escape(message).replace('HERE', HERE)}$"):
         fail()
     assert torch.get_default_dtype() == torch.float32
+
+
+def test_a_message_names_the_scheduler_once() -> None:
+    entry = load_scheduler("torch:StepLR(step_size=5)")
+    with pytest.raises(PluginError) as caught, code_of(entry):
+        entry.build({"step_size": 6})
+    assert str(caught.value) == (
+        "scheduler 'torch:StepLR(step_size=5)' cannot be run: 'step_size' must be 5, its pinned value (value: 6)"
+    )
+    entry = load_scheduler(" torch:StepLR( step_size=5 )")
+    with pytest.raises(PluginError) as caught, code_of(entry):
+        raise ConfigError(f"scheduler {entry.ref!r}: share is odd")
+    assert str(caught.value) == "scheduler 'torch:StepLR(step_size=5)' cannot be run: share is odd"
 
 
 def test_an_interrupt_is_the_users(entry: SchedulerEntry) -> None:

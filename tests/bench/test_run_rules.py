@@ -302,7 +302,8 @@ def test_two_classes_may_not_share_a_name(suite: Path, tmp_path: Path) -> None:
     refs = [write_plugin(tmp_path, name=name) for name in ("one.py", "two.py")]
     with pytest.raises(ConfigError) as caught:
         run_tiny(suite, tmp_path / "out", schedulers=refs)
-    assert str(caught.value) == f"two schedulers are named 'mine': {refs[0]!r} and {refs[1]!r}"
+    both = f"{refs[0]!r} and {refs[1]!r}"
+    assert str(caught.value) == f"two schedulers are named 'mine': {both}; rename one, or leave it out"
     assert not (tmp_path / "out").exists()
 
 

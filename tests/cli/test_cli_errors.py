@@ -30,7 +30,7 @@ def after_loading(err: str) -> str:
         (["run", "./mine.toml"], "suite file './mine.toml' does not exist"),
         (["run", "SUITE", "--scheduler", "cosin"], "unknown scheduler 'cosin'; did you mean 'cosine'?"),
         (["run", "SUITE", "--scheduler", "cosine(x=1)"], "scheduler 'cosine' has no hyperparameter 'x'; valid: "),
-        (["run", "SUITE", "--scheduler", "cosine("], "scheduler name 'cosine(' is not of the form NAME or NAME(k"),
+        (["run", "SUITE", "--scheduler", "cosine("], "scheduler name 'cosine(' must have the form NAME or NAME(k"),
         (["run", "SUITE", "--scheduler", "./no.py:Mine"], "scheduler file 'no.py' does not exist"),
         (
             ["run", "SUITE", "--scheduler", "./no.py"],
@@ -155,5 +155,5 @@ def test_an_interrupt_says_how_to_go_on(call: Call, monkeypatch: pytest.MonkeyPa
     finally:
         signal.signal(signal.SIGINT, before)
     assert said.code == 130
-    interrupt = "interrupted; finished work is kept, run the same command again to resume\n"
+    interrupt = "interrupted, but finished work is kept; run the same command again to resume\n"
     assert said.err == "suite quickstart: loading PyTorch and the data of 5 workloads\n" + interrupt

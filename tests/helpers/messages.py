@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Message", "messages"]
+__all__ = ["ROOT", "Message", "messages"]
 
 ROOT = Path(__file__).resolve().parents[2]
 COLLECTED = re.compile(r"(notes?|remarks?|reasons?|problems?|failures?|complaints?|warnings?|lines)$")

@@ -130,7 +130,7 @@ def test_usual_base_learning_rates_are_not_warned_of() -> None:
 @pytest.mark.parametrize(
     ("loss", "message"),
     [
-        (-0.5, "a loss is negative (value: -0.5); policies read the logarithm of the loss, so give a positive one"),
+        (-0.5, "losses must be at least 0, because policies read their logarithm (value: -0.5); give a positive loss"),
         (math.nan, "none of the last 10 losses is finite; the policy decides without a training loss"),
     ],
 )

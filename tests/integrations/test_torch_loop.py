@@ -408,7 +408,7 @@ def test_what_is_refused(folder: Path, tmp_path: Path) -> None:
     if card.action.scope == "layer" or card.observation != BLIND:
         with pytest.raises(
             ConfigError,
-            match=r"n_layers: the policy 'some' reads each layer .* \(value: 3\); make the optimizer from layer_groups",
+            match=r"n_layers: must be left out, because the policy 'some' reads .* \(value: 3\); make the optimizer",
         ):
             GannoScheduler(optimizer, 10, folder, n_layers=3)
     optimizer.param_groups[1]["lr"] = 0.2
@@ -422,10 +422,11 @@ SHIPPED = "; shipped policies: ganno, ganno-anchored, ganno-global, ganno-light"
 @pytest.mark.parametrize(
     ("ref", "message"),
     [
-        ("runs", "folder 'runs' is no policy folder: it has no card.toml" + SHIPPED),
+        ("runs", "folder 'runs' is not a policy folder: it has no card.toml" + SHIPPED),
         (
             "runs/mine",
-            "folder 'runs/mine' is no policy folder: it has no card.toml; did you mean 'runs/mine/policy'?" + SHIPPED,
+            "folder 'runs/mine' is not a policy folder: it has no card.toml; did you mean 'runs/mine/policy'?"
+            + SHIPPED,
         ),
         (
             "ganno-lihgt",
@@ -456,7 +457,8 @@ def test_a_policy_that_observes_a_validation_loss_asks_for_it(tmp_path: Path) ->
     loop.scheduler._decide = lambda loss, val_loss: (seen.append(val_loss), decide(loss, val_loss))[1]  # type: ignore
     for _ in range(2):
         with pytest.raises(
-            ConfigError, match=r"observes a validation loss \(value: None\); call step\(loss, val_loss\)"
+            ConfigError,
+            match=r"val_loss: must be given, .* observes it \(value: None\); call step\(loss, val_loss\)",
         ):
             loop.scheduler.step(1.0)
         assert loop.scheduler.n_updates == 1  # nothing is lost

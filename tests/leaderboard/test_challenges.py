@@ -106,7 +106,7 @@ CASES: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "an impossible run": (
         lambda toml: edit_line(toml.with_suffix(".jsonl"), lambda record: record["metrics"].update(test_error=7.0)),
-        "longer-warmup.jsonl:1: key 'metrics.test_error': is outside of [0, 1] (value: 7.0)",
+        "longer-warmup.jsonl:1: key 'metrics.test_error': must be in [0, 1] (value: 7.0)",
     ),
     "runs without a challenge": (
         lambda toml: toml.rename(toml.with_name("other.toml")),

@@ -91,9 +91,12 @@ def test_steps_are_checked_before() -> None:
     fixed: dict[str, Any] = {"distribution": "FloatDistribution", "low": 0.1, "high": 1.0, "default": 0.1}
     assert FloatRange(**fixed, step=0.1).problem is None
     assert FloatRange(**fixed, step=0.0).problem == "must have a step above 0 (value: 0.0)"
-    assert FloatRange(**fixed, step=0.1, log=True).problem == "cannot have a step, since it is logarithmic (value: 0.1)"
+    assert (
+        FloatRange(**fixed, step=0.1, log=True).problem
+        == "must not have a step, because it is logarithmic (value: 0.1)"
+    )
     whole = IntRange(distribution="IntDistribution", low=1, high=9, log=True, step=2, default=1)
-    assert whole.problem == "must have step 1, since it is logarithmic (value: 2)"
+    assert whole.problem == "must have step 1, because it is logarithmic (value: 2)"
     assert whole.contains(3)
     assert not whole.contains(4)
     assert not whole.contains(3.0)

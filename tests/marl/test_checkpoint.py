@@ -93,7 +93,8 @@ def test_whatever_rots_nothing_else_is_read(file: Path) -> None:
 @pytest.mark.parametrize("key", TRAINING)
 def test_one_of_another_training_is_refused(file: Path, key: str) -> None:
     with pytest.raises(
-        ResumeError, match=rf"^{file}: key '{key}': belongs to another training, expected 'other' \(value: .*\)$"
+        ResumeError,
+        match=rf"^{file}: key '{key}': belongs to another training, expected 'other' \(value: .*\); start again with",
     ):
         load_checkpoint(file, TRAINING | {key: "other"})
 

@@ -126,7 +126,7 @@ def test_what_is_refused(config_file: Path) -> None:
         (
             "batch_size = [16]",
             "batch_size = [16, 9999]",
-            "key 'tasks.family[0].batch_size': dataset 'digits' has",
+            "key 'tasks.family[0].batch_size': must be at most",
         ),
         (
             "[actor]",

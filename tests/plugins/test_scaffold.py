@@ -65,7 +65,7 @@ def test_a_single_file_passes_the_contract_by_the_command_that_is_shown(
 
 def test_a_file_that_exists_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "slow_end.py").write_text("mine", encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"slow_end\.py: exists already; give another name, or another folder"):
+    with pytest.raises(ConfigError, match=r"slow_end\.py: exists; give another name, or another folder"):
         new_scheduler_file("slow-end", tmp_path)
     assert (tmp_path / "slow_end.py").read_text(encoding="utf-8") == "mine"
 

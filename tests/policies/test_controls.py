@@ -224,8 +224,8 @@ def test_a_folder_may_have_parentheses_and_colons(tmp_path: Path, kind: str) -> 
     ("ref", "error", "message"),
     [
         ("without:grad-cosin:{}", UnknownNameError, "'mine' has no observation 'grad-cosin'; did you mean 'grad-cos"),
-        ("without:{}", ConfigError, "is not of the form without:FEATURE:POLICY"),
-        ("without::{}", ConfigError, "is not of the form without:FEATURE:POLICY"),
+        ("without:{}", ConfigError, "must have the form without:FEATURE:POLICY"),
+        ("without::{}", ConfigError, "must have the form without:FEATURE:POLICY"),
         ("untrained:nobody", ConfigError, "policy 'nobody' is neither a folder nor the name of a shipped policy"),
         ("random:", ConfigError, "policy '' is neither a folder nor the name of a shipped policy"),
         ("randon:{}", UnknownNameError, "unknown scheduler 'randon:"),

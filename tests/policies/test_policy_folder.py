@@ -292,9 +292,9 @@ def test_other_words_for_the_same_card_are_no_change(folder: Path) -> None:
         ),
         pytest.param(lambda f: (f / WEIGHTS).unlink(), ConfigError, WEIGHTS, "cannot be read", id="no weights"),
         pytest.param(make_a_folder, ConfigError, WEIGHTS, "cannot be read: Is a directory", id="weights are a folder"),
-        pytest.param(cut(0), ConfigError, WEIGHTS, "is no safetensors file", id="empty weights"),
-        pytest.param(cut(50), ConfigError, WEIGHTS, "is no safetensors file", id="cut in the header"),
-        pytest.param(cut(-1), ConfigError, WEIGHTS, "is no safetensors file", id="cut at the end"),
+        pytest.param(cut(0), ConfigError, WEIGHTS, "is not a valid safetensors file", id="empty weights"),
+        pytest.param(cut(50), ConfigError, WEIGHTS, "is not a valid safetensors file", id="cut in the header"),
+        pytest.param(cut(-1), ConfigError, WEIGHTS, "is not a valid safetensors file", id="cut at the end"),
         pytest.param(
             edit("8,\n    5,", "8,\n    6,"),
             ConfigError,
@@ -377,7 +377,7 @@ def test_a_pickle_is_refused_and_not_opened(folder: Path, tmp_path: Path, protoc
         file.write_bytes(pickle.dumps(trap))
     else:
         torch.save({**load(file.read_bytes()), "trap": trap}, file)
-    with pytest.raises(ConfigError, match="is no safetensors file"):
+    with pytest.raises(ConfigError, match="is not a valid safetensors file"):
         load_policy(folder)
     assert not trap.file.exists()
     pickle.loads(pickle.dumps(trap))

@@ -198,7 +198,7 @@ def test_a_policy_that_is_nowhere(ref: str, tmp_path: Path, monkeypatch: pytest.
 def test_a_corrupt_policy_is_no_entry(tmp_path: Path) -> None:
     make_policy().save(tmp_path)
     (tmp_path / "policy.safetensors").write_bytes(b"")
-    with pytest.raises(ConfigError, match=r"policy.safetensors: is no safetensors file"):
+    with pytest.raises(ConfigError, match=r"policy.safetensors: is not a valid safetensors file"):
         load_scheduler(f"policy:{tmp_path}")
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 
-from tests.helpers.messages import messages
+import pytest
+
+from tests.helpers.messages import ROOT, messages
 
 SOURCE = '''
     """A docstring, which nobody is shown by the program."""
@@ -83,29 +87,74 @@ DIALECT = {
     r"will do": "is enough",
     r"those of whom|such as has|whatever of": "repeat the noun",
     r"mend(s|ed)?": "fix",
-    r"beside": "next to, in addition to",
+    r"beside(?!:)": "next to, in addition to",
     r"others than": "differ from",
     r"be it|as it were|nobody's|hopeless": "plain words",
     r"tell them apart|told apart|be told from": "distinguish",
     r"take home|at home": "in your own training loop",
     r"gets? (the file |it )?back": "restore",
-    r"says (what|which|who|itself)|is said": "shows, names",
+    r"says (what|which|who|itself|how)|is said": "shows, names",
     r"looks? at": "reads, measures",
-    r"lies? otherwise|laid aside": "differ; write to",
-    r"is there( already)?$|is there (already|with)": "exists",
-    r"too, |, too\b": "also",
+    r"lies? (otherwise|elsewhere)|laid aside": "differ; be in another folder; write to",
+    r"is (always )?there(?=[;,]|$| already| with)|exists already": "exists",
+    r"too(?=[,.;:)]|$)": "also",
     r"the very": "leave it out",
     r"anew": "again",
     r"as for everyone|of everyone": "for every entry",
+    r"the same command (resumes|again, it)|repeat the command": "run the same command again to ...",
+    r"(?<!there )(is|are) no(?! longer)": "is not a",
+    r"derived of|in its stead|stands for its": "derived from; instead; replaces",
 }
 """Words that a reader has to guess at, as patterns, and what to write; CONTRIBUTING.md has the rules under "Words"."""
 
+FORMS = {
+    r"is (less|fewer|more|larger|smaller|longer|greater) than|has (more|fewer) than \{": "must be at least, at most",
+    r"is negative|is not finite": "must be at least 0; must be finite",
+    r"must be [^;:]*, not \{\w*\}": "must be ... (value: ...)",
+}
+"""Patterns in messages about wrong values, and the form that all such messages have."""
+
+
+def found_in(text: str, patterns: Mapping[str, str]) -> list[str]:
+    return [
+        f"{match[0]!r}: {better}"
+        for pattern, better in patterns.items()
+        if (match := re.search(rf"(?<![\w-])({pattern})(?![\w-])", text, re.IGNORECASE))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("list built-in ones, too", "too"),
+        ("the file is there already", "is there"),
+        ("x is no number", "is no"),
+        ("x must be {error}, not {value}", "must be {error}, not {value}"),
+        ("x is longer than {} characters", "is longer than"),
+    ],
+)
+def test_patterns_match(text: str, match: str) -> None:
+    assert [line.partition(": ")[0] for line in found_in(text, DIALECT | FORMS)] == [repr(match)]
+
+
+@pytest.mark.parametrize(
+    "text", ["there is no limit", "is no longer finite", "the file is too large", "beside: A flag."]
+)
+def test_patterns_allow_plain_words(text: str) -> None:
+    assert found_in(text, DIALECT | FORMS) == []
+
 
 def test_messages_are_free_of_dialect() -> None:
+    found = [f"{message}\n    {fault}" for message in messages() for fault in found_in(message.text, DIALECT | FORMS)]
+    assert not found, f"{len(found)} faults\n" + "\n".join(found)
+
+
+def test_docstrings_are_free_of_dialect() -> None:
     found = [
-        f"{message}\n    {match[0]!r}: {better}"
-        for message in messages()
-        for pattern, better in DIALECT.items()
-        if (match := re.search(rf"(?<![\w-])({pattern})(?![\w-])", message.text, re.IGNORECASE))
+        f"{file.relative_to(ROOT)}:{node.body[0].lineno}  {fault}"
+        for file in sorted((ROOT / "ganno_bench").rglob("*.py"))
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and (text := ast.get_docstring(node))
+        for fault in found_in(" ".join(text.split()), DIALECT)
     ]
-    assert not found, f"{len(found)} messages\n" + "\n".join(found)
+    assert not found, f"{len(found)} faults\n" + "\n".join(found)

@@ -114,7 +114,7 @@ def test_it_competes_zero_shot_at_the_packages_default(monkeypatch: pytest.Monke
             "not its schedules; use a built-in one, such as 'rex', 'polynomial' or 'wsd'",
         ),
         ("LOMO", PluginError, "needs more than parameters: it has no default for 'model'"),
-        ("AliG", PluginError, "has no default learning rate, with which it would compete"),
+        ("AliG", PluginError, "has no default learning rate, from which a zero-shot entry starts"),
         ("AdaHessian", ConfigError, "makes no update from its arguments and gradients alone: RuntimeError"),
     ],
 )

@@ -57,7 +57,7 @@ def test_references(ref: str, name: str, pinned: dict[str, object]) -> None:
 
 @pytest.mark.parametrize("ref", ["", "(a=1)", "wsd(", "wsd)", "wsd(1)", "wsd(a=1)(b=2)", "wsd(**{'a': 1})", "wsd(a=)"])
 def test_malformed_references(ref: str) -> None:
-    message = f"scheduler name {ref!r} is not of the form NAME or NAME(key=value, ...)"
+    message = f"scheduler name {ref!r} must have the form NAME or NAME(key=value, ...)"
     with pytest.raises(ConfigError, match=re.escape(message)):
         load_scheduler(ref)
 
@@ -77,13 +77,13 @@ def test_malformed_references(ref: str) -> None:
         ("wsd(warmpu=0.1)", UnknownNameError, "'wsd' has no hyperparameter 'warmpu'; did you mean 'warmup'?"),
         ("constant(x=1)", UnknownNameError, "scheduler 'constant' has no hyperparameter 'x'"),
         ("cosine(base_lr=0.1)", UnknownNameError, "scheduler 'cosine' has no hyperparameter 'base_lr'"),
-        ("wsd(shape=linear)", ConfigError, "the value of 'shape' is not a number, a string in quotes, True or False"),
+        ("wsd(shape=linear)", ConfigError, "the value of 'shape' must be a number, a string in quotes, True or False"),
         ("wsd(warmup=0.1, warmup=0.2)", ConfigError, "gives 'warmup' twice"),
-        ("wsd(warmup='long')", ConfigError, "'warmup' must be a finite number like 0.05, not 'long'"),
-        ("wsd(warmup=1e999)", ConfigError, "'warmup' must be a finite number like 0.05, not inf"),
-        ("wsd(warmup=True)", ConfigError, "'warmup' must be a finite number like 0.05, not True"),
-        ("step(n_drops=2.0)", ConfigError, "'n_drops' must be a whole number like 2, not 2.0"),
-        ("wsd(shape='square')", ConfigError, "'shape' must be one of ('linear', '1-sqrt'), not 'square'"),
+        ("wsd(warmup='long')", ConfigError, "'warmup' must be a finite number like 0.05 (value: 'long')"),
+        ("wsd(warmup=1e999)", ConfigError, "'warmup' must be a finite number like 0.05 (value: inf)"),
+        ("wsd(warmup=True)", ConfigError, "'warmup' must be a finite number like 0.05 (value: True)"),
+        ("step(n_drops=2.0)", ConfigError, "'n_drops' must be a whole number like 2 (value: 2.0)"),
+        ("wsd(shape='square')", ConfigError, "'shape' must be one of ('linear', '1-sqrt') (value: 'square')"),
         ("./missing.py:Mine", UnknownNameError, "scheduler file 'missing.py' does not exist"),
     ],
 )
@@ -114,7 +114,7 @@ def test_pinned_values_leave_the_search_space_and_join_the_name() -> None:
 def test_building_checks_the_configuration() -> None:
     entry = load_scheduler("wsd(warmup=0.1)")
     assert entry.build({"warmup": 0.1}) == entry.build({})
-    with pytest.raises(ConfigError, match=r"'warmup' is pinned to 0\.1, it cannot be 0\.2$"):
+    with pytest.raises(ConfigError, match=r"'warmup' must be 0\.1, its pinned value \(value: 0\.2\)$"):
         entry.build({"warmup": 0.2})
     with pytest.raises(UnknownNameError, match="no hyperparameter 'cooldwn'; did you mean 'cooldown'"):
         entry.build({"cooldwn": 0.2})
@@ -159,13 +159,17 @@ def test_the_name_of_a_file_plugin(tmp_path: Path, class_name: str, name: str) -
         ("@dataclass(frozen=True)", "@dataclass", "TypeError: cannot inherit non-frozen dataclass from a frozen one"),
         ("def factor", "def factro", "does not define factor"),
         ("drop: float = 0.1", "drop: float", "has no default for 'drop'; every hyperparameter needs one"),
-        ("drop: float = 0.1", "drop: float = 0.1; base_lr: float = 1.0", "has a field 'base_lr', which belongs to"),
+        (
+            "drop: float = 0.1",
+            "drop: float = 0.1; base_lr: float = 1.0",
+            "has a field 'base_lr', which the benchmark sets",
+        ),
         ("drop: float = 0.1", "drop: float = 0.1; weight_decay: float = 0.0", "has a field 'weight_decay'"),
-        ('{"drop":', '{"dorp":', "search_space() has 'dorp', which is no field; did you mean 'drop'?"),
-        ('{"drop":', '{"base_lr":', "search_space() has 'base_lr', which is no field"),
+        ('{"drop":', '{"dorp":', "search_space() has 'dorp', which is not a field; did you mean 'drop'?"),
+        ('{"drop":', '{"base_lr":', "search_space() has 'base_lr', which is not a field"),
         ("FloatDistribution(0.01, 0.5, log=True)", "(0.01, 0.5)", "for 'drop' (value: (0.01, 0.5))"),
-        ("drop: float = 0.1", "drop: float = 0.9", "the default of 'drop', 0.9, is outside of its FloatDistribution"),
-        ("drop: float = 0.1", "drop: str = 'x'", "the default of 'drop', 'x', is outside of its FloatDistribution"),
+        ("drop: float = 0.1", "drop: float = 0.9", "the default of 'drop' must be in its FloatDistribution"),
+        ("drop: float = 0.1", "drop: str = 'x'", "the default of 'drop' must be in its FloatDistribution"),
         ("return {", "raise RuntimeError('no\\nspace'); {", "search_space() raised RuntimeError: no space"),
         (
             "    drop:",
@@ -175,10 +179,10 @@ def test_the_name_of_a_file_plugin(tmp_path: Path, class_name: str, name: str) -
         (
             "    drop:",
             "    needs = frozenset({'train_loss'})\n    drop:",
-            "needs 'train_loss', which is always there; leave it out of `needs`",
+            "needs 'train_loss', which every scheduler receives; leave it out of `needs`",
         ),
-        ("    drop:", "    needs = 'val_loss'\n    drop:", "has needs = 'val_loss'; it must be a frozenset"),
-        ("    drop:", "    interval = 0\n    drop:", "has interval = 0; it must be a number of updates, at least 1"),
+        ("    drop:", "    needs = 'val_loss'\n    drop:", "has a `needs` that is not a frozenset of names"),
+        ("    drop:", "    interval = 0\n    drop:", "has an `interval` that is neither None nor a whole"),
         ("    def factor", "    def __post_init__(self): 1 / 0\n    def factor", "cannot be made: ZeroDivisionError"),
         ("HalfWay", "Cosine", "would be called 'cosine' in tables, which is taken (built-in); rename the class"),
         ("class", "clas", "cannot be imported: SyntaxError"),

@@ -74,7 +74,7 @@ def test_arguments_are_pinned_and_nothing_is_tuned() -> None:
         ("torch:StepLr(step_size=3)", UnknownNameError, "did you mean 'StepLR'?"),
         ("torch:StepLR", ConfigError, r"'torch:StepLR': needs a value for step_size: torch:StepLR\(step_size=...\)"),
         ("torch:StepLR(stepsize=3)", UnknownNameError, "no hyperparameter 'stepsize'; did you mean 'step_size'?"),
-        ("torch:StepLR(step_size='a')", ConfigError, "'step_size' must be a whole number, not 'a'"),
+        ("torch:StepLR(step_size='a')", ConfigError, r"'step_size' must be a whole number \(value: 'a'\)"),
         ("torch:StepLR(step_size=0)", ConfigError, r"step_size must be a whole number of at least 1 \(value: 0\)"),
         (
             "torch:ConstantLR(total_iters=0)",

@@ -82,14 +82,14 @@ def test_libraries_arguments_are_of_the_annotated_type(ref: str, value: Any) -> 
 @pytest.mark.parametrize(
     ("ref", "message"),
     [
-        ("pytorch-optimizer:SGD(momentum=True)", "'momentum' must be a finite number like 0, not True"),
-        ("pytorch-optimizer:SGD(nesterov=1)", "'nesterov' must be of type bool like False, not 1"),
+        ("pytorch-optimizer:SGD(momentum=True)", "'momentum' must be a finite number like 0 (value: True)"),
+        ("pytorch-optimizer:SGD(nesterov=1)", "'nesterov' must be of type bool like False (value: 1)"),
         ("pytorch-optimizer:Lion(betas=(0.9, 'x'))", "'betas' must be of type tuple[float, float]"),
-        ("transformers:cosine(num_warmup_steps=0.1)", "'num_warmup_steps' must be a whole number like 0, not 0.1"),
-        ("transformers:linear(num_warmup_steps=0.1)", "'num_warmup_steps' must be a whole number like 0, not 0.1"),
-        ("transformers:inverse_sqrt(timescale=0.5)", "'timescale' must be a whole number, not 0.5"),
-        ("torch:StepLR(step_size=True)", "'step_size' must be a whole number, not True"),
-        ("torch:OneCycleLR(max_lr='high')", "'max_lr' must be of type float or list[float], not 'high'"),
+        ("transformers:cosine(num_warmup_steps=0.1)", "'num_warmup_steps' must be a whole number like 0 (value: 0.1)"),
+        ("transformers:linear(num_warmup_steps=0.1)", "'num_warmup_steps' must be a whole number like 0 (value: 0.1)"),
+        ("transformers:inverse_sqrt(timescale=0.5)", "'timescale' must be a whole number (value: 0.5)"),
+        ("torch:StepLR(step_size=True)", "'step_size' must be a whole number (value: True)"),
+        ("torch:OneCycleLR(max_lr='high')", "'max_lr' must be of type float or list[float] (value: 'high')"),
         ("torch:CyclicLR(max_lr=2, mode='square')", "'mode' must be one of ('triangular', 'triangular2', 'exp_range')"),
     ],
 )
@@ -131,15 +131,20 @@ def test_a_plugins_field_takes_what_it_is_declared_to_be(
 @pytest.mark.parametrize(
     ("annotation", "default", "literal", "expected"),
     [
-        ("float", "1", "True", "a finite number like 1, not True"),
-        ("float", "1", "1e999", "a finite number like 1, not inf"),
-        ("int", "1", "0.5", "a whole number like 1, not 0.5"),
-        ("bool", "False", "0", "of type bool like False, not 0"),
-        ("Optional[str]", "None", "3", "of type str, not 3"),
-        ("str | int", "'a'", "0.5", "of type str or int like 'a', not 0.5"),
-        ("tuple[float, float]", "(0.5, 0.75)", "(0.5,)", "of type tuple[float, float] like (0.5, 0.75), not (0.5,)"),
-        ("Literal['a', 2]", "2", "'b'", "one of ('a', 2) like 2, not 'b'"),
-        ("'Missing'", "1", "0.5", "a whole number like 1, not 0.5"),
+        ("float", "1", "True", "a finite number like 1 (value: True)"),
+        ("float", "1", "1e999", "a finite number like 1 (value: inf)"),
+        ("int", "1", "0.5", "a whole number like 1 (value: 0.5)"),
+        ("bool", "False", "0", "of type bool like False (value: 0)"),
+        ("Optional[str]", "None", "3", "of type str (value: 3)"),
+        ("str | int", "'a'", "0.5", "of type str or int like 'a' (value: 0.5)"),
+        (
+            "tuple[float, float]",
+            "(0.5, 0.75)",
+            "(0.5,)",
+            "of type tuple[float, float] like (0.5, 0.75) (value: (0.5,))",
+        ),
+        ("Literal['a', 2]", "2", "'b'", "one of ('a', 2) like 2 (value: 'b')"),
+        ("'Missing'", "1", "0.5", "a whole number like 1 (value: 0.5)"),
     ],
 )
 def test_what_a_plugins_field_is_not_is_refused(
@@ -179,10 +184,10 @@ def test_a_choice_that_cannot_be_recorded_is_refused_when_it_is_loaded(
 @pytest.mark.parametrize(
     ("annotation", "default", "distribution", "message"),
     [
-        ("int", "1", "FloatDistribution(0.5, 2)", "'x' must be a whole number, but .* proposes 0.5 for it"),
-        ("bool", "True", "CategoricalDistribution((True, 2))", "'x' must be of type bool, but .* proposes 2 for it"),
-        ("str", "'a'", "CategoricalDistribution(('a', 1))", "'x' must be of type str, but .* proposes 1 for it"),
-        ("float", "1.0", "CategoricalDistribution((1.0, float('inf')))", "'x' must be a finite number, but .* inf for"),
+        ("int", "1", "FloatDistribution(0.5, 2)", "'x' must be a whole number, but .* proposes 0.5"),
+        ("bool", "True", "CategoricalDistribution((True, 2))", "'x' must be of type bool, but .* proposes 2"),
+        ("str", "'a'", "CategoricalDistribution(('a', 1))", "'x' must be of type str, but .* proposes 1"),
+        ("float", "1.0", "CategoricalDistribution((1.0, float('inf')))", "'x' must be a finite number, but .* inf"),
     ],
 )
 def test_a_search_space_that_proposes_what_the_field_is_not_is_refused(

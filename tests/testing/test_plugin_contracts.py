@@ -396,7 +396,7 @@ def test_a_dataset_may_seed_global_random_numbers(tmp_path: Path) -> None:
 def test_a_missing_argument_of_a_model_is_the_callers_mistake() -> None:
     with pytest.raises(ConfigError, match=r"^model 'mlp': key 'model.depth': is missing; model family 'mlp' needs it$"):
         model_contract.check_family("mlp")
-    with pytest.raises(ConfigError, match=r"^model name 'mlp\(2\)' is not of the form NAME or NAME\(key=value"):
+    with pytest.raises(ConfigError, match=r"^model name 'mlp\(2\)' must have the form NAME or NAME\(key=value"):
         model_contract.check_family("mlp(2)")
 
 

@@ -66,7 +66,7 @@ def test_a_run_ends_at_the_horizon() -> None:
     population = make_engine(make_workload("mlp", SGD, n_updates=5), "loop").population([1, 2])
     lr = Controls(torch.full((2, 4), 0.01))
     population.advance(lr, 3)
-    with pytest.raises(ConfigError, match="3 updates after 3 exceed the horizon"):
+    with pytest.raises(ConfigError, match=r"n_updates must be at most 2, the rest of the horizon \(value: 3\)"):
         population.advance(lr, 3)
     assert population.advance(lr, 2).progress == 1.0
 

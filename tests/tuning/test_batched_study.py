@@ -293,12 +293,12 @@ def test_a_journal_that_cannot_be_read(tmp_path: Path, entry: str) -> None:
     with pytest.raises(StorageError) as caught:
         open_storage(journal)
     assert re.fullmatch(
-        rf"{journal}: cannot be read: [^\n]+; remove it and repeat the command, which rebuilds it from the records",
+        rf"{journal}: cannot be read: [^\n]+; remove it and run the same command again to rebuild it from the records",
         str(caught.value),
     )
 
 
-AGAIN = "the records are safe, and the same command resumes"
+AGAIN = "the records are safe; run the same command again to resume"
 
 
 def test_a_study_that_was_deleted_meanwhile_is_said(unbroken: dict[int, Outcome]) -> None:

@@ -223,7 +223,7 @@ def test_an_image_in_no_class_folder_is_named(tmp_path: Path) -> None:
     images(tmp_path / "train", 40, "cat", "dog")
     images(tmp_path / "train", 1, ".", seed=1)
     images(tmp_path / "test", 20, "cat", "dog")
-    assert message(tmp_path).endswith("has class folders, but image 'train/0.png' is in none of them")
+    assert message(tmp_path).endswith("has class folders, but image 'train/0.png' is in none of them; move it into one")
 
 
 # --- names that look like patterns ----------------------------------------------------------------------------------

@@ -72,27 +72,27 @@ def load(tmp_path: Path, spec: DatasetSpec, columns: dict[str, Any], features: A
         (
             "texts",
             "image_size = 8",
-            "key 'dataset.texts.image_size': not used by text-classification (value: 8)",
+            "key 'dataset.texts.image_size': not used by text-classification (value: 8); remove it",
         ),
         (
             "texts",
             "grayscale = true",
-            "key 'dataset.texts.grayscale': not used by text-classification (value: True)",
+            "key 'dataset.texts.grayscale': not used by text-classification (value: True); remove it",
         ),
         (
             "digits",
             'tokenizer = "word"',
-            "key 'dataset.digits.tokenizer': not used by image-classification (value: 'word')",
+            "key 'dataset.digits.tokenizer': not used by image-classification (value: 'word'); remove it",
         ),
         (
             "digits",
             "vocab_size = 99",
-            "key 'dataset.digits.vocab_size': not used by image-classification (value: 99)",
+            "key 'dataset.digits.vocab_size': not used by image-classification (value: 99); remove it",
         ),
         (
             "digits",
             "sequence_length = 9",
-            "key 'dataset.digits.sequence_length': not used by image-classification (value: 9)",
+            "key 'dataset.digits.sequence_length': not used by image-classification (value: 9); remove it",
         ),
         (
             "texts",
@@ -116,12 +116,12 @@ def test_a_key_for_other_inputs_is_refused(tmp_path: Path, table: str, line: str
         (
             'name = "adamw"',
             'name = "adamw", momentum = 0.5',
-            "key 'workload[0].optimizer.momentum': not used by 'adamw' (value: 0.5)",
+            "key 'workload[0].optimizer.momentum': not used by 'adamw' (value: 0.5); remove it",
         ),
         (
             'name = "adamw"',
             'name = "sgd", betas = [0.8, 0.9]',
-            "key 'workload[0].optimizer.betas': not used by 'sgd' (value: (0.8, 0.9))",
+            "key 'workload[0].optimizer.betas': not used by 'sgd' (value: (0.8, 0.9)); remove it",
         ),
     ],
 )

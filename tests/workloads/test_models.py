@@ -210,19 +210,21 @@ def test_a_family_that_does_not_take_such_data_says_so(model: str, shape: TaskSh
 @pytest.mark.parametrize(
     ("model", "shape", "message"),
     [
-        ({"family": "resnet", "depth": 8, "width": 6}, IMAGE, "width 6 is not a multiple of groups 4"),
-        ({"family": "cnn", "depth": 1, "width": 6}, IMAGE, "width 6 is not a multiple of groups 4"),
-        ({"family": "transformer", "depth": 1, "width": 9}, TEXT, "width 9 is not a multiple of heads 2"),
+        ({"family": "resnet", "depth": 8, "width": 6}, IMAGE, "width must be a multiple of groups, 4 (value: 6)"),
+        ({"family": "cnn", "depth": 1, "width": 6}, IMAGE, "width must be a multiple of groups, 4 (value: 6)"),
+        ({"family": "transformer", "depth": 1, "width": 9}, TEXT, "width must be a multiple of heads, 2 (value: 9)"),
     ],
 )
 def test_a_width_that_cannot_be_divided_is_refused(model: Mapping[str, Any], shape: TaskShape, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
         build_model(model, shape, 0)
 
 
 @pytest.mark.parametrize(("depth", "nearest"), [(2, 8), (7, 8), (18, 14)])
 def test_a_resnets_depth_is_of_the_papers_form(depth: int, nearest: int) -> None:
-    with pytest.raises(ConfigError, match=rf"depth {depth} is not 6n \+ 2; did you mean {nearest}\?"):
+    with pytest.raises(
+        ConfigError, match=rf"depth must be 6n \+ 2 with n >= 1 \(value: {depth}\); did you mean {nearest}\?"
+    ):
         build_model({"family": "resnet", "depth": depth}, IMAGE, 0)
 
 
