@@ -80,7 +80,9 @@ def describe_error(model: type[BaseModel], found: ErrorDetails) -> str:
         return f"unknown key {key!r}{did_you_mean(str(loc[-1]), _fields_at(model, loc[:-1]))}"
     if found["type"] == "missing":
         return f"key {key!r} is missing"
-    return f"key {key!r}: {found['msg']} (value: {found['input']!r})"
+    message = found["msg"].removeprefix("Value error, ")
+    where = f"key {key!r}: " if key else ""  # a rule about several keys has none
+    return f"{where}{message} (value: {found['input']!r})"
 
 
 def check_least(option: str, value: int | None, least: int) -> None:

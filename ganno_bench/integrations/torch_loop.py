@@ -42,6 +42,12 @@ _FORMAT = 2
 """Version of the state that `GannoScheduler.state_dict` returns."""
 
 
+_TOO_LONG = (
+    "step() was called more often than total_updates says ({}): the learning rates no longer change; "
+    "give GannoScheduler the number of updates of all epochs together"
+)
+
+
 class GannoScheduler:
     """A learning-rate scheduler for your own PyTorch training loop, driven by a trained policy.
 
@@ -201,9 +207,10 @@ class GannoScheduler:
                 or are sparse; it reads a validation loss, but `val_loss` is missing; or a parameter group was removed.
 
         Warns:
-            UserWarning: `step` was called before `optimizer.step()`; a loss is negative, or no loss of a decision
-                interval is finite; all gradients of the first decision interval are zero; a group was added with
-                another learning rate; or the groups' `initial_lr` differs from their learning rate.
+            UserWarning: `step` was called before `optimizer.step()`, or more often than `total_updates` (once); a loss
+                is negative, or no loss of a decision interval is finite; all gradients of the first decision interval
+                are zero; a group was added with another learning rate; or the groups' `initial_lr` differs from their
+                learning rate.
         """
         kept = kept_loss(loss)
         if len(self.optimizer.param_groups) != len(self._order):
@@ -212,6 +219,8 @@ class GannoScheduler:
         if n_updates >= self._next_event:
             if n_updates >= self._run.total_updates:
                 self.n_updates = n_updates
+                if n_updates == self._run.total_updates + 1:
+                    warnings.warn(_TOO_LONG.format(self._run.total_updates), stacklevel=2)
                 return
             seen_val_loss = self._observed(val_loss)
         if self._late_warning is not None:

@@ -19,14 +19,25 @@ _PREFIXES: dict[Ruleset, str] = {"tuned": "Tuned: ", "zero-shot": "Zero-shot: "}
 def outcome(standings: Standings) -> list[str]:
     """Return a line for each table: which entries have the first rank, and how they compare with tuned cosine.
 
-    Warnings follow if the budget was small or not the suite's own.
+    Where a table compares new entries with committed baselines, a line for each new one follows. Warnings come last, if
+    the budget was small or not the suite's own.
     """
     lines = []
     for ruleset, rows in standings.tables.items():
         prefix = "" if tuple(standings.tables) == ("tuned",) else _PREFIXES[ruleset]
         entries = [row for row in rows if row.kind == "entry"]
         lines.append(prefix + " ".join(_sentences(entries, standings)))
+        lines += _new_entries(entries)
     return [*lines, *cautions(standings)]
+
+
+def _new_entries(entries: Sequence[Row]) -> list[str]:
+    """Return rank and score of each entry that is not a baseline, if there are baselines to compare it with."""
+    new = [row for row in entries if not row.baseline]
+    if len(new) == len(entries):
+        return []
+    ranks = {row.entry: "no rank" if row.rank is None else f"rank {row.rank} of {len(entries)} entries" for row in new}
+    return [f"{row.entry}: {ranks[row.entry]}. {_against_reference(row)}" for row in new if not _is_reference(row)]
 
 
 def _sentences(entries: Sequence[Row], standings: Standings) -> list[str]:

@@ -27,6 +27,7 @@ from ganno_bench.leaderboard.ladders import draw_ladder, ladders_of
 from ganno_bench.leaderboard.robustness_plot import LOWEST_SCORE, draw_factor
 from ganno_bench.leaderboard.robustness_tables import FACTORS
 from ganno_bench.leaderboard.style import Look
+from ganno_bench.leaderboard.tables import count
 from ganno_bench.leaderboard.text import visible
 from ganno_bench.scoring.budget import trials_to_match
 from ganno_bench.scoring.metrics import validation_curves
@@ -88,7 +89,7 @@ def budget_panel(
     scores = {key: values for key, values in mean_budget(board.budget, workloads).items() if key in look}
     n_trials = len(scores[_TUNED])
     found = {key[1]: trials_to_match(scores[_TUNED], float(own[0])) for key, own in scores.items() if len(own) == 1}
-    seen = ", ".join(f"{who} {f'after {n}' if n else f'not within {n_trials}'} trials" for who, n in found.items())
+    seen = ", ".join(f"{who} {_after(n, n_trials)}" for who, n in found.items())
     return Drawing(
         name,
         title,
@@ -259,3 +260,7 @@ def _own_looks(board: Board, key: _Key) -> dict[_Key, Look]:
 
 def _id(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower())
+
+
+def _after(n_trials: int | None, most: int) -> str:
+    return f"after {count(n_trials, 'trial')}" if n_trials else f"not within {count(most, 'trial')}"

@@ -140,7 +140,7 @@ def _alternatives(settings: Sequence[Setting]) -> str:
 def robustness_remarks(found: Robustness) -> list[str]:
     """Return what a reader must know about the scores; one item per line."""
     longer = any(setting.factor == "horizon" and setting.multiple > 1 for setting in found.settings)
-    gain = f"Scores compare with tuned {REFERENCE} at its own horizon, so a longer horizon raises everyone's score."
+    gain = f"Scores compare with tuned {REFERENCE} at its own horizon, so a longer horizon raises most scores."
     return [*[gain] * longer, *found.notes]
 
 

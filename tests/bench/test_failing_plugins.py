@@ -80,7 +80,7 @@ BROKEN = {  # class -> what is changed in the plugin, and what is said of it
             raise ConfigError("share is odd")
 """,
         ),
-        "RefusesConfigs': share is odd",
+        "'refuses-configs' cannot be run: share is odd",
     ),
     "GivesDecayAsNumber": ((RETURN, "return Controls(lr, 0.1), state"), ""),
 }

@@ -1,6 +1,7 @@
 """The sentences on top of the tables, for every case of ranks."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -190,3 +191,18 @@ def test_a_name_with_a_line_break_stays_in_the_comments_of_latex():
     lines = to_latex(table({"cosine": 0.5, "w\nsd": 0.3})).splitlines()
     assert lines[0].startswith("% w sd alone has the first rank")
     assert all(line.startswith("% ") for line in lines[: lines.index("")])
+
+
+def test_a_new_entry_beside_baselines_has_a_line_of_its_own():
+    found = table({"cosine": 0.5, "wsd": 0.3, "mine": 0.4, "step": 0.6})
+    rows = {
+        ruleset: tuple(replace(row, baseline=row.entry != "mine") for row in rows)
+        for ruleset, rows in found.tables.items()
+    }
+    said = outcome(replace(found, tables=rows))
+    assert said[1] == (
+        "mine: rank 2 of 4 entries. mine scores +22.3 [+21.4, +23.4]; the confidence interval lies above 0, the score "
+        "of tuned cosine."
+    )
+    assert len(said) == 2
+    assert len(outcome(found)) == 1  # no baselines: all entries are new

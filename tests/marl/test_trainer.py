@@ -131,7 +131,7 @@ def test_what_is_refused(config_file: Path) -> None:
         (
             "[actor]",
             "[action]\nmultipliers = [0.5, 2.0]\n[actor]",
-            "key 'action': Value error, multipliers must include 1.0",
+            "key 'action': multipliers must include 1.0",
         ),
     ],
 )

@@ -228,7 +228,7 @@ def test_one_agent_sees_the_mean_of_what_the_layers_would() -> None:
     [
         (
             {"multipliers": [0.5, 2.0]},
-            "multipliers must include 1.0, so that an agent can leave the rate",
+            "multipliers must include 1.0, so that an agent can leave the learning rate",
         ),
         ({"multipliers": [1.0]}, "key 'multipliers': Tuple should have at least 2 items"),
         ({"multipliers": [0.0, 1.0]}, "key 'multipliers[0]': Input should be greater than 0 (value: 0.0)"),
