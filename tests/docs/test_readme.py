@@ -44,3 +44,10 @@ def test_what_the_readme_says_below_the_picture_holds() -> None:
     assert "An untuned cosine loses everywhere" in readme
     for suite in ("vision", "text", "graph", "robustness"):
         assert verdicts(suite, "zero-shot", "cosine@default") == {"loses"}
+    assert "`ganno-anchored` is worse on three suites and better on `text`" in readme
+    for suite in ("vision", "text", "graph", "robustness"):
+        baselines = read_baselines(suite, load_suite(suite).hash, BaselineFolder())
+        rows = committed_alone(baselines, complete_workloads(baselines)).standings().tables["zero-shot"]
+        ranks = {row.entry: row.rank for row in rows if row.rank is not None}
+        better = ranks["policy:ganno-anchored"] < ranks["mean-curve:ganno-anchored"]
+        assert better == (suite != "text")
