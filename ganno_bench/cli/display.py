@@ -6,7 +6,7 @@ Its imports are light, so that the first line is there before PyTorch is loaded.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -195,12 +195,12 @@ def run_display(suite: str, *, standings: bool = False) -> Iterator[RunDisplay]:
         raise typer.Exit(130) from None
 
 
-def report(result: Report, *, next_steps: bool = False) -> None:
+def report(result: Report, *, next_steps: Mapping[str, str] | None = None) -> None:
     """Print the standings and the files that were written.
 
     Args:
         result: What the run returned.
-        next_steps: Whether to add what a newcomer can do next.
+        next_steps: What the user can do next, each with a command or a document; None leaves this part out.
     """
     console = wide_console()
     if result.standings is not None:
@@ -215,13 +215,13 @@ def report(result: Report, *, next_steps: bool = False) -> None:
         console.print()
     if result.note:
         console.print(result.note, highlight=False, markup=False, emoji=False, soft_wrap=True)
-    if next_steps:
+    if next_steps is not None:
         console.print("Files", style="bold")
     for what, path in result.files.items():
         console.print(f"{what:<10}{path}", highlight=False, markup=False, emoji=False, soft_wrap=True)
     if next_steps and (result.standings is not None or result.robustness is not None):
         console.print("\nWhere to go next", style="bold")
-        for what, how in _next_steps().items():
+        for what, how in next_steps.items():
             console.print(f"{what:<26}{how}", highlight=False, markup=False, emoji=False, soft_wrap=True)
     if result.failures:
         console.print(
@@ -234,9 +234,20 @@ def report(result: Report, *, next_steps: bool = False) -> None:
         )
 
 
-def _next_steps() -> dict[str, str]:
-    return {
-        "read the tables": _document("docs/reading.md"),
+def next_steps(schedulers: Sequence[str]) -> dict[str, str]:
+    """Return what a user can do after a run, each with a command or a document.
+
+    Args:
+        schedulers: The schedulers that the user named; empty for those of the suite.
+    """
+    steps = {"read the tables": _document("docs/reading.md")}
+    if any(name.partition("(")[0].partition(":")[0].endswith(".py") for name in schedulers):
+        return steps | {
+            "after you edit the file": "repeat this command with another --out: a run directory holds one version",
+            "try larger suites": "graph, vision and text in place of the suite (see: ganno-bench list suites)",
+            "submit the result": _document("docs/submitting.md"),
+        }
+    return steps | {
         "write a scheduler": "ganno-bench new scheduler NAME --file",
         "add it to these tables": "repeat this command with --scheduler NAME (or ./FILE.py:CLASS)",
         "see larger suites": _document("leaderboard/README.md"),

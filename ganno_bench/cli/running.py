@@ -39,7 +39,7 @@ def run(
     An interrupted run resumes with the same command.
     If trials or seeds are not the suite's own, the run is custom: its tables cannot be compared with others.
     """
-    from ganno_bench.cli.display import report, run_display
+    from ganno_bench.cli.display import next_steps, report, run_display
 
     with run_display(suite, standings=True) as display:
         from ganno_bench.api import run_with_settings
@@ -61,7 +61,7 @@ def run(
             study=study,
         )
         result = run_with_settings(settings, display, baselines=baselines)
-    report(result, next_steps=True)
+    report(result, next_steps=next_steps(scheduler or ()))
     if result.failures:
         raise typer.Exit(1)
 

@@ -37,6 +37,9 @@ _COLOURS: dict[Ruleset, str] = {"tuned": "#0072B2", "zero-shot": "#D55E00"}
 _SCALE = 12
 """Scores beyond it are written at the edge."""
 
+_LONGEST = 26
+"""Characters of a name that fit to the left of the panels."""
+
 _ROW, _WIDTH, _LABELS, _TOP, _BOTTOM, _GAP = 15, 660, 140, 42, 38, 12  # points
 
 
@@ -128,7 +131,7 @@ def _panel(axes: Axes, board: Board, entries: dict[Ruleset, list[str]], *, first
         for name in names:
             y += 1
             if first:
-                axes.annotate(visible(name), (-_SCALE, y), (10 - _LABELS, -3), textcoords="offset points")
+                axes.annotate(_label(name), (-_SCALE, y), (10 - _LABELS, -3), textcoords="offset points")
             _score(axes, board.rows[ruleset, name], _COLOURS[ruleset], y)
         y += 1
     axes.set_xlim(-_SCALE, _SCALE)
@@ -165,3 +168,9 @@ def _style(theme: str) -> str:
     rules = [".n{fill:none}", "text{font:9px system-ui,-apple-system,'Segoe UI',Helvetica,Arial,sans-serif}"]
     rules += [f".s-{name}{{stroke:{colour}}}.f-{name}{{fill:{colour}}}" for name, colour in kept.items()]
     return "".join(rules)
+
+
+def _label(name: str) -> str:
+    """Return as much of an entry's name as there is room for."""
+    shown = visible(name)
+    return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 1]}\N{HORIZONTAL ELLIPSIS}"

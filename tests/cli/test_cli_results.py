@@ -70,6 +70,8 @@ def test_a_run_ends_with_the_standings_and_where_everything_lies(call: Call, tmp
     assert "Preliminary, workload 1 of 2: sgd-mlp, median test loss over 2 report seeds" in said.err
     assert said.err.rstrip().endswith("training has finished; writing tables and plots")
     assert said.out.index("Only the reference") < said.out.index("Suite tiny@") < said.out.index("Where to go next")
+    assert "submit the result" in said.out  # after a scheduler from a file
+    assert "write a scheduler" not in said.out
     reason = "failed: mine on adam-mlp: scheduler 'mine': step raised RuntimeError: out of order"
     assert reason in " ".join(said.err.split())
     assert len(json.loads((out / "failures.jsonl").read_text().splitlines()[0])["traceback"].splitlines()) > 5

@@ -8,7 +8,7 @@ import pytest
 
 from ganno_bench.leaderboard.board import Board
 from ganno_bench.leaderboard.drawings import strip_drawings
-from ganno_bench.leaderboard.overview import THEMES, overview_boards, overview_entries, overview_svg
+from ganno_bench.leaderboard.overview import THEMES, _label, overview_boards, overview_entries, overview_svg
 from tests.helpers.fake_records import fake_benchmark
 from tests.helpers.site_cases import board_of, make_boards, make_entries, make_suite
 
@@ -63,3 +63,8 @@ def test_a_name_with_dollar_signs_is_no_formula_and_a_score_beyond_the_scale_is_
     root = ElementTree.fromstring(overview_svg([board], "light"))
     texts = {element.text or "" for element in root.iter(f"{SVG}text")}
     assert {"$$", "$x$", f"{board.rows['tuned', '$$'].iqm:+.0f} \u2192"} <= texts
+
+
+def test_a_long_name_is_cut_where_the_panels_begin() -> None:
+    assert _label("x" * 40) == "x" * 25 + "\N{HORIZONTAL ELLIPSIS}"
+    assert _label("mean-curve:ganno-anchored") == "mean-curve:ganno-anchored"
