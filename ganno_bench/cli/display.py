@@ -45,9 +45,10 @@ class RunDisplay(RunProgress):
 
     Args:
         standings: Whether the run ends with standings. Then each finished workload's test losses are shown early.
+        baselines: Whether these are compared with the committed reference.
     """
 
-    def __init__(self, *, standings: bool = False) -> None:
+    def __init__(self, *, standings: bool = False, baselines: bool = False) -> None:
         self._console = Console(stderr=True)
         self._live = Progress(
             TextColumn("{task.description}", markup=False),
@@ -64,6 +65,7 @@ class RunDisplay(RunProgress):
         )
         self._task = self._live.add_task("loading", total=None)
         self._standings = standings
+        self._baselines = baselines
         self._workloads: Sequence[str] = ()
         self._workload = ""
         self._compared = False
@@ -140,13 +142,14 @@ class RunDisplay(RunProgress):
     def workload_finished(self, workload: str, records: Sequence[RunRecord], *, resumed: bool) -> None:
         if resumed or not self._standings or workload == self._workloads[-1]:
             return
-        from ganno_bench.leaderboard.preliminary import best_entry, preliminary_table
+        from ganno_bench.leaderboard.preliminary import best_entry, committed_loss, preliminary_table
         from ganno_bench.leaderboard.terminal import TerminalTable
 
         place = self._place(workload)
+        committed = committed_loss(records) if self._baselines else None
         if self._compared:
-            self._print(f"{place} has finished: {workload}; {best_entry(records)}")
-        elif (table := preliminary_table(f"Preliminary, {place}: {workload}", records)) is not None:
+            self._print(f"{place} has finished: {workload}; {best_entry(records, committed)}")
+        elif (table := preliminary_table(f"Preliminary, {place}: {workload}", records, committed)) is not None:
             self._show(TerminalTable(table))
             self._print("scores and ranks follow when all workloads have finished")
             self._compared = True
@@ -176,18 +179,19 @@ class RunDisplay(RunProgress):
 
 
 @contextmanager
-def run_display(suite: str, *, standings: bool = False) -> Iterator[RunDisplay]:
+def run_display(suite: str, *, standings: bool = False, baselines: bool = False) -> Iterator[RunDisplay]:
     """Show a run while it trains, from the loading of its suite; on Ctrl-C say how to resume, and exit with 130.
 
     Args:
         suite: Name of the suite, or path to its file.
         standings: Whether the run ends with standings.
+        baselines: Whether committed baselines are part of them.
 
     Raises:
         UserError: There is no such suite, or it has a fault.
     """
     try:
-        with RunDisplay(standings=standings) as display:
+        with RunDisplay(standings=standings, baselines=baselines) as display:
             display.loading(suite)
             yield display
     except KeyboardInterrupt:

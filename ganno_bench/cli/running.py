@@ -41,7 +41,7 @@ def run(
     """
     from ganno_bench.cli.display import next_steps, report, run_display
 
-    with run_display(suite, standings=True) as display:
+    with run_display(suite, standings=True, baselines=baselines) as display:
         from ganno_bench.api import run_with_settings
         from ganno_bench.bench.runner import Settings
 
