@@ -22,7 +22,7 @@ from ganno_bench.leaderboard.draw import (
 )
 from ganno_bench.leaderboard.ladders import plot_ladders
 from ganno_bench.leaderboard.robustness_plot import plot_robustness
-from ganno_bench.leaderboard.style import RC, Look, headline, legend, looks, panels, save
+from ganno_bench.leaderboard.style import RC, Look, headline, legend, literal, looks, panels, save
 from ganno_bench.leaderboard.tables import estimate
 from ganno_bench.scoring.budget import budget_scores
 from ganno_bench.scoring.checks import check_records
@@ -86,7 +86,7 @@ def plot_scores(standings: Standings) -> Figure:
             for row in table:
                 if row.kind == "entry":
                     y += 1
-                    labels[y] = row.entry
+                    labels[y] = literal(row.entry)
                     _draw_score(axes, row, standings, look[row.ruleset, row.entry], y)
             y += 1.4
         axes.set_yticks(list(labels), list(labels.values()))

@@ -22,7 +22,7 @@ from ganno_bench.leaderboard.tables import claims
 from ganno_bench.scoring.reference import REFERENCE
 from ganno_bench.scoring.results import Standings
 
-__all__ = ["RC", "Look", "headline", "legend", "log_ticks", "looks", "panels", "save"]
+__all__ = ["RC", "Look", "headline", "legend", "literal", "log_ticks", "looks", "panels", "save"]
 
 RC: dict[Any, Any] = {
     "axes.axisbelow": True,
@@ -96,6 +96,11 @@ def looks(standings: Standings) -> dict[tuple[str, str], Look]:
     return found
 
 
+def literal(text: str) -> str:
+    """Return a text for matplotlib in which dollar signs are characters, and do not enclose a formula."""
+    return text.replace("$", r"\$")
+
+
 def panels(titles: Iterable[str], *, height: float = 2.6) -> tuple[Figure, list[Axes]]:
     """Return a figure with one panel for each title, at most three side by side.
 
@@ -110,7 +115,7 @@ def panels(titles: Iterable[str], *, height: float = 2.6) -> tuple[Figure, list[
     axes = []
     for index, title in enumerate(titles):
         axes.append(figure.add_subplot(n_rows, n_columns, index + 1))
-        axes[-1].set_title(title, loc="left")
+        axes[-1].set_title(literal(title), loc="left")
     return figure, axes
 
 
@@ -118,12 +123,12 @@ def headline(figure: Figure, standings: Standings) -> None:
     """Write above the panels what was run, and whether it supports a claim."""
     text = " ".join(claims(standings))
     width = int(14 * figure.get_figwidth())
-    figure.suptitle(textwrap.fill(text, width), x=0.01, ha="left", fontsize=9, color="#606060")
+    figure.suptitle(literal(textwrap.fill(text, width)), x=0.01, ha="left", fontsize=9, color="#606060")
 
 
 def legend(figure: Figure, shown: Mapping[tuple[str, str], Look]) -> None:
     """Add a legend below the panels, with one item for all grey lines."""
-    handles = [Line2D([], [], label=look.label, **look.line) for look in shown.values() if look.prominent]
+    handles = [Line2D([], [], label=literal(look.label), **look.line) for look in shown.values() if look.prominent]
     if len(handles) < len(shown):
         handles.append(Line2D([], [], label="others", color=_GREY, linewidth=0.8))
     longest = max(len(str(handle.get_label())) for handle in handles)

@@ -184,3 +184,13 @@ def test_a_figure_of_too_few_trials_says_so():
     assert "8 trials of tuning: a first look, no basis for a claim (which takes 32)." in plot_scores(
         RESULT
     ).get_suptitle().replace("\n", " ")
+
+
+def test_dollar_signs_in_names_are_no_formula(tmp_path):
+    records = [
+        make_record(scheduler=name, workload="a$^$", suite="$$", seed=seed, test_loss=0.5 + seed / 100)
+        for name in ("cosine", "$$", "x$_$")
+        for seed in range(5)
+    ]
+    written = write_plots(records, standings(records, n_resamples=10), tmp_path)
+    assert {"scores.svg", "losses.svg"} <= {path.name for path in written}
