@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import typer
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from ganno_bench.bench.progress import Progress as RunProgress
-from ganno_bench.cli.console import wide_console
+from ganno_bench.cli.console import error_console, wide_console
 from ganno_bench.core.resources import checkout
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class RunDisplay(RunProgress):
     """
 
     def __init__(self, *, standings: bool = False, baselines: bool = False) -> None:
-        self._console = Console(stderr=True)
+        self._console = error_console()
         self._live = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -168,9 +168,7 @@ class RunDisplay(RunProgress):
         return f"workload {list(self._workloads).index(workload) + 1} of {len(self._workloads)}"
 
     def _print(self, line: str, style: str = "") -> None:
-        self._console.print(
-            line, style=style, highlight=False, markup=False, emoji=False, soft_wrap=not self._console.is_terminal
-        )
+        self._console.print(line, style=style, soft_wrap=not self._console.is_terminal)
 
     def _show(self, table: RenderableType) -> None:
         self._console.print()
@@ -218,22 +216,19 @@ def report(result: Report, *, next_steps: Mapping[str, str] | None = None) -> No
         console.print(robustness_rich(result.robustness))
         console.print()
     if result.note:
-        console.print(result.note, highlight=False, markup=False, emoji=False, soft_wrap=True)
+        console.print(result.note, soft_wrap=True)
     if next_steps is not None:
         console.print("Files", style="bold")
     for what, path in result.files.items():
-        console.print(f"{what:<10}{path}", highlight=False, markup=False, emoji=False, soft_wrap=True)
+        console.print(f"{what:<10}{path}", soft_wrap=True)
     if next_steps and (result.standings is not None or result.robustness is not None):
         console.print("\nWhere to go next", style="bold")
         for what, how in next_steps.items():
-            console.print(f"{what:<26}{how}", highlight=False, markup=False, emoji=False, soft_wrap=True)
+            console.print(f"{what:<26}{how}", soft_wrap=True)
     if result.failures:
         console.print(
             f"{len(result.failures)} failed (each: an entry on a workload); see {result.path / 'failures.jsonl'}",
             style="red",
-            highlight=False,
-            markup=False,
-            emoji=False,
             soft_wrap=True,
         )
 

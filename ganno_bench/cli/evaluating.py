@@ -96,13 +96,11 @@ def _print(report: EvaluationReport) -> None:
         for remark in dict.fromkeys(cell.remark for cell in report.cells if cell.remark):
             console.print(Paragraph(remark, style="dim"))
     for what, path in report.files.items():
-        console.print(f"{what:<10}{path}", highlight=False, markup=False, emoji=False, soft_wrap=True)
+        console.print(f"{what:<10}{path}", soft_wrap=True)
     if report.evaluation.failures:
         n = len(report.evaluation.failures)
         console.print(
             f"{n} failed (each: an entry on a workload); see {report.files['page']}",
             style="red",
-            markup=False,
-            emoji=False,
             soft_wrap=True,
         )
