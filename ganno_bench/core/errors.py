@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Set
+from functools import cache
 from pathlib import Path
 from traceback import walk_tb
 from types import FrameType
@@ -107,21 +108,26 @@ def plugin_line(error: BaseException) -> str:
 
     Code of this package, of Python and of installed libraries does not count, except packages that bring plugins.
     """
-    lines = [(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__) if _is_plugin(frame)]
-    return f" ({Path(lines[-1][0]).name}:{lines[-1][1]})" if lines else ""
+    packages = cache(_plugin_packages)  # searched once for all frames, and only if one is of an installed package
+    frames = reversed(list(walk_tb(error.__traceback__)))
+    found = ((frame.f_code.co_filename, line) for frame, line in frames if _is_plugin(frame, packages))
+    return next((f" ({Path(file).name}:{line})" for file, line in found), "")
 
 
-def _is_plugin(frame: FrameType) -> bool:
+def _is_plugin(frame: FrameType, packages: Callable[[], Set[str]]) -> bool:
     file = frame.f_code.co_filename
     if file.startswith((_OWN, "<")):
         return False
     if not {"site-packages", "dist-packages"} & set(Path(file).parts):  # a folder of the standard library has them
         return not file.startswith(_STANDARD_LIBRARY)
+    return str(frame.f_globals.get("__name__")).partition(".")[0] in packages()
+
+
+def _plugin_packages() -> frozenset[str]:
+    """Return the names of the installed packages that bring plugins."""
     from importlib.metadata import distributions
 
-    package = str(frame.f_globals.get("__name__")).partition(".")[0]
-    return any(
-        point.group.startswith("ganno_bench.") and point.value.replace(":", ".").partition(".")[0] == package
-        for distribution in distributions()
-        for point in distribution.entry_points
+    points = (point for distribution in distributions() for point in distribution.entry_points)
+    return frozenset(
+        point.value.replace(":", ".").partition(".")[0] for point in points if point.group.startswith("ganno_bench.")
     )
