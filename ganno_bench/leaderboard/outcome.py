@@ -36,8 +36,13 @@ def _new_entries(entries: Sequence[Row]) -> list[str]:
     new = [row for row in entries if not row.baseline]
     if len(new) == len(entries):
         return []
-    ranks = {row.entry: "no rank" if row.rank is None else f"rank {row.rank} of {len(entries)} entries" for row in new}
-    return [f"{row.entry}: {ranks[row.entry]}. {_against_reference(row)}" for row in new if not _is_reference(row)]
+    return [
+        f"{row.entry}: {_rank(row, len(entries))}. {_against_reference(row)}" for row in new if not _is_reference(row)
+    ]
+
+
+def _rank(row: Row, n_entries: int) -> str:
+    return "no rank" if row.rank is None else f"rank {row.rank} of {n_entries} entries"
 
 
 def _sentences(entries: Sequence[Row], standings: Standings) -> list[str]:

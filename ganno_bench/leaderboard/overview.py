@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from ganno_bench.leaderboard.board import Board
 from ganno_bench.leaderboard.drawings import BEGIN, END, SVG_RC, digest
 from ganno_bench.leaderboard.tables import count
-from ganno_bench.leaderboard.text import minus, visible
+from ganno_bench.leaderboard.text import minus, short, visible
 from ganno_bench.leaderboard.themed_svg import themed_svg
 from ganno_bench.scoring.reference import REFERENCE
 from ganno_bench.scoring.results import Row, Ruleset
@@ -131,7 +131,7 @@ def _panel(axes: Axes, board: Board, entries: dict[Ruleset, list[str]], *, first
         for name in names:
             y += 1
             if first:
-                axes.annotate(_label(name), (-_SCALE, y), (10 - _LABELS, -3), textcoords="offset points")
+                axes.annotate(short(name, _LONGEST), (-_SCALE, y), (10 - _LABELS, -3), textcoords="offset points")
             _score(axes, board.rows[ruleset, name], _COLOURS[ruleset], y)
         y += 1
     axes.set_xlim(-_SCALE, _SCALE)
@@ -168,9 +168,3 @@ def _style(theme: str) -> str:
     rules = [".n{fill:none}", "text{font:9px system-ui,-apple-system,'Segoe UI',Helvetica,Arial,sans-serif}"]
     rules += [f".s-{name}{{stroke:{colour}}}.f-{name}{{fill:{colour}}}" for name, colour in kept.items()]
     return "".join(rules)
-
-
-def _label(name: str) -> str:
-    """Return as much of an entry's name as there is room for."""
-    shown = visible(name)
-    return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 1]}\N{HORIZONTAL ELLIPSIS}"

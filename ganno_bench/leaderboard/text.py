@@ -36,10 +36,10 @@ def visible(text: str) -> str:
     return "".join(map(shown, text))
 
 
-def short(name: str) -> str:
-    """Return a name as it stands in lists: at most 64 characters."""
+def short(name: str, longest: int = _LONGEST) -> str:
+    """Return a name as it stands in lists: at most `longest` characters."""
     shown = visible(name)
-    return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 1]}\N{HORIZONTAL ELLIPSIS}"
+    return shown if len(shown) <= longest else f"{shown[: longest - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def page_name(name: str) -> str:

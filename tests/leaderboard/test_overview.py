@@ -8,7 +8,8 @@ import pytest
 
 from ganno_bench.leaderboard.board import Board
 from ganno_bench.leaderboard.drawings import strip_drawings
-from ganno_bench.leaderboard.overview import THEMES, _label, overview_boards, overview_entries, overview_svg
+from ganno_bench.leaderboard.overview import _LONGEST, THEMES, overview_boards, overview_entries, overview_svg
+from ganno_bench.leaderboard.text import short
 from tests.helpers.fake_records import fake_benchmark
 from tests.helpers.site_cases import board_of, make_boards, make_entries, make_suite
 
@@ -66,5 +67,5 @@ def test_a_name_with_dollar_signs_is_no_formula_and_a_score_beyond_the_scale_is_
 
 
 def test_a_long_name_is_cut_where_the_panels_begin() -> None:
-    assert _label("x" * 40) == "x" * 25 + "\N{HORIZONTAL ELLIPSIS}"
-    assert _label("mean-curve:ganno-anchored") == "mean-curve:ganno-anchored"
+    assert short("x" * 40, _LONGEST) == "x" * 25 + "\N{HORIZONTAL ELLIPSIS}"
+    assert short("mean-curve:ganno-anchored", _LONGEST) == "mean-curve:ganno-anchored"
