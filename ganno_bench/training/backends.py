@@ -9,7 +9,7 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,10 @@ from ganno_bench.core.errors import ConfigError, PluginError, did_you_mean, one_
 from ganno_bench.training.buffers import Buffers, attach, batch_dependent, store
 from ganno_bench.training.layout import Layout
 from ganno_bench.training.recording import Recorded, record
+from ganno_bench.training.updates import EagerUpdates, Updates
+
+if TYPE_CHECKING:
+    from ganno_bench.training.chunk import Chunk
 
 __all__ = ["BACKENDS", "Backend", "Gradients", "make_backend", "missing_examples", "resolve_backend"]
 
@@ -56,6 +60,10 @@ class Backend(ABC):
 
         It also reads and updates `buffers`, the state buffers of the P networks.
         """
+
+    def updates(self, chunk: Chunk) -> Updates:
+        """Return what makes the updates of a chunk with the workload's optimizer."""
+        return EagerUpdates(chunk)
 
     @abstractmethod
     def logits(self, parameters: Tensor, buffers: Buffers, inputs: Tensor) -> Tensor:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from ganno_bench.core.seeding import stream_seed
+from ganno_bench.training.backends import Gradients
+from ganno_bench.training.batches import Batches
 from ganno_bench.training.buffers import stack_buffers, state_buffers
-from ganno_bench.training.measure import Measurement
+from ganno_bench.training.measure import param_norm
 from ganno_bench.training.open_optimizer import MakeOptimizer, OpenOptimizers
 from ganno_bench.training.optimizers import make_optimizer
-from ganno_bench.workloads.augmentation import Augmentation
+from ganno_bench.training.updates import Updates
 
 if TYPE_CHECKING:
     from ganno_bench.training.population import Engine
@@ -22,18 +24,30 @@ __all__ = ["Chunk"]
 
 
 class Chunk:
-    """Some of the runs, computed together. Rows beyond `n_runs` repeat the last run; their results are discarded."""
+    """Some of the runs, computed together. Rows beyond `n_runs` repeat the last run; their results are discarded.
+
+    Attributes:
+        runs: The runs of the population.
+        n_runs: Their number.
+        n_rows: R, the number of rows that are computed.
+        parameters: Shape (R, N).
+        buffers: State buffers of the networks.
+        optimizer: The workload's optimizer.
+        open: The open optimizers that replace it, or None.
+        batches: The batches of all updates.
+        needs: The signals that are measured.
+    """
 
     def __init__(self, engine: Engine, runs: slice, seeds: Sequence[int], needs: frozenset[str]) -> None:
         self.engine = engine
         self.runs = runs
         self.n_runs = len(seeds)
+        self.needs = needs
         self.n_rows = engine.backend.padded(self.n_runs)
         row_seeds = [*seeds, *[seeds[-1]] * (self.n_rows - self.n_runs)]
         distinct = list(dict.fromkeys(row_seeds))
-        rows = torch.tensor([distinct.index(seed) for seed in row_seeds], device=engine.device)
-        # Runs with the same seed share one gather. None if each row has its own seed.
-        self._rows = None if len(distinct) == len(row_seeds) else rows
+        self.batches = Batches(engine.workload, engine.train, row_seeds, engine.device, engine.dtype)
+        rows = self.batches.rows
         shape = (len(distinct), engine.layout.n_columns)
         initial = torch.zeros(shape, dtype=engine.dtype)
         states = []
@@ -44,24 +58,26 @@ class Chunk:
         self.parameters = initial.to(engine.device)[rows].contiguous()
         self.buffers = stack_buffers([states[index] for index in rows.tolist()], engine.device, engine.dtype)
         self.optimizer = make_optimizer(engine.workload.spec.optimizer, self.parameters)
-        self.open: OpenOptimizers | None = None  # if set, it replaces `optimizer`
-        spec = engine.workload.spec
-        orders = [
-            engine.train.order(_generator(seed, "data-order"), spec.n_updates, spec.batch_size) for seed in distinct
-        ]
-        self._order = torch.stack(orders, dim=1).to(engine.device)  # (n_updates, S, B)
-        self._augmentation: Augmentation | None = None
-        if spec.augmentation is not None:
-            dataset = engine.workload.dataset
-            self._augmentation = Augmentation(spec.augmentation, dataset, engine.device, engine.dtype)
-            views = [
-                self._augmentation.draw(_generator(seed, "augmentation"), spec.n_updates, spec.batch_size)
-                for seed in distinct
-            ]
-            self._views = torch.stack(views, dim=1).to(engine.device)  # (n_updates, S, B)
-        self._gradient_rows = torch.zeros_like(self.parameters)
-        self._gradients = engine.backend.bind(self.parameters, self._gradient_rows, self.buffers)
-        self.measurement = Measurement(engine.layout, needs, self.parameters)
+        self.open: OpenOptimizers | None = None
+
+    @cached_property
+    def gradient_rows(self) -> Tensor:
+        """The gradients that `gradients` writes, shape (R, N)."""
+        return torch.zeros_like(self.parameters)
+
+    @cached_property
+    def gradients(self) -> Gradients:
+        """Computes the gradients of a batch."""
+        return self.engine.backend.bind(self.parameters, self.gradient_rows, self.buffers)
+
+    @cached_property
+    def _updates(self) -> Updates:
+        return self.engine.backend.updates(self)
+
+    def begin(self) -> None:
+        """Begin a new decision interval."""
+        if self.open is None:
+            self._updates.begin()
 
     def advance(
         self, first: int, lr: Tensor, weight_decay: Tensor, momentum: Tensor | None
@@ -70,41 +86,23 @@ class Chunk:
 
         `lr` has shape (n, P, L). Open optimizers overwrite it with the effective learning rates.
         """
-        n_updates = lr.shape[0]
-        parameters, gradients, optimizer = self.parameters, self._gradient_rows, self.optimizer
-        step_lr = self._pad(lr.transpose(0, 1)).transpose(0, 1).to(parameters.dtype).neg()
-        uniform = bool((lr == lr[..., :1]).all())
-        decay = self._pad(weight_decay).to(parameters.dtype)[:, None] if bool((weight_decay != 0).any()) else None
-        beta = None if momentum is None else self._pad(momentum).to(parameters.dtype)[:, None]
-        measurement = self.measurement
+        if self.open is not None:
+            return self._advance_open(self.open, first, lr), {}
+        rates = self._pad(lr.transpose(0, 1)).transpose(0, 1)
+        beta = None if momentum is None else self._pad(momentum)
+        losses, measured = self._updates.make(first, rates, self._pad(weight_decay), beta)
+        return losses[:, : self.n_runs], {name: value[: self.n_runs] for name, value in measured.items()}
+
+    def _advance_open(self, optimizers: OpenOptimizers, first: int, lr: Tensor) -> Tensor:
         losses = []
-        for index in range(n_updates):
-            last = index == n_updates - 1
-            inputs, targets = self.engine.train.gather(self._order[first + index])
-            if self._augmentation is not None:
-                inputs = self._augmentation.view(inputs, self._views[first + index])
-            if self._rows is not None:
-                inputs, targets = inputs[self._rows], targets[self._rows]
-            losses.append(self._gradients(inputs, targets))
-            if self.open is not None:
-                lr[index] = self.open.step(losses[-1][: self.n_runs], lr[index, :, 0])[:, None]
-                continue
-            measurement.gradient(gradients, optimizer.momentum, last)
-            direction = optimizer.direction(parameters, gradients, decay, beta)
-            if last:
-                measurement.direction(direction, -step_lr[index])
-            if uniform:
-                parameters.addcmul_(direction, step_lr[index, :, :1])
-            else:
-                for layer, part in enumerate(self.engine.layout.layer_slices):
-                    parameters[:, part].addcmul_(direction[:, part], step_lr[index, :, layer, None])
-        measured = measurement.finish(parameters)
-        return torch.stack(losses)[:, : self.n_runs], {name: value[: self.n_runs] for name, value in measured.items()}
+        for index in range(lr.shape[0]):
+            losses.append(self.gradients(*self.batches.batch(first + index))[: self.n_runs])
+            lr[index] = optimizers.step(losses[-1], lr[index, :, 0])[:, None]
+        return torch.stack(losses)
 
     def replace_optimizer(self, makers: Sequence[MakeOptimizer], weight_decay: Tensor) -> None:
         """Replace the workload's optimizer by an open one for each run; `weight_decay` has shape (P,)."""
-        gradients = self._gradient_rows
-        self.open = OpenOptimizers(makers, self.engine.layout, self.parameters, gradients, weight_decay)
+        self.open = OpenOptimizers(makers, self.engine.layout, self.parameters, self.gradient_rows, weight_decay)
 
     def evaluated(self) -> Tensor:
         """Return the parameters that are evaluated, one row for each row of the chunk."""
@@ -116,7 +114,7 @@ class Chunk:
 
     def param_norm(self) -> Tensor:
         """Return the norm of each layer's parameters, shape (P, L)."""
-        return self.measurement.param_norm(self.parameters)[: self.n_runs]
+        return param_norm(self.engine.layout, self.needs, self.parameters)[: self.n_runs]
 
     def clear(self, runs: Tensor) -> None:
         """Set the parameters and all state of some runs to 0; `runs` is a mask of shape (P,)."""
@@ -132,7 +130,3 @@ class Chunk:
     def _pad(self, values: Tensor) -> Tensor:
         """Repeat the last entry along the first axis, shape (n_runs, ...) to (n_rows, ...)."""
         return torch.cat([values, values[-1:].expand(self.n_rows - self.n_runs, *values.shape[1:])])
-
-
-def _generator(seed: int, stream: str) -> torch.Generator:
-    return torch.Generator().manual_seed(stream_seed(seed, stream))

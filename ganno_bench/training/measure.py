@@ -8,7 +8,7 @@ from torch import Tensor
 from ganno_bench.training.layout import Layout, Sample
 from ganno_bench.training.signals import SAMPLED
 
-__all__ = ["Measurement"]
+__all__ = ["Measurement", "cosines", "param_norm", "signal_to_noise"]
 
 _TINY = 1e-30
 
@@ -52,8 +52,7 @@ class Measurement:
             self._values["grad_norm"] = norms
         if "grad_cosine" in self._needs:
             before = self._part.take(momentum)
-            lengths = (norms * self._part.norms(before)).clamp(min=_TINY)
-            self._values["grad_cosine"] = (self._part.dots(part, before) / lengths).clamp(-1, 1)
+            self._values["grad_cosine"] = cosines(self._part.dots(part, before), norms, self._part.norms(before))
 
     def direction(self, direction: Tensor, lr: Tensor) -> None:
         """Read the direction of the last update, and its learning rates, shape (P, L)."""
@@ -61,15 +60,26 @@ class Measurement:
             norms = self._part.norms(self._part.take(direction))
             self._values |= {"direction_norm": norms, "update_norm": norms * lr}
 
-    def param_norm(self, parameters: Tensor) -> Tensor:
-        """Return the norm of each layer's parameters, shape (P, L)."""
-        return self._part.norms(self._part.take(parameters))
-
     def finish(self, parameters: Tensor) -> dict[str, Tensor]:
         """Return the measured signals, shape (P, L) each, after the last update."""
         if "param_norm" in self._needs:
-            self._values["param_norm"] = self.param_norm(parameters)
+            self._values["param_norm"] = self._part.norms(self._part.take(parameters))
         if self._norm_sum is not None:
-            snr = self._sample.norms(self._gradient_sum) / self._norm_sum.clamp(min=_TINY)
-            self._values["grad_snr"] = snr.clamp(max=1)
+            self._values["grad_snr"] = signal_to_noise(self._sample.norms(self._gradient_sum), self._norm_sum)
         return {name: value for name, value in self._values.items() if name in self._needs}
+
+
+def param_norm(layout: Layout, needs: frozenset[str], parameters: Tensor) -> Tensor:
+    """Return the norm of each layer's parameters, shape (P, L), of a matrix, shape (P, N)."""
+    part = Sample(layout, parameters.device) if SAMPLED in needs else layout
+    return part.norms(part.take(parameters))
+
+
+def cosines(dots: Tensor, norms: Tensor, others: Tensor) -> Tensor:
+    """Return cosines from inner products and norms; 0 where a norm is 0."""
+    return (dots / (norms * others).clamp(min=_TINY)).clamp(-1, 1)
+
+
+def signal_to_noise(norms_of_sums: Tensor, sums_of_norms: Tensor) -> Tensor:
+    """Return `grad_snr` from the norm of the sum of the gradients and the sum of their norms."""
+    return (norms_of_sums / sums_of_norms.clamp(min=_TINY)).clamp(max=1)

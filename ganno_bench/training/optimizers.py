@@ -7,7 +7,9 @@ multiplied by the learning rate. So the learning rate is applied in one place, p
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -36,6 +38,9 @@ OPTIMIZERS = {
 """Optimizer -> defaults and ranges. Weight decay is an L2 penalty for `sgd` and `adam`, decoupled for `adamw`."""
 
 
+Number: TypeAlias = Tensor | float
+
+
 class MatrixOptimizer(ABC):
     """State of P optimizers.
 
@@ -44,12 +49,18 @@ class MatrixOptimizer(ABC):
         n_steps: Number of steps taken.
     """
 
-    def __init__(self, spec: OptimizerSpec, parameters: Tensor) -> None:
+    def __init__(self, spec: OptimizerSpec, parameters: Tensor, state: Mapping[str, Tensor] | None = None) -> None:
+        """Begin with a state.
+
+        Args:
+            spec: The optimizer of a suite.
+            parameters: Shape (P, N).
+            state: The tensors that `tensors` names, which steps change in place; zeros by default.
+        """
         self.spec = spec
-        self.momentum = torch.zeros_like(parameters)
+        self.momentum = torch.zeros_like(parameters) if state is None else state["momentum"]
         self.n_steps = 0
 
-    @abstractmethod
     def direction(
         self, parameters: Tensor, gradients: Tensor, weight_decay: Tensor | None, momentum: Tensor | None
     ) -> Tensor:
@@ -64,6 +75,24 @@ class MatrixOptimizer(ABC):
         Returns:
             Shape (P, N), valid until the next call.
         """
+        self.n_steps += 1
+        corrections = self.corrections(self.n_steps, momentum)
+        return self.corrected(parameters, gradients, weight_decay, momentum, corrections)
+
+    def corrections(self, step: Number, momentum: Tensor | None) -> tuple[Number, ...]:
+        """Return what the moments are divided by at a step, which is counted from 1. SGD divides by nothing."""
+        return ()
+
+    @abstractmethod
+    def corrected(
+        self,
+        parameters: Tensor,
+        gradients: Tensor,
+        weight_decay: Tensor | None,
+        momentum: Tensor | None,
+        corrections: Sequence[Number],
+    ) -> Tensor:
+        """Do what `direction` does, with given corrections. So it can be recorded once and replayed at any step."""
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the state's tensors, each of shape (P, N), by name."""
@@ -71,10 +100,14 @@ class MatrixOptimizer(ABC):
 
 
 class _SGD(MatrixOptimizer):
-    def direction(
-        self, parameters: Tensor, gradients: Tensor, weight_decay: Tensor | None, momentum: Tensor | None
+    def corrected(
+        self,
+        parameters: Tensor,
+        gradients: Tensor,
+        weight_decay: Tensor | None,
+        momentum: Tensor | None,
+        corrections: Sequence[Number],
     ) -> Tensor:
-        self.n_steps += 1
         factor = self.spec.momentum if momentum is None else momentum
         if weight_decay is not None:
             gradients.addcmul_(parameters, weight_decay)
@@ -87,24 +120,36 @@ class _SGD(MatrixOptimizer):
 class _Adam(MatrixOptimizer):
     decoupled = False
 
-    def __init__(self, spec: OptimizerSpec, parameters: Tensor) -> None:
-        super().__init__(spec, parameters)
-        self.second_moment = torch.zeros_like(parameters)
+    def __init__(self, spec: OptimizerSpec, parameters: Tensor, state: Mapping[str, Tensor] | None = None) -> None:
+        super().__init__(spec, parameters, state)
+        self.second_moment = torch.zeros_like(parameters) if state is None else state["second_moment"]
 
-    def direction(
-        self, parameters: Tensor, gradients: Tensor, weight_decay: Tensor | None, momentum: Tensor | None
+    def corrections(self, step: Number, momentum: Tensor | None) -> tuple[Number, ...]:
+        beta1, beta2 = self._betas(momentum)
+        return 1 - beta1**step, (1 - beta2**step) ** 0.5
+
+    def corrected(
+        self,
+        parameters: Tensor,
+        gradients: Tensor,
+        weight_decay: Tensor | None,
+        momentum: Tensor | None,
+        corrections: Sequence[Number],
     ) -> Tensor:
-        self.n_steps += 1
-        beta1, beta2 = self.spec.betas if momentum is None else (momentum, self.spec.betas[1])
+        beta1, beta2 = self._betas(momentum)
+        first, second = corrections
         if weight_decay is not None and not self.decoupled:
             gradients.addcmul_(parameters, weight_decay)
         self.momentum.mul_(beta1).add_(gradients * (1 - beta1))
         self.second_moment.mul_(beta2).addcmul_(gradients, gradients, value=1 - beta2)
-        denominator = self.second_moment.sqrt().div_((1 - beta2**self.n_steps) ** 0.5).add_(self.spec.eps)
-        direction = torch.div(self.momentum, denominator, out=denominator).div_(1 - beta1**self.n_steps)
+        denominator = self.second_moment.sqrt().div_(second).add_(self.spec.eps)
+        direction = torch.div(self.momentum, denominator, out=denominator).div_(first)
         if weight_decay is not None and self.decoupled:
             direction.addcmul_(parameters, weight_decay)
         return direction
+
+    def _betas(self, momentum: Tensor | None) -> tuple[Number, float]:
+        return (self.spec.betas[0] if momentum is None else momentum), self.spec.betas[1]
 
     def tensors(self) -> dict[str, Tensor]:
         return super().tensors() | {"second_moment": self.second_moment}
@@ -114,9 +159,11 @@ class _AdamW(_Adam):
     decoupled = True
 
 
-def make_optimizer(spec: OptimizerSpec, parameters: Tensor) -> MatrixOptimizer:
-    """Return the optimizer that a suite specifies, for parameters of shape (P, N)."""
+def make_optimizer(
+    spec: OptimizerSpec, parameters: Tensor, state: Mapping[str, Tensor] | None = None
+) -> MatrixOptimizer:
+    """Return the optimizer that a suite specifies, for parameters of shape (P, N); see `MatrixOptimizer`."""
     makers: dict[str, type[MatrixOptimizer]] = {"sgd": _SGD, "adam": _Adam, "adamw": _AdamW}
     if spec.name not in makers:
         raise ConfigError(f"unknown optimizer {spec.name!r}")
-    return makers[spec.name](spec, parameters)
+    return makers[spec.name](spec, parameters, state)

@@ -224,7 +224,7 @@ class Population:
         for chunk in self._chunks:
             momentum = None if self._momentum is None else self._momentum[chunk.runs]
             if not same_interval:
-                chunk.measurement.begin()
+                chunk.begin()
             parts.append(chunk.advance(self.n_updates, lr[:, chunk.runs], self._weight_decay[chunk.runs], momentum))
         losses = torch.cat([losses for losses, _ in parts], dim=1)
         layers = {name: torch.cat([signals[name] for _, signals in parts]) for name in parts[0][1]}

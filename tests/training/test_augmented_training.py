@@ -156,8 +156,8 @@ def test_the_order_of_the_data_stays_and_the_images_change(spied: Callable[..., 
 
 def test_each_seed_changes_the_same_images_in_its_own_way() -> None:
     chunk = make_engine(workload(), "loop").population([1, 2, 1])._chunks[0]
-    assert chunk._views.shape == (UPDATES, 2, BATCH)  # drawn once for each seed
-    assert not torch.equal(chunk._views[:, 0], chunk._views[:, 1])
+    assert chunk.batches.views.shape == (UPDATES, 2, BATCH)  # drawn once for each seed
+    assert not torch.equal(chunk.batches.views[:, 0], chunk._views[:, 1])
 
 
 def test_every_scheduler_gets_the_same_images(spied: Callable[..., tuple[Engine, Batches]]) -> None:
