@@ -22,10 +22,12 @@ from ganno_bench.core.seeding import run_seeds
 from ganno_bench.schedulers.drive import drive
 from ganno_bench.schedulers.registry import SchedulerEntry, load_scheduler
 from ganno_bench.scoring.metrics import clipped_loss
+from ganno_bench.training.packages import CompilationError
 from ganno_bench.training.population import Engine
+from ganno_bench.training.prepare import prepared_engine
 from ganno_bench.tuning.space import contestant
 from ganno_bench.workloads.datasets import data_directories
-from ganno_bench.workloads.workload import load_workloads
+from ganno_bench.workloads.workload import Workload, load_workloads
 
 __all__ = ["Outcome", "draw", "retrain"]
 
@@ -132,8 +134,23 @@ class _Engines:
             suite = self._suites.load(record.suite)
             part = suite.model_copy(update={"workload": (suite.find_workload(record.workload),)})
             (workload,) = load_workloads(part, self._suites.source(record.suite), self._data_dirs)
-            self._loaded = (key, Engine(workload, backend=made.backend, device=device))
+            self._loaded = (key, _engine(workload, made.backend, device))
         return self._loaded[1]
+
+
+def _engine(workload: Workload, backend: str, device: str) -> Engine:
+    """Return an engine with a backend, or another one if this machine cannot compile."""
+    try:
+        return prepared_engine(
+            workload,
+            backend=backend,
+            needs={frozenset()},
+            has_open_optimizers=False,
+            n_run_updates=0,
+            device=device,
+        )
+    except CompilationError:
+        return Engine(workload, device=device)
 
 
 def _train(engine: Engine, entry: SchedulerEntry, record: RunRecord) -> RunRecord:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -42,6 +42,16 @@ class Progress:
 
     def left_out(self, line: str) -> None:
         """Some workloads are left out, because their data are missing; the line names them and the remedy."""
+
+    def compiling(self, workload: str) -> None:
+        """The code of a workload is about to be compiled, which takes up to a minute; it is kept for later runs."""
+
+    def backends(self, names: Mapping[str, str]) -> None:
+        """Backends were chosen for the user, who left it open; called after `planned`.
+
+        Args:
+            names: Workload -> backend.
+        """
 
     def planned(self, scope: Scope) -> None:
         """Data and schedulers are loaded and checked; called before `started`."""

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
-from pathlib import Path
 
 import torch
 
 from ganno_bench.bench.plan import Job
+from ganno_bench.core.processor import processor
 from ganno_bench.core.records import Cost, Curve, LrTrace, Metrics, Provenance, RunRecord, significant
 from ganno_bench.schedulers.drive import Trajectory
 from ganno_bench.schedulers.registry import SchedulerEntry
@@ -145,7 +145,7 @@ class Recorder:
             device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
             backend=self.engine.backend.name,
             threads=torch.get_num_threads(),
-            cpu=_cpu(),
+            cpu=processor(),
             versions=_versions() | {name: version(name) for name in sorted(packages)},
             plugins={key: str(origin) for key, origin in plugins.items()},
         )
@@ -154,18 +154,6 @@ class Recorder:
 @cache
 def _versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in _VERSIONED}
-
-
-@cache
-def _cpu() -> str:
-    """Return the processor's model and the instruction set that PyTorch uses."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:  # not Linux
-        lines = []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    model = models[0] if models else platform.processor() or platform.machine()
-    return f"{model}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def _finite(value: float | None) -> float | None:

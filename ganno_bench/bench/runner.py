@@ -18,7 +18,7 @@ from ganno_bench.bench.plan import Job, jobs_of
 from ganno_bench.bench.progress import Progress, Scope
 from ganno_bench.bench.recorded import n_torn
 from ganno_bench.bench.recording import Recorder
-from ganno_bench.bench.store import EntryConfig, RunConfig, RunDirectory
+from ganno_bench.bench.store import EntryConfig, RunConfig, RunDirectory, pinned_backends
 from ganno_bench.core.config import check_least
 from ganno_bench.core.errors import PluginError
 from ganno_bench.core.records import RunRecord
@@ -27,11 +27,12 @@ from ganno_bench.schedulers.drive import drive
 from ganno_bench.schedulers.registry import SchedulerEntry
 from ganno_bench.training.evaluate import Evaluation
 from ganno_bench.training.population import Engine, Population
+from ganno_bench.training.prepare import prepared_engine
 from ganno_bench.tuning.space import Config, contestant, default_config, search_space
 from ganno_bench.tuning.study import BatchedStudy, Outcome, open_storage
 from ganno_bench.workloads.datasets import data_directories
 from ganno_bench.workloads.suite import Budget, Suite, WorkloadSpec, find_suite, load_suite
-from ganno_bench.workloads.workload import load_workloads
+from ganno_bench.workloads.workload import Workload, load_workloads
 
 __all__ = ["Failure", "Finished", "RunResult", "Settings", "run_suite"]
 
@@ -49,7 +50,7 @@ class Settings:
         out: The run directory; `runs/NAME-OF-SUITE` by default.
         data_dirs: Folders with datasets, searched before the folders in `GANNO_BENCH_DATA`.
         device: A PyTorch device.
-        backend: `auto`, `vmap` or `loop`.
+        backend: `auto`, `compiled`, `eager`, `vmap` or `loop`.
         threads: Threads for each operation. The threads of one operation wait for one another in busy loops, so with
             another process on one of the cores an update can take up to a hundred times longer; one thread never waits.
         max_population: Largest number of runs in one pass; by default as many as fit the cache.
@@ -148,12 +149,12 @@ def run_suite(
     torch.set_num_threads(settings.threads)
     entries, broken = load_entries(settings.schedulers or suite.schedulers)
     workloads = load_workloads(suite, source, data_directories(settings.data_dirs))
+    out = settings.out or Path("runs") / suite.name
+    pinned = pinned_backends(out)
     engines = {
-        workload.id: Engine(
-            workload, backend=settings.backend, device=settings.device, max_population=settings.max_population
-        )
-        for workload in workloads
+        workload.id: _engine(workload, settings, pinned, suite, budget, entries, progress) for workload in workloads
     }
+    backends = {name: engine.backend.name for name, engine in engines.items()}
     wanted = RunConfig(
         run_id=uuid.uuid4().hex[:8],
         suite=suite.name,
@@ -168,22 +169,52 @@ def run_suite(
         threads=settings.threads,
         torch=torch.__version__,
         optuna=optuna.__version__,
-        backends={name: engine.backend.name for name, engine in engines.items()},
+        backends=backends,
         chunks={name: engine.chunk for name, engine in engines.items()},
         fingerprints={workload.id: workload.dataset.fingerprint for workload in workloads},
         plugins={key: str(origin) for workload in workloads for key, origin in workload.plugins.items()},
         entries=tuple(EntryConfig(name=e.name, ref=e.ref, code=e.code, tag=e.tag[:8]) for e in entries),
     )
     database = None if settings.storage is None else open_storage(settings.storage)
-    with RunDirectory(settings.out or Path("runs") / suite.name) as directory:
+    with RunDirectory(out) as directory:
         config = directory.pin(wanted, source.read_text(encoding="utf-8"))
         directory.check_suite(config.suite_hash)
-        run = _Run(suite.model_copy(update={"budget": budget}), config, directory, progress, on_finished)
+        chosen = backends if settings.backend == "auto" else {}
+        run = _Run(suite.model_copy(update={"budget": budget}), config, directory, progress, on_finished, chosen)
         for workload_id in engines:
             for ref, error in broken.items():
                 run.fail(workload_id, ref, error)
         run.execute(engines, entries, database or open_storage(directory.journal), is_needed)
         return RunResult(directory.path, directory.records, run.failures)
+
+
+def _engine(
+    workload: Workload,
+    settings: Settings,
+    pinned: Mapping[str, str],
+    suite: Suite,
+    budget: Budget,
+    entries: Sequence[SchedulerEntry],
+    progress: Progress,
+) -> Engine:
+    """Return the engine of a workload, with the backend that an earlier call pinned if the settings leave it open."""
+    optimizer = workload.spec.optimizer.name
+    jobs = [
+        job
+        for entry in entries
+        for job in jobs_of(workload.id, entry.name, budget, suite.variation, zero_shot=entry.zero_shot)
+    ]
+    closed = [entry for entry in entries if entry.open_optimizer(optimizer) is None]
+    return prepared_engine(
+        workload,
+        backend=pinned.get(workload.id, "auto") if settings.backend == "auto" else settings.backend,
+        needs={frozenset(entry.cls.needs) for entry in closed},
+        has_open_optimizers=len(closed) < len(entries),
+        n_run_updates=sum(job.n_runs * job.spec(workload.spec).n_updates for job in jobs),
+        on_compiling=progress.compiling,
+        device=settings.device,
+        max_population=settings.max_population,
+    )
 
 
 class _Run:
@@ -196,12 +227,14 @@ class _Run:
         directory: RunDirectory,
         progress: Progress,
         on_finished: Callable[[Finished], None],
+        chosen: Mapping[str, str],
     ) -> None:
         self.suite = suite
         self.config = config
         self.directory = directory
         self.progress = progress
         self.on_finished = on_finished
+        self.chosen = chosen  # workload -> backend, if the user left it open
         self.failures: list[Failure] = []
 
     def execute(
@@ -224,6 +257,8 @@ class _Run:
         total = sum(costs.values())
         done = total - sum(costs[job] for key, several in jobs.items() for job in self._remaining(*key, several))
         self.progress.planned(self._scope(list(engines), entries, jobs))
+        if self.chosen and total > done:
+            self.progress.backends(self.chosen)
         self.progress.started(f"suite {self.suite.name}", total, done)
         for workload, engine in engines.items():
             n_before = len(self.directory.records)

@@ -79,6 +79,18 @@ class RunConfig(Config):
         return with_code(data, versioned=False)
 
 
+def pinned_backends(path: Path) -> dict[str, str]:
+    """Return workload -> backend of the run whose records are in a run directory; empty if there are none.
+
+    Raises:
+        ConfigError: Its config.toml is not valid.
+    """
+    file, records = path / "config.toml", path / "records.jsonl"
+    if not (file.is_file() and records.is_file() and records.stat().st_size):
+        return {}
+    return parse_config(RunConfig, read_toml(file), str(file)).backends
+
+
 class RunDirectory:
     """A run directory that this process has locked; use it as a context manager.
 

@@ -93,6 +93,20 @@ class RunDisplay(RunProgress):
     def left_out(self, line: str) -> None:
         self._print(line, style="yellow")
 
+    def compiling(self, workload: str) -> None:
+        self._print(f"compiling {workload} (up to a minute, once: the code is kept)")
+
+    def backends(self, names: Mapping[str, str]) -> None:
+        n_compiled = sum(name == "compiled" for name in names.values())
+        if n_compiled == len(names):
+            return
+        from ganno_bench.training.packages import compiler  # here, because it imports PyTorch
+
+        why = "the others are too short to repay compiling; --backend compiled compiles all"
+        if compiler() is None:
+            why = "there is no C++ compiler, such as g++"
+        self._print(f"compiled code: {n_compiled} of {_count(len(names), 'workload')} ({why})")
+
     def planned(self, scope: Scope) -> None:
         self._workloads = scope.workloads
         workloads = f"on {_count(len(scope.workloads), 'workload')}, for each"

@@ -61,7 +61,8 @@ ReportSeeds = Annotated[
 Backend = Annotated[
     str,
     typer.Option(
-        help="How to compute gradients: vmap (many runs in one pass), loop (one run after another) or auto.",
+        help="How to train: compiled (machine code; making it takes up to a minute for each workload, once), "
+        "vmap (many runs in one pass), loop (one run after another), eager (one of these two) or auto.",
         metavar="BACKEND",
     ),
 ]

@@ -73,7 +73,7 @@ class SchedulerProblem(BaseProblem):
             tuning_seeds: The number of seeds that each value is the mean of. None: as many as the suite says.
             data_dirs: Folders to search for the dataset, before those in `GANNO_BENCH_DATA`.
             device: A PyTorch device.
-            backend: `auto`, `vmap` or `loop`.
+            backend: `auto`, `compiled`, `eager`, `vmap` or `loop`.
 
         Raises:
             UnknownNameError: There is no such suite, workload or scheduler.

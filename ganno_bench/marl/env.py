@@ -354,7 +354,7 @@ def make_env(
         name: `SUITE/WORKLOAD`. The suite is a name, or a path to a TOML file.
         data_dirs: Folders to search for datasets by name.
         device: A PyTorch device.
-        backend: `auto`, `vmap` or `loop`.
+        backend: `auto`, `compiled`, `eager`, `vmap` or `loop`.
         settings: Arguments of `LayerwiseLREnv`: `n_runs`, `interval`, `observation`, `action`, `reward`, `seed`, ...
 
     Raises:

@@ -1,6 +1,7 @@
-"""Backends, which compute the gradients of P networks: all at once (`vmap`), or one after another (`loop`).
+"""Backends, which train and evaluate P networks, and those that do it operation by operation: `vmap` and `loop`.
 
-All other parts of training are shared, so the two differ only in speed and rounding.
+`vmap` computes the gradients of all networks at once, `loop` of one after another. All else is shared, so the two
+differ only in speed and rounding. `compiled.py` has the third backend, `choice.py` chooses among them.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 from torch.nn import functional as F
 
-from ganno_bench.core.errors import ConfigError, PluginError, did_you_mean, one_line
-from ganno_bench.training.buffers import Buffers, attach, batch_dependent, store
+from ganno_bench.core.errors import PluginError, one_line
+from ganno_bench.training.buffers import Buffers, attach, store
 from ganno_bench.training.layout import Layout
 from ganno_bench.training.recording import Recorded, record
 from ganno_bench.training.updates import EagerUpdates, Updates
@@ -25,19 +26,26 @@ from ganno_bench.training.updates import EagerUpdates, Updates
 if TYPE_CHECKING:
     from ganno_bench.training.chunk import Chunk
 
-__all__ = ["BACKENDS", "Backend", "Gradients", "make_backend", "missing_examples", "resolve_backend"]
+__all__ = ["Backend", "Gradients", "aligned", "cross_entropy", "missing_examples"]
 
 Gradients = Callable[[Tensor, Tensor], Tensor]
 """(inputs (P, B, ...), targets (P, B, ...)) -> loss of each run, shape (P,). It writes to the bound gradients."""
 
 
 class Backend(ABC):
-    """Computes gradients and predictions of P networks whose parameters are the rows of a matrix.
+    """Trains and evaluates P networks whose parameters are the rows of a matrix.
 
     Gradients are computed in a model's training mode, predictions in its evaluation mode.
+
+    Attributes:
+        n_scored: Predictions (examples or tokens) of each run in one call of `score`. It is fixed, because the size of
+            a batch can change how a matrix library rounds. More would not fit the processor's cache.
+        fixed_shapes: Whether the last batch of an evaluation is padded to the size of the others.
     """
 
     name: str
+    n_scored = 512
+    fixed_shapes = False
 
     def __init__(self, model: nn.Module, layout: Layout) -> None:
         """Prepare.
@@ -61,9 +69,36 @@ class Backend(ABC):
         It also reads and updates `buffers`, the state buffers of the P networks.
         """
 
+    @abstractmethod
     def updates(self, chunk: Chunk) -> Updates:
         """Return what makes the updates of a chunk with the workload's optimizer."""
+
+    @abstractmethod
+    def score(self, parameters: Tensor, buffers: Buffers, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the loss of each prediction, nats, and whether it is wrong; every run predicts the same examples.
+
+        Args:
+            parameters: Shape (P, N).
+            buffers: The state buffers of the P networks; they are not changed.
+            inputs: Shape (B or more, ...); the last ones are padding.
+            targets: Shape (B, ...).
+
+        Returns:
+            Two tensors of shape (P, predictions).
+        """
+
+
+class EagerBackend(Backend):
+    """Computes operation by operation."""
+
+    def updates(self, chunk: Chunk) -> Updates:
         return EagerUpdates(chunk)
+
+    def score(self, parameters: Tensor, buffers: Buffers, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self.logits(parameters, buffers, inputs)[:, : len(targets)].flatten(1, -2)  # (P, predictions, outputs)
+        wanted = targets.flatten().expand(logits.shape[0], -1)
+        losses = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none").view_as(wanted)
+        return losses, logits.argmax(-1) != wanted
 
     @abstractmethod
     def logits(self, parameters: Tensor, buffers: Buffers, inputs: Tensor) -> Tensor:
@@ -79,7 +114,7 @@ class Backend(ABC):
         """
 
 
-class VmapBackend(Backend):
+class VmapBackend(EagerBackend):
     """All networks in one pass.
 
     The vectorised forward and backward pass is recorded once for each shape, then replayed. This avoids the cost of
@@ -109,7 +144,7 @@ class VmapBackend(Backend):
             return [*grads, losses]
 
         def compute(inputs: Tensor, targets: Tensor) -> Tensor:
-            tensors = [*sources, _aligned(inputs, targets), targets.contiguous()]
+            tensors = [*sources, aligned(inputs, targets), targets.contiguous()]
             *grads, losses = self._replay("gradients", all_runs, tensors)
             torch._foreach_copy_(sinks, grads)
             return losses
@@ -143,7 +178,7 @@ class VmapBackend(Backend):
         return self._recorded[key](*tensors)
 
 
-class LoopBackend(Backend):
+class LoopBackend(EagerBackend):
     """One network after another, each a module whose parameters and buffers are views of its row."""
 
     name = "loop"
@@ -198,7 +233,7 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     return -F.log_softmax(logits, -1).gather(-1, targets.unsqueeze(-1)).mean()
 
 
-def _aligned(inputs: Tensor, targets: Tensor) -> Tensor:
+def aligned(inputs: Tensor, targets: Tensor) -> Tensor:
     """Pad the inputs (P, B, ...), so that the activations of every run have the same alignment in memory.
 
     The kernels of a matrix library may depend on the alignment. Then the last bits of a run would depend on its place
@@ -215,49 +250,3 @@ def missing_examples(shape: torch.Size) -> int:
     """Return how many examples to add for a multiple of 16 predictions, given the shape of a batch's targets."""
     multiple = 16 // math.gcd(16, math.prod(shape[1:]))
     return -shape[0] % multiple
-
-
-BACKENDS: dict[str, type[Backend]] = {"vmap": VmapBackend, "loop": LoopBackend}
-
-
-def make_backend(name: str, model: nn.Module, layout: Layout) -> Backend:
-    """Return a backend by its name.
-
-    Raises:
-        ConfigError: There is no such backend, or it does not support the network.
-    """
-    if name not in BACKENDS:
-        raise ConfigError(f"unknown backend {name!r}{did_you_mean(name, [*BACKENDS, 'auto'])}")
-    if name == "vmap" and (odd := _misaligned(model)):
-        raise ConfigError(
-            f"backend 'vmap' needs weight matrices with a multiple of 4 elements, but {odd[0]!r} has another number; "
-            "use 'loop' or 'auto'"
-        )
-    if name == "vmap" and (dependent := batch_dependent(model)):
-        raise ConfigError(
-            f"backend 'vmap' does not support networks that keep running statistics or mix examples, as "
-            f"{dependent[0]!r} of {type(model).__name__} does; use 'loop' or 'auto'"
-        )
-    return BACKENDS[name](model, layout)
-
-
-def _misaligned(model: nn.Module) -> list[str]:
-    """Return the weights whose gradients would have different alignments in different runs; see `_aligned`."""
-    return [name for name, weight in model.named_parameters() if weight.dim() > 1 and weight.numel() % 4]
-
-
-def resolve_backend(name: str, model: nn.Module, device: torch.device) -> str:
-    """Return the backend that `auto` chooses; any other name as it is.
-
-    `auto` chooses `loop` in three cases, otherwise `vmap` (measurements in `benchmarks/README.md`):
-
-    - convolutions of a library on a CPU, where a grouped convolution is slower than separate ones;
-    - odd sizes, with which a vectorised run would depend on its place among the others;
-    - BatchNorm or other buffers that training changes.
-    """
-    if name != "auto":
-        return name
-    convolutions = {nn.Conv1d, nn.Conv2d, nn.Conv3d}  # exactly these classes: subclasses may compute differently
-    grouped = any(type(module) in convolutions for module in model.modules())
-    alone = (device.type == "cpu" and grouped) or _misaligned(model) or batch_dependent(model)
-    return "loop" if alone else "vmap"

@@ -7,7 +7,7 @@ place among them, or on what happens in them.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ganno_bench.core.errors import ConfigError, did_you_mean
-from ganno_bench.training.backends import make_backend, resolve_backend
+from ganno_bench.training.choice import make_backend, resolve_backend
 from ganno_bench.training.chunk import Chunk
 from ganno_bench.training.evaluate import Evaluation, evaluate
 from ganno_bench.training.layout import Layout
@@ -53,7 +53,8 @@ class Engine:
 
         Args:
             workload: The workload.
-            backend: `vmap`, `loop`, or `auto`, see `resolve_backend`.
+            backend: `compiled`, `vmap`, `loop`, or `auto` or `eager`, which are one of the last two, see
+                `resolve_backend`. In `prepare.py`, `auto` is also `compiled`.
             device: A PyTorch device.
             dtype: Type of parameters and images.
             max_population: Largest number of runs in one chunk. None for as many as fit the cache (on a GPU, roughly
@@ -70,13 +71,17 @@ class Engine:
         model = workload.build(0).to(self.device, dtype)
         self.layout = Layout(model, workload.layers)
         name = resolve_backend(backend, model, self.device)
-        self.backend = make_backend(name, model, self.layout)
         self.train = workload.dataset.train.to(self.device, dtype)
         self.validation = workload.dataset.validation.to(self.device, dtype)
+        self.backend = make_backend(name, model, self.layout, self.example())
         bytes_per_run = 5 * self.layout.n_columns * dtype.itemsize
         fitting = _CHUNK_BYTES.get(self.device.type, _CHUNK_BYTES["cuda"]) // bytes_per_run
         fitting = max(2, min(fitting, _MAX_CHUNK.get(self.device.type, _MAX_CHUNK["cuda"])))
         self.chunk = fitting if max_population is None else max_population
+
+    def example(self) -> Tensor:
+        """Return inputs of an update, shape (B, ...): copies of the first example."""
+        return self.train.gather(torch.zeros(self.workload.spec.batch_size, dtype=torch.int64))[0]
 
     def with_spec(self, spec: WorkloadSpec) -> Engine:
         """Return an engine for another horizon or batch size. It shares network, data, backend and recorded passes."""
@@ -95,6 +100,23 @@ class Engine:
     ) -> Population:
         """Return a new population; see `Population`."""
         return Population(self, seeds, weight_decay, needs, optimizers)
+
+    def warm_up(self, needs: Collection[frozenset[str]], has_open_optimizers: bool) -> None:
+        """Use everything once, so that nothing is recorded or compiled later.
+
+        Args:
+            needs: The signals that schedulers need; one set for each scheduler that has the workload's optimizer.
+            has_open_optimizers: Whether other schedulers replace the optimizer.
+        """
+        spec = self.workload.spec
+        engine = self.with_spec(spec.model_copy(update={"n_updates": max(2, spec.n_updates)}))
+        for one in {*needs}:
+            population = engine.population([0], needs=one)
+            population.advance(Controls(torch.zeros(1, self.layout.n_layers, dtype=torch.float64)), 2)
+            population.evaluate(self.validation)
+        if has_open_optimizers:
+            chunk = Chunk(engine, slice(0, 1), [0], frozenset())
+            chunk.gradients(*chunk.batches.batch(0))
 
     def run_info(self, base_lr: Tensor, weight_decay: Tensor) -> RunInfo:
         """Return the RunInfo of runs with these base learning rates and weight decays, shape (P,) each."""
@@ -162,6 +184,7 @@ class Population:
         self.applied_lr = self._last_lr[None][:0]
         self._interval_loss: tuple[Tensor | float, int] = (0.0, 0)
         size = -(-self.n_runs // -(-self.n_runs // engine.chunk))  # chunks of nearly equal size, none above the limit
+        size = min(engine.chunk, engine.backend.padded(size)) if engine.backend.fixed_shapes else size
         self._chunks = [
             Chunk(engine, slice(first, min(first + size, self.n_runs)), self.seeds[first : first + size], self.needs)
             for first in range(0, self.n_runs, size)

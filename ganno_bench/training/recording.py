@@ -11,7 +11,7 @@ from torch import Tensor, fx
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-__all__ = ["Recorded", "record", "simplify"]
+__all__ = ["Recorded", "blank", "record", "simplify", "trace"]
 
 Recorded = Callable[..., tuple[Tensor, ...]]
 """Tensors of the recorded shapes and strides -> the results of the function."""
@@ -20,7 +20,13 @@ _LAYOUT = "layout"  # key of shape, strides and dtype of a node's tensor
 
 
 def record(function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor]) -> Recorded:
-    """Record a function, without operations that change nothing.
+    """Return the recorded function; see `trace`."""
+    replayed: Recorded = trace(function, inputs).forward
+    return replayed
+
+
+def trace(function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor]) -> fx.GraphModule:
+    """Record a function as a graph, without operations that change nothing.
 
     The function is called once, with zeros. Tensors that it uses, other than its inputs, become constants of the graph.
 
@@ -28,17 +34,16 @@ def record(function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor]) 
         function: Takes tensors and returns tensors. It must not branch on their values.
         inputs: Tensors with the shapes, strides, dtypes and device to record; they are not changed.
     """
-    blank = [_blank(tensor) for tensor in inputs]
-    recorder = _Recorder(blank)
+    zeros = [blank(tensor) for tensor in inputs]
+    recorder = _Recorder(zeros)
     with recorder:
-        outputs = function(*blank)
+        outputs = function(*zeros)
     recorder.graph.output(tuple(recorder.node(output) for output in outputs))
     simplify(recorder.graph)
-    replayed: Recorded = fx.GraphModule(recorder.constants, recorder.graph).forward
-    return replayed
+    return fx.GraphModule(recorder.constants, recorder.graph)
 
 
-def _blank(tensor: Tensor) -> Tensor:
+def blank(tensor: Tensor) -> Tensor:
     """Return zeros, which are also valid classes and tokens, with the memory layout of a tensor."""
     extent = 1 + sum((size - 1) * step for size, step in zip(tensor.shape, tensor.stride(), strict=True))
     return tensor.new_zeros(extent).as_strided(tensor.shape, tensor.stride())

@@ -17,14 +17,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
 
-import platformdirs
 import torch
 from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ganno_bench.core.errors import DatasetError
+from ganno_bench.core.user_cache import user_cache
 from ganno_bench.workloads.cache_key import cache_key
 from ganno_bench.workloads.data import Dataset, Examples, TokenStream
 from ganno_bench.workloads.suite import DatasetSpec
@@ -38,28 +37,8 @@ _ROLES = ("train", "validation", "test")
 
 
 def cache_folder() -> Path | None:
-    """Return the folder of the entries, created if necessary; None if there is no cache.
-
-    The environment variable GANNO_BENCH_CACHE names the folder around it. The values `off` and the empty string turn
-    the cache off. Without the variable, the user's cache folder is used, if it is writable.
-
-    Raises:
-        DatasetError: GANNO_BENCH_CACHE names a folder that cannot be created.
-    """
-    given = os.environ.get("GANNO_BENCH_CACHE")
-    if given in ("", "off"):
-        return None
-    base = platformdirs.user_cache_path("ganno-bench") if given is None else Path(os.path.expanduser(given))
-    folder = base / "datasets"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        if given is None:
-            return None
-        raise DatasetError(
-            f"GANNO_BENCH_CACHE: folder {given!r} cannot be created: {error.strerror}; name another one, or 'off'"
-        ) from error
-    return folder
+    """Return the folder of the entries; None if there is no cache. See `user_cache`."""
+    return user_cache("datasets")
 
 
 def cached(

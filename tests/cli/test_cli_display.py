@@ -135,6 +135,34 @@ def test_a_run_and_its_resumption(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert not any("Preliminary" in line or "workload 1" in line for line in again)
 
 
+@pytest.mark.parametrize(
+    ("compiler", "names", "expected"),
+    [
+        ("g++: 13", {"a": "compiled", "b": "compiled"}, []),
+        (
+            "g++: 13",
+            {"a": "compiled", "b": "vmap", "c": "loop"},
+            [
+                "compiled code: 1 of 3 workloads (the others are too short to repay compiling; --backend compiled "
+                "compiles all)"
+            ],
+        ),
+        (None, {"a": "vmap"}, ["compiled code: 0 of 1 workload (there is no C++ compiler, such as g++)"]),
+    ],
+)
+def test_one_line_says_why_code_is_not_compiled(
+    compiler: str | None,
+    names: dict[str, str],
+    expected: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("ganno_bench.training.packages.compiler", lambda: compiler)
+    display = RunDisplay()
+    display.backends(names)
+    assert lines(display, capsys) == expected
+
+
 def test_names_and_errors_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     RunDisplay().failed("w", "[red]", "mine.py:100: no :x: here")
     assert lines(RunDisplay(), capsys) == ["failed: [red] on w: mine.py:100: no :x: here"]

@@ -12,6 +12,7 @@ from ganno_bench.training.population import Engine
 from ganno_bench.workloads.data import Dataset, Examples, TaskShape, TokenStream
 from ganno_bench.workloads.suite import OptimizerSpec, WorkloadSpec
 from ganno_bench.workloads.workload import Workload
+from tests.helpers.replayed import with_replays
 
 SGD = OptimizerSpec(name="sgd", momentum=0.9)
 NESTEROV = OptimizerSpec(name="sgd", momentum=0.8, nesterov=True)
@@ -107,11 +108,14 @@ def make_workload(
 
 @cache
 def _recorded(model: str, backend: str, dtype: torch.dtype) -> Engine:
-    return Engine(make_workload(model), backend=backend, dtype=dtype)
+    return with_replays(Engine(make_workload(model), backend=backend, dtype=dtype))
 
 
 def make_engine(workload: Workload, backend: str, dtype: torch.dtype = torch.float32) -> Engine:
-    """Return an engine that shares what was recorded for the model with all its optimizers, horizons, batch sizes."""
+    """Return an engine that shares what was recorded for the model with all its optimizers, horizons, batch sizes.
+
+    With the backend `compiled` it replays what it would compile.
+    """
     engine = copy.copy(_recorded(workload.id, backend, dtype))
     engine.workload = workload
     return engine

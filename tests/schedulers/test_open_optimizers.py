@@ -59,7 +59,7 @@ CASES: dict[str, tuple[OptimizerEntry, OptimizerSpec, Make]] = {
     ),
 }
 every_case = pytest.mark.parametrize(("entry", "spec", "make"), CASES.values(), ids=CASES)
-BACKENDS = pytest.mark.parametrize("backend", ["vmap", "loop"])
+BACKENDS = pytest.mark.parametrize("backend", ["vmap", "loop", "compiled"])
 
 
 def train(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ganno_bench.core.errors import ConfigError
-from ganno_bench.training.backends import resolve_backend
+from ganno_bench.training.choice import resolve_backend
 from ganno_bench.training.population import Engine, Population
 from ganno_bench.training.signals import Controls
 from ganno_bench.workloads.suite import OptimizerSpec

@@ -23,7 +23,7 @@ OTHERS = torch.tensor([0, 1, 3, 4])
 
 both = pytest.mark.parametrize(
     ("backend", "optimizer"),
-    [(b, o) for b in ("vmap", "loop") for o in (SGD, ADAMW)],
+    [(b, o) for b in ("vmap", "loop", "compiled") for o in (SGD, ADAMW)],
     ids=lambda v: getattr(v, "name", v),
 )
 
@@ -99,7 +99,7 @@ def test_the_others_are_bit_equal_to_runs_without_the_one_that_diverges(backend:
             assert torch.equal(got, expected) if isinstance(got, Tensor) else got == expected
 
 
-@pytest.mark.parametrize("backend", ["vmap", "loop"])
+@pytest.mark.parametrize("backend", ["vmap", "loop", "compiled"])
 def test_a_population_of_nothing_but_diverged_runs_goes_on_to_the_horizon(backend: str) -> None:
     prepared = engine(backend, SGD)
     population = prepared.population([1, 2])

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ganno_bench.core.errors import ConfigError, PluginError
-from ganno_bench.training.backends import VmapBackend, resolve_backend
+from ganno_bench.training.backends import VmapBackend
+from ganno_bench.training.choice import resolve_backend
 from ganno_bench.training.layout import Layout
 from ganno_bench.training.population import Engine
 from ganno_bench.training.signals import Controls
@@ -72,7 +73,8 @@ def test_a_run_ends_at_the_horizon() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"), [("vmpa", "did you mean 'vmap'?"), ("lop", "did you mean 'loop'?"), ("x", "auto, loop, vmap")]
+    ("name", "hint"),
+    [("vmpa", "did you mean 'vmap'?"), ("lop", "did you mean 'loop'?"), ("x", "auto, compiled, eager, loop, vmap")],
 )
 def test_an_unknown_backend_is_refused_with_the_nearest_name(name: str, hint: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(f"unknown backend {name!r}") + ".*" + re.escape(hint)):

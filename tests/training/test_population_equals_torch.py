@@ -30,7 +30,7 @@ from tests.helpers.workload_cases import (
 )
 
 OPTIMIZERS = {"sgd": PLAIN_SGD, "momentum": SGD, "nesterov": NESTEROV, "adam": ADAM, "adamw": ADAMW}
-BACKENDS = ["vmap", "loop"]
+BACKENDS = ["vmap", "loop", "compiled"]
 SEEDS = [3, 8]
 DECAY = torch.tensor([0.0, 3e-2], dtype=torch.float64)
 
@@ -162,7 +162,7 @@ def test_a_split_is_evaluated_alike_in_one_batch_and_in_many(monkeypatch: pytest
     engine = make_engine(make_workload("decoder"), "vmap", torch.float64)
     population = engine.population(SEEDS)
     whole = population.evaluate(engine.train)
-    monkeypatch.setattr("ganno_bench.training.evaluate.BATCH", 9)
+    monkeypatch.setattr("ganno_bench.training.backends.Backend.n_scored", 9)
     assert len(engine.train.windows()) % 9 not in (0, len(engine.train.windows()))
     parts = population.evaluate(engine.train)
     torch.testing.assert_close(parts.loss, whole.loss, rtol=1e-12, atol=0.0)

@@ -41,6 +41,7 @@ CASES = {
 CASES |= {
     f"{model}-loop": (model, "loop", 1, (1, 3)) for model in (RESNET, BATCH_NORM)
 }  # the choice of `auto` on a CPU
+COMPILED = dict.fromkeys((*SIZES, RESNET), (1, 2, 5, 16, 17, 33, 64))
 UPDATES = 5
 BATCH_SIZE = 7  # odd, so the decoder's bits depend on its place unless the batch is padded
 
@@ -54,7 +55,8 @@ class Run:
 
 def engine(model: str, backend: str) -> Engine:
     optimizer = ADAMW if model in ("decoder", "cnn-unnormalised", "gcn-residual", "lstm") else SGD
-    return make_engine(make_workload(model, optimizer, n_updates=UPDATES, batch_size=BATCH_SIZE), backend)
+    workload = make_workload(model, optimizer, n_updates=UPDATES, batch_size=BATCH_SIZE)
+    return Engine(workload, backend="compiled") if backend == "compiled" else make_engine(workload, backend)
 
 
 @contextmanager
@@ -165,6 +167,20 @@ def check_sizes(model: str, backend: str, sizes: Sequence[int]) -> None:
     expected = among_copies(prepared)
     changed = {size: what_others_change(prepared, expected, size) for size in sizes}
     assert changed == {size: [] for size in sizes}
+
+
+@pytest.mark.slow(group="compiled")
+@pytest.mark.parametrize("model", ["decoder", "cnn", RESNET])
+def test_so_it_is_compiled(model: str) -> None:
+    with on_threads(1):
+        check_sizes(model, "compiled", COMPILED[model])
+
+
+@pytest.mark.slow(group="long")
+@pytest.mark.parametrize("model", sorted(COMPILED.keys() - {"decoder", "cnn", RESNET}))
+def test_so_is_every_other_network(model: str) -> None:
+    with on_threads(1):
+        check_sizes(model, "compiled", COMPILED[model])
 
 
 def test_so_it_is_where_gradients_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:

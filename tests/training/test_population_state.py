@@ -22,8 +22,8 @@ FIRST = 7
 
 every_case = pytest.mark.parametrize(
     ("backend", "optimizer"),
-    [("vmap", NESTEROV), ("vmap", ADAMW), ("loop", NESTEROV), ("loop", ADAMW)],
-    ids=["vmap-nesterov", "vmap-adamw", "loop-nesterov", "loop-adamw"],
+    [(backend, optimizer) for backend in ("vmap", "loop", "compiled") for optimizer in (NESTEROV, ADAMW)],
+    ids=[f"{backend}-{name}" for backend in ("vmap", "loop", "compiled") for name in ("nesterov", "adamw")],
 )
 
 

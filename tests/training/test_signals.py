@@ -16,6 +16,7 @@ from ganno_bench.training.signals import LAYER_SIGNALS, NEEDS, OPTIONAL_SIGNALS,
 from ganno_bench.workloads.data import Examples
 from ganno_bench.workloads.suite import OptimizerSpec
 from ganno_bench.workloads.workload import Workload
+from tests.helpers.replayed import with_replays
 from tests.helpers.torch_loop import TorchRun, Update, evaluate_plainly, parameters
 from tests.helpers.workload_cases import ADAM, ADAMW, MODELS, NESTEROV, SGD, make_engine, make_workload
 
@@ -23,7 +24,7 @@ SEEDS = [4, 6]
 DECAY = torch.tensor([0.0, 2e-2], dtype=torch.float64)
 INTERVALS = (4, 1, 3)
 
-both = pytest.mark.parametrize("backend", ["vmap", "loop"])
+both = pytest.mark.parametrize("backend", ["vmap", "loop", "compiled"])
 
 
 def layerwise_lr(workload: Workload, n_updates: int) -> Tensor:
@@ -269,7 +270,7 @@ def test_test_data_reach_no_signal_and_no_evaluation(test: Any, backend: str) ->
     lr = layerwise_lr(workload, 4)
     seen = []
     for candidate in (workload, poisoned(workload, test)):
-        engine = Engine(candidate, backend=backend)
+        engine = with_replays(Engine(candidate, backend=backend))
         population = engine.population(SEEDS, DECAY, OPTIONAL_SIGNALS)
         signals = [population.observe(), population.advance(Controls(lr), 4)]
         evaluations = [population.evaluate(split).loss for split in (engine.train, engine.validation)]

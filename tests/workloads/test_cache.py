@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ganno_bench.core.errors import DatasetError
+from ganno_bench.core.errors import ConfigError, DatasetError
 from ganno_bench.workloads import cache, cache_key
 from ganno_bench.workloads import datasets as loading
 from ganno_bench.workloads.cache import cache_folder
@@ -253,10 +253,10 @@ def test_the_cache_can_be_turned_off(monkeypatch: pytest.MonkeyPatch, value: str
 
 def test_the_cache_lies_in_the_users_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("GANNO_BENCH_CACHE")
-    monkeypatch.setattr(cache.platformdirs, "user_cache_path", lambda name: tmp_path / name)
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda name: tmp_path / name)
     assert cache_folder() == tmp_path / "ganno-bench" / "datasets"
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr(cache.platformdirs, "user_cache_path", lambda name: tmp_path / "file" / name)
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda name: tmp_path / "file" / name)
     assert cache_folder() is None
 
 
@@ -264,6 +264,6 @@ def test_a_folder_that_cannot_be_made_is_named(monkeypatch: pytest.MonkeyPatch, 
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("GANNO_BENCH_CACHE", str(tmp_path / "file"))
     with pytest.raises(
-        DatasetError, match=r"^GANNO_BENCH_CACHE: folder '.*file' cannot be created: .*; name another one, or 'off'$"
+        ConfigError, match=r"^GANNO_BENCH_CACHE: folder '.*file' cannot be created: .*; name another one, or 'off'$"
     ):
         load_dataset("one", DIGITS)
