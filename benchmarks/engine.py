@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import fx
+from torch import Tensor, fx
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ganno_bench.bench import runner
 from ganno_bench.bench.progress import Progress
@@ -114,29 +115,42 @@ def population(
     return run
 
 
-def floor(work: Workload, n_runs: int) -> Callable[[], None]:
-    """Compute the matrix products of forward and backward pass alone."""
-    spec = work.spec
-    shape = work.dataset.shape
-    tokens = spec.batch_size * (shape.input_shape[0] if shape.next_token else 1)
-    weights = [p for name, p in work.build(0).named_parameters() if p.dim() == 2 and "positions" not in name]
-    first = 1 if shape.next_token else 0  # an embedding is a lookup; a first layer passes no gradient on
-    products = []
-    for index, weight in enumerate(weights[first:]):
-        fan_out, fan_in = weight.shape
-        inputs, outputs = torch.randn(n_runs, tokens, fan_in), torch.randn(n_runs, tokens, fan_out)
-        stacked = torch.randn(n_runs, fan_in, fan_out)
-        products += [(inputs, stacked), (inputs.transpose(1, 2), outputs)]
-        if index or first:
-            products.append((outputs, stacked.transpose(1, 2)))
-    if shape.next_token:
-        heads, length = spec.model["heads"], shape.input_shape[0]
-        rows = n_runs * spec.batch_size * heads
-        square, tall = torch.randn(rows, length, length), torch.randn(rows, length, spec.model["width"] // heads)
-        products += ([(tall, tall.transpose(1, 2))] * 2 + [(square, tall)] * 4) * spec.model["depth"]
+class Products(TorchDispatchMode):
+    """Collects the factors of all matrix products. Library convolutions are not among them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factors: list[tuple[Tensor, Tensor]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        aten = torch.ops.aten
+        if func in (aten.mm.default, aten.bmm.default):
+            self.factors.append((args[0], args[1]))
+        elif func is aten.addmm.default:
+            self.factors.append((args[1], args[2]))
+        return func(*args, **(kwargs or {}))
+
+
+def floor(work: Workload, n_runs: int, updates: int = UPDATES) -> Callable[[], None]:
+    """Compute the matrix products of forward and backward pass alone, those of all runs in one batched product."""
+    train = work.dataset.train.to("cpu", torch.float32)
+    inputs, targets = train.gather(train.order(torch.Generator(), 1, work.spec.batch_size)[0])
+    network = work.build(0)
+    with Products() as recorded:
+        F.cross_entropy(network(inputs).flatten(0, -2), targets.flatten()).backward()
+
+    def stacked(factor: Tensor) -> Tensor:
+        """Return random matrices of all runs, with the factor's shape and order in memory."""
+        batch = n_runs * factor.shape[:-2].numel()
+        rows, columns = factor.shape[-2:]
+        if factor.stride(-1) == 1:
+            return torch.randn(batch, rows, columns)
+        return torch.randn(batch, columns, rows).transpose(1, 2)
+
+    products = [(stacked(a), stacked(b)) for a, b in recorded.factors]
 
     def run() -> None:
-        for _ in range(UPDATES):
+        for _ in range(updates):
             for a, b in products:
                 torch.bmm(a, b)
 

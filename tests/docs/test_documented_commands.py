@@ -263,14 +263,24 @@ def test_the_documented_table_is_what_the_command_prints() -> None:
     assert table.splitlines() == [*printed[: first - 1], *terms]
 
 
+UNTESTED = ("results.py", "runs/train/", "peers.py")
+"""Benchmarks with a test of their own, that need a policy which trains for half an hour, or that install packages."""
+
+
 @pytest.mark.slow(group="long")
 @pytest.mark.parametrize(
-    "command",  # but for one that needs a policy which trains for half an hour
-    [c for c in commands() if c.startswith("python benchmarks/") and "results.py" not in c and "runs/train/" not in c],
+    "command",
+    [c for c in commands() if c.startswith("python benchmarks/") and not any(part in c for part in UNTESTED)],
 )
 def test_documented_benchmarks_work(command: str, checkout: Path) -> None:
     done = run([*shlex.split(command), "--quick"], checkout)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_comparison_with_peers_says_what_it_takes() -> None:
+    done = run(["python", "benchmarks/peers.py", "--help"], ROOT)
+    assert done.returncode == 0, done.stderr
+    assert "stdlib-chars-lstm-1, dacbench" in " ".join(done.stdout.split())
 
 
 @pytest.mark.slow(group="docs")
