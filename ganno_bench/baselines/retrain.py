@@ -24,7 +24,6 @@ from ganno_bench.schedulers.registry import SchedulerEntry, load_scheduler
 from ganno_bench.scoring.metrics import clipped_loss
 from ganno_bench.training.packages import CompilationError
 from ganno_bench.training.population import Engine
-from ganno_bench.training.prepare import prepared_engine
 from ganno_bench.tuning.space import contestant
 from ganno_bench.workloads.datasets import data_directories
 from ganno_bench.workloads.workload import Workload, load_workloads
@@ -140,17 +139,13 @@ class _Engines:
 
 def _engine(workload: Workload, backend: str, device: str) -> Engine:
     """Return an engine with a backend, or another one if this machine cannot compile."""
-    try:
-        return prepared_engine(
-            workload,
-            backend=backend,
-            needs={frozenset()},
-            has_open_optimizers=False,
-            n_run_updates=0,
-            device=device,
-        )
-    except CompilationError:
-        return Engine(workload, device=device)
+    engine = Engine(workload, backend=backend, device=device)
+    if backend == "compiled":
+        try:
+            engine.warm_up({frozenset()}, has_open_optimizers=False)
+        except CompilationError:
+            return Engine(workload, device=device)
+    return engine
 
 
 def _train(engine: Engine, entry: SchedulerEntry, record: RunRecord) -> RunRecord:
@@ -162,6 +157,9 @@ def _train(engine: Engine, entry: SchedulerEntry, record: RunRecord) -> RunRecor
         change = Change.of_record(record)
         job = Job(record.workload, entry.name, record.role, 0, range(0), 1, () if change is None else (change,))
         engine = engine.with_spec(job.spec(engine.workload.spec))
+        if engine.backend.name == "compiled":
+            optimizer = engine.workload.spec.optimizer.name
+            engine.warm_up({frozenset(entry.cls.needs)}, entry.open_optimizer(optimizer) is not None)
         result = drive(engine, [contestant(entry, record.config)], seeds)
         test = result.population.evaluate(engine.workload.dataset.test.to(engine.device, engine.dtype))
         recorder = Recorder(record.suite, record.suite_hash, record.custom, record.study, engine, entry)

@@ -210,6 +210,7 @@ def _engine(
         backend=pinned.get(workload.id, "auto") if settings.backend == "auto" else settings.backend,
         needs={frozenset(entry.cls.needs) for entry in closed},
         has_open_optimizers=len(closed) < len(entries),
+        batch_sizes={job.spec(workload.spec).batch_size for job in jobs},
         n_run_updates=sum(job.n_runs * job.spec(workload.spec).n_updates for job in jobs),
         on_compiling=progress.compiling,
         device=settings.device,

@@ -80,6 +80,7 @@ class SchedulerProblem(BaseProblem):
             ConfigError: The scheduler is zero-shot and has nothing to tune, or `tuning_seeds` is below 1.
             DatasetError: The dataset is missing, or differs from its declaration.
             PluginError: The scheduler breaks a rule.
+            CompilationError: The backend is `compiled`, and this machine cannot compile.
         """
         n_seeds = load_suite(suite).budget.tuning_seeds if tuning_seeds is None else tuning_seeds
         if n_seeds < 1:
@@ -92,6 +93,9 @@ class SchedulerProblem(BaseProblem):
         self._engine = Engine(
             load_workload(suite, workload, [Path(folder) for folder in data_dirs]), backend=backend, device=device
         )
+        if self._engine.backend.name == "compiled":
+            is_open = self._entry.open_optimizer(self._engine.workload.spec.optimizer.name) is not None
+            self._engine.warm_up({frozenset(self._entry.cls.needs)}, is_open)
         self._seeds = run_seeds("tuning", study, n_seeds)
         self._space = search_space(self._entry, self._engine.workload.spec.optimizer.name)
         self._lock = threading.Lock()

@@ -98,7 +98,10 @@ def package(function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor],
     """
     if (found := compiler()) is None:
         raise CompilationError("there is no C++ compiler; install g++ or clang++, or name one in the variable CXX")
-    graph, constants = lifted(trace(function, inputs))
+    try:
+        graph, constants = lifted(trace(function, inputs))
+    except Exception as error:  # a model may raise any error
+        raise CompilationError(f"its operations cannot be recorded: {one_line(error)}") from error
     arguments = [*inputs, *constants]
     key = _key(graph, arguments, found)
     folder = packages_folder()

@@ -20,6 +20,7 @@ def prepared_engine(
     workload: Workload,
     *,
     backend: str,
+    batch_sizes: Collection[int],
     needs: Collection[frozenset[str]],
     has_open_optimizers: bool,
     n_run_updates: int,
@@ -34,6 +35,7 @@ def prepared_engine(
     Args:
         workload: The workload.
         backend: `auto`, `compiled`, `eager`, `vmap` or `loop`.
+        batch_sizes: Batch sizes of all updates ahead.
         needs: The signals that schedulers need; one set for each scheduler that has the workload's optimizer.
         has_open_optimizers: Whether other schedulers replace the optimizer.
         n_run_updates: Number of updates ahead, summed over all runs.
@@ -58,14 +60,14 @@ def prepared_engine(
     assert isinstance(code, CompiledBackend)
     try:
         code.compiling = False
-        engine.warm_up(needs, has_open_optimizers)
+        _warm_up(engine, batch_sizes, needs, has_open_optimizers)
     except CompilationError:
         if backend == "auto" and not repays:
             return eager
         on_compiling(workload.id)
         code.compiling = True
         try:
-            engine.warm_up(needs, has_open_optimizers)
+            _warm_up(engine, batch_sizes, needs, has_open_optimizers)
         except CompilationError as error:
             if backend == "compiled":
                 raise CompilationError(f"backend 'compiled': workload {workload.id!r}: {error}") from error
@@ -73,3 +75,11 @@ def prepared_engine(
             return eager
     code.compiling = True
     return engine
+
+
+def _warm_up(
+    engine: Engine, batch_sizes: Collection[int], needs: Collection[frozenset[str]], has_open_optimizers: bool
+) -> None:
+    for size in sorted({*batch_sizes}):
+        spec = engine.workload.spec.model_copy(update={"batch_size": size})
+        engine.with_spec(spec).warm_up(needs, has_open_optimizers)

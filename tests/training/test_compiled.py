@@ -125,6 +125,7 @@ def prepared(monkeypatch: pytest.MonkeyPatch, *, backend: str = "auto", n_run_up
     engine = prepared_engine(
         changes.get("workload", make_workload("mlp", n_updates=UPDATES)),
         backend=backend,
+        batch_sizes={10, 12},
         needs={frozenset(), frozenset(LAYER_SIGNALS)},
         has_open_optimizers=True,
         n_run_updates=n_run_updates,
@@ -150,6 +151,7 @@ def test_auto_takes_what_is_compiled_already(monkeypatch: pytest.MonkeyPatch) ->
     engine = prepared_engine(
         make_workload("mlp", n_updates=UPDATES),
         backend="auto",
+        batch_sizes={10},
         needs={frozenset()},
         has_open_optimizers=False,
         n_run_updates=0,
@@ -179,6 +181,11 @@ def test_without_a_compiler_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch)
         CompilationError, match=r"no C\+\+ compiler; install g\+\+ or clang\+\+, or name one in the variable"
     ):
         package(lambda x: [x + 1], [torch.zeros(3)])
+
+
+def test_a_function_that_cannot_be_recorded_is_one_line() -> None:
+    with pytest.raises(CompilationError, match=r"^its operations cannot be recorded: ValueError: .*'no such' \(test_compiled.py:[0-9]+\)$"):
+        package(lambda x: [x + int("no such")], [torch.zeros(3)])
 
 
 def test_a_compiler_that_fails_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
