@@ -14,6 +14,7 @@ floor       the matrix products of forward and backward pass alone, on random nu
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import tempfile
 import time
@@ -158,7 +159,10 @@ def floor(work: Workload, n_runs: int, updates: int = UPDATES) -> Callable[[], N
 
 
 def compare(contenders: dict[str, Callable[[], None]], repetitions: int) -> dict[str, float]:
-    """Return the median seconds of each contender with its best number of threads; the contenders take turns."""
+    """Return the median seconds of each contender with its best number of threads; the contenders take turns.
+
+    A floor has the best number of the engine, in place of its own.
+    """
     cores = torch.get_num_threads()
     seconds: dict[tuple[str, int], list[float]] = {}
     for repetition in range(repetitions + 1):
@@ -170,10 +174,102 @@ def compare(contenders: dict[str, Callable[[], None]], repetitions: int) -> dict
                 if repetition:  # the first one warms up and records the vectorised passes
                     seconds.setdefault((name, threads), []).append(time.perf_counter() - start)
     torch.set_num_threads(cores)
-    return {
-        name: min(statistics.median(times) for (other, _), times in seconds.items() if other == name)
-        for name in contenders
+    medians = {key: statistics.median(times) for key, times in seconds.items()}
+    best = {
+        name: min((n for other, n in medians if other == name), key=lambda n: medians[name, n]) for name in contenders
     }
+    if {"engine", "floor"} <= best.keys():
+        best["floor"] = best["engine"]
+    return {name: medians[name, best[name]] for name in contenders}
+
+
+def compare_alone(contenders: dict[str, Callable[[], None]], repetitions: int) -> dict[str, float]:
+    """Return the median milliseconds of each contender on one thread; the contenders take turns."""
+    cores = torch.get_num_threads()
+    torch.set_num_threads(1)
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for repetition in range(repetitions + 1):
+        for name, contender in contenders.items():
+            start = time.perf_counter()
+            contender()
+            if repetition:  # the first one compiles, or loads what is compiled
+                seconds[name].append(time.perf_counter() - start)
+    torch.set_num_threads(cores)
+    return {name: statistics.median(times) * 1e3 for name, times in seconds.items()}
+
+
+def compiled_cases() -> dict[str, tuple[Workload, tuple[int, ...]]]:
+    """Return workloads and numbers of runs for the comparison of compiled code with the backends of `eager`."""
+    small = workload("digits-mlp-4", model={"family": "cnn", "depth": 3, "width": 8})
+    residual = workload("digits-mlp-4", model={"family": "resnet", "depth": 8, "width": 8})
+    graph = load_suite("graph")
+    first = graph.workload[0]
+    return {
+        "digits-mlp-2": (workload("digits-mlp-2"), (16,)),
+        "digits-mlp-4": (workload("digits-mlp-4"), (10, 16, 64)),
+        "digits-mlp-8": (workload("digits-mlp-8"), (16,)),
+        "stdlib-chars-transformer-1": (workload("stdlib-chars-transformer-1"), (16,)),
+        "stdlib-chars-transformer-2": (workload("stdlib-chars-transformer-2"), (16, 64)),
+        "lstm, depth 1": (workload("stdlib-chars-transformer-1", model={"family": "lstm", "depth": 1}), (16,)),
+        first.id: (Workload(first, load_dataset(first.dataset, graph.dataset[first.dataset])), (16,)),
+        "cnn, depth 3, 8x8": (small, (16,)),
+        "cnn, depth 3, 14x14": (enlarged(small, 14), (16,)),
+        "cnn, depth 3, 28x28": (enlarged(small, 28), (16,)),
+        "resnet, depth 8, 28x28": (enlarged(residual, 28), (4,)),
+    }
+
+
+def compiled(repetitions: int) -> None:
+    """Print compiled code against the backend that `eager` chooses, and against the floor, on one thread."""
+    print("\n| workload | runs | together | eager ms | compiled ms | floor ms | compiled vs eager | above the floor |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+    for name, (work, sizes) in compiled_cases().items():
+        for n_runs in sizes:
+            updates = UPDATES if "mlp" in name else 20
+            contenders = {
+                "eager": population(work, n_runs, updates=updates),
+                "compiled": population(work, n_runs, backend="compiled", updates=updates),
+                "floor": floor(work, n_runs, updates),
+            }
+            times = {key: value / updates for key, value in compare_alone(contenders, repetitions).items()}
+            engine = Engine(work, backend="compiled")
+            above = f"{times['compiled'] / times['floor']:.2f}x"
+            print(
+                f"| {name} | {n_runs} | {engine.backend.together} | {times['eager']:.2f} | {times['compiled']:.2f} | "  # type: ignore[attr-defined]
+                f"{times['floor']:.2f} | {times['eager'] / times['compiled']:.2f}x | "
+                f"{'' if 'cnn' in name or 'resnet' in name else above} |"
+            )
+
+
+def compiled_signals(repetitions: int) -> None:
+    """Print what all signals of the layers add to a compiled update, with a decision every 10 updates, one thread."""
+    print("\n| workload | runs | backend | ms per update | added by all signals per layer |")
+    print("| --- | ---: | --- | ---: | ---: |")
+    for name in ("digits-mlp-4", "stdlib-chars-transformer-2"):
+        for backend in ("eager", "compiled"):
+            contenders = {
+                needs: population(workload(name), 16, backend=backend, needs=LAYER_SIGNALS if needs else ())
+                for needs in (False, True)
+            }
+            times = compare_alone({str(needs): run for needs, run in contenders.items()}, repetitions)
+            plain, measured = (value / UPDATES for value in times.values())
+            print(f"| {name} | 16 | {backend} | {plain:.3f} | {measured - plain:+.3f} ms |")
+
+
+def compiling(repetitions: int) -> None:
+    """Print how long compiling takes, with an empty cache, and loading from it, for cosine alone."""
+    print("\n| workload | compiling s | loading s |")
+    print("| --- | ---: | ---: |")
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["GANNO_BENCH_CACHE"] = cache
+        for name, (work, _) in compiled_cases().items():
+            seconds = []
+            for _ in range(2):
+                start = time.perf_counter()
+                Engine(work, backend="compiled").warm_up({frozenset()}, has_open_optimizers=False)
+                seconds.append(time.perf_counter() - start)
+            print(f"| {name} | {seconds[0]:.1f} | {seconds[1]:.2f} |")
+        del os.environ["GANNO_BENCH_CACHE"]
 
 
 def engine_against_loop(repetitions: int) -> None:
@@ -368,6 +464,9 @@ TABLES = {
     "signals": signals,
     "augmentation": augmentation,
     "harness": harness,
+    "compiled": compiled,
+    "compiled-signals": compiled_signals,
+    "compiling": compiling,
 }
 
 

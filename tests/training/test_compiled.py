@@ -184,7 +184,8 @@ def test_without_a_compiler_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_function_that_cannot_be_recorded_is_one_line() -> None:
-    with pytest.raises(CompilationError, match=r"^its operations cannot be recorded: ValueError: .*'no such' \(test_compiled.py:[0-9]+\)$"):
+    message = r"^its operations cannot be recorded: ValueError: .*'no such' \(test_compiled.py:[0-9]+\)$"
+    with pytest.raises(CompilationError, match=message):
         package(lambda x: [x + int("no such")], [torch.zeros(3)])
 
 
