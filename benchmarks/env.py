@@ -5,8 +5,8 @@
 Run nothing else meanwhile. The script uses one thread, and prints
 
 - environment steps per second for populations of several sizes, with random actions, and for a loop over environments
-  of a single run each (with the `loop` backend, the faster one for that). An environment step is a decision of one run,
-  for all of its layers, and 10 updates. Numbers are medians over repetitions.
+  of a single run each (with the `loop` backend, the faster one for that), and for 16 runs with compiled code. An
+  environment step is a decision of one run, for all layers, and 10 updates. Numbers are medians over repetitions.
 - the time of 50,000 environment steps of digits MLPs, learning included, and the share of each part.
 """
 
@@ -52,13 +52,14 @@ def steps_per_second(env: LayerwiseLREnv, n_decisions: int, repetitions: int) ->
 def populations(quick: bool) -> None:
     """Print the environment steps per second."""
     sizes = SIZES[:2] if quick else SIZES
-    print(f"\n| workload | {' | '.join(f'{size} runs' for size in sizes)} | one by one |")
-    print("| --- |" + " ---: |" * (len(sizes) + 1))
+    print(f"\n| workload | {' | '.join(f'{size} runs' for size in sizes)} | one by one | 16 runs, compiled |")
+    print("| --- |" + " ---: |" * (len(sizes) + 2))
     for name in WORKLOADS[:2] if quick else WORKLOADS:
         single = steps_per_second(make_env(f"quickstart/{name}", n_runs=1, backend="loop"), 4, 3)
         rates = [steps_per_second(make_env(f"quickstart/{name}", n_runs=size), 4, 1 if quick else 3) for size in sizes]
         cells = " | ".join(f"{rate:.0f} ({rate / single:.1f}x)" for rate in rates)
-        print(f"| {name} | {cells} | {single:.0f} |")
+        code = steps_per_second(make_env(f"quickstart/{name}", n_runs=16, backend="compiled"), 4, 1 if quick else 3)
+        print(f"| {name} | {cells} | {single:.0f} | {code:.0f} ({code / rates[sizes.index(16)]:.1f}x of 16 runs) |")
 
 
 def training(env_steps: int, folder: Path) -> Trainer:

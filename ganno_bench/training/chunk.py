@@ -12,7 +12,8 @@ from torch import Tensor
 from ganno_bench.training.backends import Gradients
 from ganno_bench.training.batches import Batches
 from ganno_bench.training.buffers import stack_buffers, state_buffers
-from ganno_bench.training.measure import param_norm
+from ganno_bench.training.layout import Layout, Sample
+from ganno_bench.training.measure import part_to_read
 from ganno_bench.training.open_optimizer import MakeOptimizer, OpenOptimizers
 from ganno_bench.training.optimizers import make_optimizer
 from ganno_bench.training.updates import Updates
@@ -112,9 +113,13 @@ class Chunk:
         """Keep the parameters that are evaluated, and drop the open optimizer."""
         self.parameters, self.open = self.evaluated(), None
 
+    @cached_property
+    def _part(self) -> Layout | Sample:
+        return part_to_read(self.engine.layout, self.needs, self.engine.device)
+
     def param_norm(self) -> Tensor:
-        """Return the norm of each layer's parameters, shape (P, L)."""
-        return param_norm(self.engine.layout, self.needs, self.parameters)[: self.n_runs]
+        """Return the norm of each layer's parameters, shape (R, L)."""
+        return self._part.norms(self._part.take(self.parameters))
 
     def clear(self, runs: Tensor) -> None:
         """Set the parameters and all state of some runs to 0; `runs` is a mask of shape (P,)."""

@@ -22,7 +22,6 @@ from ganno_bench.training.backends import Backend, Gradients, aligned, cross_ent
 from ganno_bench.training.buffers import Buffers
 from ganno_bench.training.group_signals import GROUP_SIGNALS, GroupSignals
 from ganno_bench.training.layout import Layout
-from ganno_bench.training.measure import param_norm
 from ganno_bench.training.optimizers import make_optimizer
 from ganno_bench.training.packages import MakePackage, Package, package
 from ganno_bench.training.updates import Updates
@@ -203,7 +202,7 @@ class _CompiledUpdates(Updates):
         parts = [torch.cat(part) for part in zip(*measured, strict=True)]  # empty if nothing is measured
         signals = dict(zip(GROUP_SIGNALS, parts, strict=False))
         if "param_norm" in chunk.needs:
-            signals["param_norm"] = param_norm(self._backend.layout, chunk.needs, chunk.parameters)
+            signals["param_norm"] = chunk.param_norm()
         return torch.cat(losses, dim=1), {name: value for name, value in signals.items() if name in chunk.needs}
 
     def _numbers(self, lr: Tensor, weight_decay: Tensor, momentum: Tensor | None) -> tuple[list[Tensor], list[Tensor]]:

@@ -8,7 +8,7 @@ from torch import Tensor
 from ganno_bench.training.layout import Layout, Sample
 from ganno_bench.training.signals import SAMPLED
 
-__all__ = ["Measurement", "cosines", "param_norm", "signal_to_noise"]
+__all__ = ["Measurement", "cosines", "part_to_read", "signal_to_noise"]
 
 _TINY = 1e-30
 
@@ -69,10 +69,9 @@ class Measurement:
         return {name: value for name, value in self._values.items() if name in self._needs}
 
 
-def param_norm(layout: Layout, needs: frozenset[str], parameters: Tensor) -> Tensor:
-    """Return the norm of each layer's parameters, shape (P, L), of a matrix, shape (P, N)."""
-    part = Sample(layout, parameters.device) if SAMPLED in needs else layout
-    return part.norms(part.take(parameters))
+def part_to_read(layout: Layout, needs: frozenset[str], device: torch.device) -> Layout | Sample:
+    """Return what norms of the layers are computed from: a sample if it is accepted, otherwise all parameters."""
+    return Sample(layout, device) if SAMPLED in needs else layout
 
 
 def cosines(dots: Tensor, norms: Tensor, others: Tensor) -> Tensor:

@@ -210,7 +210,7 @@ class Population:
         blank = torch.full_like(self._last_lr, torch.nan)
         layers = dict.fromkeys(self.needs & set(LAYER_SIGNALS), blank)
         if "param_norm" in self.needs:
-            layers["param_norm"] = torch.cat([chunk.param_norm() for chunk in self._chunks])
+            layers["param_norm"] = torch.cat([chunk.param_norm()[: chunk.n_runs] for chunk in self._chunks])
         return self._signals(blank[:, 0], layers)
 
     @torch.no_grad()
