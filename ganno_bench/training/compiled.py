@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -154,6 +154,10 @@ class CompiledBackend(Backend):
         return [self.layout.views(rows) for rows in torch.split(matrix, self.together)]
 
 
+_Measured: TypeAlias = Literal["sums", "signals"] | None
+"""What a compiled update measures."""
+
+
 class _CompiledUpdates(Updates):
     """Makes the updates of a chunk, one group of runs after another, so that a group stays in the cache."""
 
@@ -181,7 +185,7 @@ class _CompiledUpdates(Updates):
         constant, changing = self._numbers(lr, weight_decay, momentum)
         batches, part = chunk.batches, slice(first, first + n)
         examples = [values[part] for values in (batches.order, batches.views) if values is not None]
-        codes: dict[bool, Package] = {}
+        codes: dict[_Measured, Package] = {}
         losses, measured = [], []
         for group, fixed in enumerate(self._groups):
             rows = slice(group * self._backend.together, (group + 1) * self._backend.together)
@@ -191,11 +195,13 @@ class _CompiledUpdates(Updates):
             results: list[Tensor] = []
             own: list[Tensor] = []
             for index, values in enumerate(zip(*(tensor.unbind() for tensor in each_update), strict=True)):
-                measures = self._signals is not None and (self._at_each or index == n - 1)
-                arguments = [*fixed, *(self._sums[group] if measures else ()), *values, *each_run]
-                if measures not in codes:
-                    codes[measures] = self._code(measures, arguments)
-                results = codes[measures](arguments)
+                reads: _Measured = "sums" if self._at_each else None
+                if self._signals is not None and index == n - 1:
+                    reads = "signals"
+                arguments = [*fixed, *(self._sums[group] if reads else ()), *values, *each_run]
+                if reads not in codes:
+                    codes[reads] = self._code(reads, arguments)
+                results = codes[reads](arguments)
                 own.append(results[0])
             losses.append(torch.stack(own))
             measured.append(results[1 : 1 + len(GROUP_SIGNALS)] if self._signals else [])
@@ -217,18 +223,18 @@ class _CompiledUpdates(Updates):
         changing = [lr.neg(), *(value.expand(n, len(beta), 1) for value in corrections)]
         return [values.to(dtype) for values in (weight_decay[:, None], beta)], [values.to(dtype) for values in changing]
 
-    def _code(self, measures: bool, arguments: Sequence[Tensor]) -> Package:
+    def _code(self, reads: _Measured, arguments: Sequence[Tensor]) -> Package:
         spec = self._chunk.engine.workload.spec
-        key: tuple[Any, ...] = ("update", spec.optimizer, spec.batch_size, spec.augmentation)
-        if measures and self._signals is not None:
+        key: tuple[Any, ...] = ("update", spec.optimizer, spec.batch_size, spec.augmentation, reads)
+        if reads and self._signals is not None:
             key += self._signals.key
-        return self._backend.package(key, lambda *tensors: self._update(measures, tensors), arguments)
+        return self._backend.package(key, lambda *tensors: self._update(reads, tensors), arguments)
 
-    def _update(self, measures: bool, tensors: Sequence[Tensor]) -> list[Tensor]:
+    def _update(self, reads: _Measured, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Make one update of a group; `EagerUpdates.make` does the same with matrices.
 
         Args:
-            measures: Whether to measure signals.
+            reads: What to measure: nothing, the sums of a decision interval, or also the signals at its end.
             tensors: Parameters, state of the optimizer and sums of the signals, which are changed in place; then the
                 examples, their views, learning rates, corrections, weight decay and momentum.
 
@@ -239,15 +245,17 @@ class _CompiledUpdates(Updates):
         n = len(backend.layout.names)
         values = [*islice(rest, n)]
         state = {name: [tensor.flatten(1) for tensor in islice(rest, n)] for name in self._state_names}
-        sums = [*islice(rest, n + 1)] if measures else []
+        sums = [*islice(rest, n + 1)] if reads else []
         index = next(rest)
         views = None if chunk.batches.views is None else next(rest)
         rates, *corrections, decay, beta = rest
         found, losses = backend.gradients(values, *chunk.batches.examples(index, views))
         gradients = [gradient.flatten(1) for gradient in found]
         results = [losses]
-        if measures and self._signals is not None:
-            results += self._signals.of_gradients(gradients, state["momentum"], sums)
+        if reads and self._signals is not None:
+            noise = self._signals.add(gradients, sums)
+            if reads == "signals":
+                results += [*self._signals.of_gradients(gradients, state["momentum"]), noise]
         directions = []
         layers = (number for number, layer in enumerate(backend.layout.layers) for _ in layer.parameters)
         for number, (layer, value, gradient) in enumerate(zip(layers, values, gradients, strict=True)):
@@ -257,7 +265,7 @@ class _CompiledUpdates(Updates):
             direction = optimizer.corrected(flat, gradient.clone(), decay, beta, corrections)
             flat.addcmul_(direction, rates[:, layer, None])
             directions.append(direction)
-        if measures and self._signals is not None:
+        if reads == "signals" and self._signals is not None:
             norms = self._signals.norms(directions)
             # PyTorch 2.15 cannot compile the norm of a direction that is used nowhere else and depends on a parameter
             # that is changed in place. So the directions are results, too.

@@ -44,25 +44,30 @@ class GroupSignals:
         samples = [like.new_zeros(n_runs, blocks.n_blocks, blocks.length) for blocks in self._sample]
         return [*samples, like.new_zeros(n_runs, n_layers)]
 
-    def of_gradients(
-        self, gradients: Sequence[Tensor], momentum: Sequence[Tensor], sums: Sequence[Tensor]
-    ) -> list[Tensor]:
-        """Return `grad_norm`, `grad_cosine` and `grad_snr`, shape (G, L) each, and add the gradients to the sums.
+    def add(self, gradients: Sequence[Tensor], sums: Sequence[Tensor]) -> Tensor:
+        """Add the gradients of an update to the sums, and return the `grad_snr` since they were zeros, shape (G, L).
+
+        Args:
+            gradients: Shape (G, size) each.
+            sums: See `sums`; changed in place.
+        """
+        samples = [_blocks(blocks, gradient) for blocks, gradient in zip(self._sample, gradients, strict=True)]
+        totals = [total + sample for total, sample in zip(sums[:-1], samples, strict=True)]
+        norm_total = sums[-1] + self._layers(self._sample, (sample * sample for sample in samples)).sqrt()
+        norm_of_total = self._layers(self._sample, (total * total for total in totals)).sqrt()
+        for total, value in zip(sums, [*totals, norm_total], strict=True):
+            total.copy_(value)
+        return signal_to_noise(norm_of_total, norm_total)
+
+    def of_gradients(self, gradients: Sequence[Tensor], momentum: Sequence[Tensor]) -> list[Tensor]:
+        """Return `grad_norm` and `grad_cosine`, shape (G, L) each.
 
         Args:
             gradients: Shape (G, size) each.
             momentum: The momentum before the update, of the same shapes.
-            sums: See `sums`.
         """
-        samples = [_blocks(blocks, gradient) for blocks, gradient in zip(self._sample, gradients, strict=True)]
-        totals = [total + sample for total, sample in zip(sums[:-1], samples, strict=True)]
-        norm_total = sums[-1] + self._layers(self._sample, ((sample * sample) for sample in samples)).sqrt()
-        norm_of_total = self._layers(self._sample, ((total * total) for total in totals)).sqrt()
-        for total, value in zip(sums, [*totals, norm_total], strict=True):
-            total.copy_(value)
         norms = self.norms(gradients)
-        cosine = cosines(self._dots(gradients, momentum), norms, self.norms(momentum))
-        return [norms, cosine, signal_to_noise(norm_of_total, norm_total)]
+        return [norms, cosines(self._dots(gradients, momentum), norms, self.norms(momentum))]
 
     def norms(self, values: Sequence[Tensor]) -> Tensor:
         """Return the norm of each layer, shape (G, L), of values of shape (G, size) each."""
