@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -25,7 +26,11 @@ def record(function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor]) 
     return replayed
 
 
-def trace(function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor]) -> fx.GraphModule:
+def trace(
+    function: Callable[..., Sequence[Tensor]],
+    inputs: Sequence[Tensor],
+    replacements: Mapping[Any, Callable[..., Any]] = MappingProxyType({}),
+) -> fx.GraphModule:
     """Record a function as a graph, without operations that change nothing.
 
     The function is called once, with zeros. Tensors that it uses, other than its inputs, become constants of the graph.
@@ -33,9 +38,11 @@ def trace(function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor]) -
     Args:
         function: Takes tensors and returns tensors. It must not branch on their values.
         inputs: Tensors with the shapes, strides, dtypes and device to record; they are not changed.
+        replacements: Operations and functions to record in their place. A function takes the arguments of its
+            operation, and returns NotImplemented to leave it as it is.
     """
     zeros = [blank(tensor) for tensor in inputs]
-    recorder = _Recorder(zeros)
+    recorder = _Recorder(zeros, replacements)
     with recorder:
         outputs = function(*zeros)
     recorder.graph.output(tuple(recorder.node(output) for output in outputs))
@@ -56,8 +63,9 @@ class _Recorder(TorchDispatchMode):
     modules and symbols.
     """
 
-    def __init__(self, inputs: Sequence[Tensor]) -> None:
+    def __init__(self, inputs: Sequence[Tensor], replacements: Mapping[Any, Callable[..., Any]]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._replacements = replacements
         self.graph = fx.Graph()
         self.constants: dict[str, Tensor] = {}
         self._nodes: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
@@ -77,6 +85,11 @@ class _Recorder(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
+        if (replacement := self._replacements.get(func)) is not None:
+            with self:  # to record what it calls
+                output = replacement(*args, **(kwargs or {}))
+            if output is not NotImplemented:
+                return output
         own_args, own_kwargs = fx.node.map_aggregate((args, dict(kwargs or {})), self.node)
         output = func(*args, **(kwargs or {}))
         if func is torch.ops.aten.lift_fresh.default:  # the result of `torch.tensor`, which may be changed in place
