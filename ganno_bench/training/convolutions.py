@@ -1,8 +1,8 @@
-"""Operations of convolutional networks on a CPU, expressed by others that are faster in compiled code.
+"""Operations of convolutional networks, expressed by others that are faster in compiled code on a CPU.
 
-Inductor leaves a convolution and its gradients to a library, and makes poor code where neighbouring elements of a row
-need different ones. Each function here takes the arguments of an operation and returns its result, or NotImplemented
-where the operation itself is as fast. The rules come from `benchmarks/convolutions.py`.
+Inductor leaves convolutions and their gradients to a library. It does not vectorise where neighbouring elements of a
+row depend on different ones. Each function here takes the arguments of an operation and returns its result, or
+NotImplemented where the operation itself is as fast. The limits come from `benchmarks/operations.py`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["FASTER"]
+__all__ = ["CONVOLUTIONS"]
 
 aten = torch.ops.aten
 
@@ -168,10 +168,10 @@ def _of_height(values: Tensor, height: int) -> Tensor:
     return F.pad(values, (0, 0, 0, max(0, height - values.shape[-2])))[..., :height, :]
 
 
-FASTER: Mapping[Any, Callable[..., Any]] = {
+CONVOLUTIONS: Mapping[Any, Callable[..., Any]] = {
     aten.convolution.default: _convolution,
     aten.convolution_backward.default: _convolution_backward,
     aten.avg_pool2d_backward.default: _avg_pool2d_backward,
     aten.slice_backward.default: _slice_backward,
 }
-"""Operations and the functions that take their place."""
+"""Operations and the functions that take their place, see `trace`."""

@@ -31,7 +31,8 @@ from torch import Tensor, fx
 from ganno_bench.core.errors import UserError, one_line
 from ganno_bench.core.processor import processor_features
 from ganno_bench.core.user_cache import user_cache
-from ganno_bench.training.convolutions import FASTER
+from ganno_bench.training.convolutions import CONVOLUTIONS
+from ganno_bench.training.products import PRODUCTS
 from ganno_bench.training.recording import blank, trace
 
 __all__ = [
@@ -40,11 +41,11 @@ __all__ = [
     "MakePackage",
     "Package",
     "compiler",
-    "faster_operations",
     "has_packages",
     "lifted",
     "package",
     "packages_folder",
+    "recorded",
 ]
 
 MAX_BYTES = 2**30
@@ -106,7 +107,7 @@ def package(function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor],
     if (found := compiler()) is None:
         raise CompilationError("there is no C++ compiler; install g++ or clang++, or name one in the variable CXX")
     try:
-        graph, constants = lifted(trace(function, inputs, faster_operations(inputs)))
+        graph, constants = recorded(function, inputs)
     except Exception as error:  # a model may raise any error
         raise CompilationError(f"its operations cannot be recorded: {one_line(error)}") from error
     arguments = [*inputs, *constants]
@@ -190,9 +191,17 @@ def _warn_once(text: str) -> None:
     warnings.warn(text, stacklevel=2)
 
 
-def faster_operations(inputs: Sequence[Tensor]) -> Mapping[Any, Callable[..., Any]]:
-    """Return what to record in the place of some operations, see `trace`."""
-    return FASTER if inputs[0].device.type == "cpu" else {}
+def recorded(
+    function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor]
+) -> tuple[fx.GraphModule, tuple[Tensor, ...]]:
+    """Return the graph to compile, and the constants that are its last inputs.
+
+    Args:
+        function: Takes tensors and returns tensors.
+        inputs: Tensors with the shapes, strides, dtypes and device of the arguments; they are not changed.
+    """
+    on_cpu = inputs[0].device.type == "cpu"
+    return lifted(trace(function, inputs, {**CONVOLUTIONS, **PRODUCTS} if on_cpu else {}))
 
 
 def lifted(graph_module: fx.GraphModule) -> tuple[fx.GraphModule, tuple[Tensor, ...]]:

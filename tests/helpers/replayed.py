@@ -7,15 +7,14 @@ from collections.abc import Callable, Sequence
 from torch import Tensor
 
 from ganno_bench.training.compiled import CompiledBackend
-from ganno_bench.training.packages import Package, faster_operations, lifted
+from ganno_bench.training.packages import Package, recorded
 from ganno_bench.training.population import Engine
-from ganno_bench.training.recording import trace
 
 __all__ = ["replayed", "with_replays"]
 
 
 def replayed(function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor], *, compiling: bool = True) -> Package:
-    graph, constants = lifted(trace(function, inputs, faster_operations(inputs)))
+    graph, constants = recorded(function, inputs)
     return Package(lambda tensors: [*graph(*tensors)], constants, compiled=False)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx
 from torch.nn import functional as F
 
-from ganno_bench.training.convolutions import FASTER
+from ganno_bench.training.convolutions import CONVOLUTIONS
 from ganno_bench.training.recording import trace
 
 aten = torch.ops.aten
@@ -27,7 +27,7 @@ def check(function: Callable[..., Tensor], shapes: Sequence[tuple[int, ...]]) ->
         weights = torch.arange(output.numel(), dtype=output.dtype).view(output.shape).cos()
         return [output.detach(), *torch.autograd.grad(output, own, weights)]
 
-    graph = trace(with_gradients, tensors, FASTER)
+    graph = trace(with_gradients, tensors, CONVOLUTIONS)
     for got, expected in zip(graph(*tensors), with_gradients(*tensors), strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-12)
     return graph
