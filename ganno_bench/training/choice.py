@@ -24,9 +24,11 @@ _CHOOSING = ("auto", "eager")
 _FLOPS_TOGETHER = 25e6
 _MOST_TOGETHER = 16
 
-# Compiling a workload's code takes 15 to 50 seconds. It saves at least this time for each floating-point operation.
+# Compiling a workload takes 15 to 50 seconds. For a small network, the code saves as much time as products take. The
+# larger the network, the more of its time goes to products, which compiled code leaves to the same libraries.
 _SECONDS_TO_COMPILE = 30.0
 _SECONDS_SAVED_PER_FLOP = 1e-11
+_MOST_SECONDS_SAVED = 5e-4  # for one update of a run
 
 
 def make_backend(name: str, model: nn.Module, layout: Layout, example: Tensor) -> Backend:
@@ -108,7 +110,8 @@ def repays_compiling(model: nn.Module, example: Tensor, n_run_updates: int) -> b
         example: Inputs of an update, shape (B, ...).
         n_run_updates: Number of updates ahead, summed over all runs.
     """
-    return n_run_updates * update_flops(model, example) * _SECONDS_SAVED_PER_FLOP > _SECONDS_TO_COMPILE
+    saved = min(update_flops(model, example) * _SECONDS_SAVED_PER_FLOP, _MOST_SECONDS_SAVED)
+    return n_run_updates * saved > _SECONDS_TO_COMPILE
 
 
 def _convolves(model: nn.Module) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ganno_bench.core.errors import ConfigError
 from ganno_bench.training import compiled, packages, prepare
@@ -294,6 +294,9 @@ def test_smaller_networks_go_together_and_those_whose_bits_would_change_alone() 
     assert flops == 6 * 10 * sum(p.numel() for p in engine.backend.model.parameters() if p.dim() > 1)
     assert not repays_compiling(engine.backend.model, engine.example(), 1000)
     assert repays_compiling(engine.backend.model, engine.example(), int(4e12 / flops))
+    wide, inputs = nn.Linear(2000, 20_000), torch.zeros(1, 2000)
+    assert not repays_compiling(wide, inputs, 50_000)
+    assert repays_compiling(wide, inputs, 70_000)
 
 
 def test_chunks_are_filled_to_whole_groups() -> None:
