@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ganno_bench.cli.console import print_table
+
+if TYPE_CHECKING:
+    from ganno_bench.workloads.suite import DatasetSpec, WorkloadSpec
 
 __all__ = ["list_", "show"]
 
@@ -81,6 +84,7 @@ def show(
             typer.echo()
         _print_fields({"suite": suite.name, **workload.model_dump(mode="json")})
         _print_fields({f"dataset {workload.dataset}": _given(suite.dataset[workload.dataset])})
+        _print_fields({"backend": _backend(workload, suite.dataset[workload.dataset])})
     if named:
         return
     if name.partition("(")[0] in SCHEDULERS.entries() or ":" in name:
@@ -234,6 +238,22 @@ def _show_scheduler(ref: str) -> None:
             **{f"  {name}": f"{space} (default {defaults[name]})" for name, space in entry.search_space.items()},
         }
     )
+
+
+def _backend(workload: WorkloadSpec, dataset: DatasetSpec) -> str:
+    """Return which backend `auto` takes, if that can be known without a download."""
+    from ganno_bench.core.errors import GannoBenchError
+    from ganno_bench.training.prepare import rule
+    from ganno_bench.workloads.datasets import load_dataset
+    from ganno_bench.workloads.sources import data_directories, is_here
+    from ganno_bench.workloads.workload import Workload
+
+    try:
+        if not is_here(dataset):
+            return "known with the data, in a folder that the variable GANNO_BENCH_DATA names"
+        return rule(Workload(workload, load_dataset(workload.dataset, dataset, data_directories())))
+    except GannoBenchError as error:
+        return f"unknown: {error}"
 
 
 def _given(spec: Any) -> dict[str, Any]:

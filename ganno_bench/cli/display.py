@@ -102,7 +102,7 @@ class RunDisplay(RunProgress):
             return
         from ganno_bench.training.packages import compiler  # here, because it imports PyTorch
 
-        why = "the others are too short to repay compiling; --backend compiled compiles all"
+        why = "the others do not repay compiling yet; --backend compiled compiles all"
         if compiler() is None:
             why = "there is no C++ compiler, such as g++"
         self._print(f"compiled code: {n_compiled} of {_count(len(names), 'workload')} ({why})")

@@ -201,8 +201,20 @@ def _about_committed(committed: Sequence[RunRecord], own: Sequence[RunRecord]) -
     made = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
     theirs, mine = _versions(committed), _versions(own)
     differing = [name for name in sorted(theirs) if name in mine and theirs[name] != mine[name]]
-    versions = ", ".join(f"{name} {theirs[name]} (these runs: {mine[name]})" for name in differing)
-    return f"* committed baseline, of {made}" + (f"; made with {versions}" if versions else "") + "."
+    parts = [f"{name} {theirs[name]} (these runs: {mine[name]})" for name in differing]
+    before, now = _backends(committed), _backends(own)
+    if other := [workload for workload in before.keys() & now.keys() if before[workload] != now[workload]]:
+        old, new = ("/".join(sorted(set().union(*(found[name] for name in other)))) for found in (before, now))
+        parts.append(f"backend {old} (these runs: {new})")
+    return f"* committed baseline, of {made}" + (f"; made with {', '.join(parts)}" if parts else "") + "."
+
+
+def _backends(records: Iterable[RunRecord]) -> dict[str, set[str]]:
+    """Return workload -> the backends that trained its runs."""
+    found: dict[str, set[str]] = {}
+    for record in records:
+        found.setdefault(record.workload, set()).add(record.provenance.backend)
+    return found
 
 
 def _versions(records: Iterable[RunRecord]) -> dict[str, str]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from ganno_bench.core.errors import ConfigError, did_you_mean
@@ -14,7 +17,7 @@ from ganno_bench.training.buffers import batch_dependent
 from ganno_bench.training.compiled import CompiledBackend
 from ganno_bench.training.layout import Layout
 
-__all__ = ["BACKENDS", "make_backend", "repays_compiling", "resolve_backend", "runs_together", "update_flops"]
+__all__ = ["BACKENDS", "make_backend", "resolve_backend", "runs_together", "update_flops", "updates_to_repay"]
 
 BACKENDS = ("compiled", "vmap", "loop")
 _CHOOSING = ("auto", "eager")
@@ -24,11 +27,17 @@ _CHOOSING = ("auto", "eager")
 _FLOPS_TOGETHER = 25e6
 _MOST_TOGETHER = 16
 
-# Compiling a workload takes 15 to 50 seconds. For a small network, the code saves as much time as products take. The
-# larger the network, the more of its time goes to products, which compiled code leaves to the same libraries.
-_SECONDS_TO_COMPILE = 30.0
-_SECONDS_SAVED_PER_FLOP = 1e-11
-_MOST_SECONDS_SAVED = 5e-4  # for one update of a run
+# Seconds to compile a workload's code: these, and these for each operation of a forward pass.
+_COMPILING = 10.0
+_COMPILING_OPERATION = 0.4
+_MOST_COMPILING = 40.0
+
+# Seconds that compiled code saves in an update of a run, see `benchmarks/README.md`: for each operation of a forward
+# pass, which eager backends dispatch one by one (`vmap` for many runs at once), and for `vmap` also as much time as
+# small products take. Large products take as long in compiled code.
+_SAVED_OPERATION = {"loop": 3e-5, "vmap": 7e-7}
+_SAVED_FLOP = 8e-12
+_MOST_SAVED_BY_FLOPS = 3e-4
 
 
 def make_backend(name: str, model: nn.Module, layout: Layout, example: Tensor) -> Backend:
@@ -96,22 +105,46 @@ def update_flops(model: nn.Module, example: Tensor) -> float:
         model: The network.
         example: Inputs of an update, shape (B, ...).
     """
-    counter = FlopCounterMode(display=False)
-    with counter, torch.no_grad():
-        copy.deepcopy(model).eval()(example)
-    return 3.0 * counter.get_total_flops()  # the backward pass takes two products for each of the forward pass
+    return _size(model, example)[0]
 
 
-def repays_compiling(model: nn.Module, example: Tensor, n_run_updates: int) -> bool:
-    """Return whether compiled code saves more time than compiling takes, by a rule from `benchmarks/README.md`.
+def updates_to_repay(model: nn.Module, example: Tensor, eager: str) -> int:
+    """Return with how many updates, summed over all runs, compiled code saves the time that compiling takes.
 
     Args:
         model: The network.
         example: Inputs of an update, shape (B, ...).
-        n_run_updates: Number of updates ahead, summed over all runs.
+        eager: The backend that would be used otherwise, `vmap` or `loop`.
     """
-    saved = min(update_flops(model, example) * _SECONDS_SAVED_PER_FLOP, _MOST_SECONDS_SAVED)
-    return n_run_updates * saved > _SECONDS_TO_COMPILE
+    flops, n_operations = _size(model, example)
+    compiling = min(_COMPILING + _COMPILING_OPERATION * n_operations, _MOST_COMPILING)
+    saved = _SAVED_OPERATION[eager] * n_operations
+    if eager == "vmap":
+        saved += min(_SAVED_FLOP * flops, _MOST_SAVED_BY_FLOPS)
+    return math.ceil(compiling / saved)
+
+
+class _Operations(TorchDispatchMode):
+    """Counts operations, without those that only look at a tensor in another way."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.n = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        self.n += not func.is_view
+        return func(*args, **(kwargs or {}))
+
+
+def _size(model: nn.Module, example: Tensor) -> tuple[float, int]:
+    """Return the floating-point operations of an update's products, and the number of operations of a forward pass."""
+    network, flops, operations = copy.deepcopy(model).eval(), FlopCounterMode(display=False), _Operations()
+    with flops, operations, torch.no_grad():
+        network(example)
+    return (
+        3.0 * flops.get_total_flops(),
+        operations.n,
+    )  # a backward pass takes two products for each of the forward pass
 
 
 def _convolves(model: nn.Module) -> bool:

@@ -7,13 +7,14 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from ganno_bench.training.buffers import batch_dependent
-from ganno_bench.training.choice import repays_compiling
+from ganno_bench.training.choice import updates_to_repay
 from ganno_bench.training.compiled import CompiledBackend
 from ganno_bench.training.packages import CompilationError, compiler, has_packages
 from ganno_bench.training.population import Engine
+from ganno_bench.training.tally import add_updates, past_updates
 from ganno_bench.workloads.workload import Workload
 
-__all__ = ["prepared_engine"]
+__all__ = ["prepared_engine", "rule"]
 
 
 def prepared_engine(
@@ -29,8 +30,8 @@ def prepared_engine(
 ) -> Engine:
     """Return an engine whose code is compiled, if its backend is `compiled`.
 
-    `auto` takes `compiled` on a CPU with a C++ compiler, if the code is in the user's cache or the updates ahead repay
-    compiling it. Otherwise, and if it cannot be compiled, it takes `vmap` or `loop`.
+    `auto` takes `compiled` on a CPU with a C++ compiler, if the code is in the user's cache, or if the updates ahead
+    and those of past runs repay compiling it. Otherwise, and if it cannot be compiled, it takes `vmap` or `loop`.
 
     Args:
         workload: The workload.
@@ -49,10 +50,11 @@ def prepared_engine(
     engine = Engine(workload, backend=backend, **settings)
     if backend == "auto":
         eager = engine
-        if eager.device.type != "cpu" or compiler() is None or batch_dependent(eager.backend.model):
+        if not _can_compile(eager):
             return eager
-        repays = repays_compiling(eager.backend.model, eager.example(), n_run_updates)
+        repays = n_run_updates + past_updates(workload) >= _updates_to_repay(eager)
         if not (repays or has_packages()):
+            add_updates(workload, n_run_updates)
             return eager
         engine = Engine(workload, backend="compiled", **settings)
     if (code := engine.backend).name != "compiled":
@@ -63,6 +65,7 @@ def prepared_engine(
         _warm_up(engine, batch_sizes, needs, has_open_optimizers)
     except CompilationError:
         if backend == "auto" and not repays:
+            add_updates(workload, n_run_updates)
             return eager
         on_compiling(workload.id)
         code.compiling = True
@@ -75,6 +78,23 @@ def prepared_engine(
             return eager
     code.compiling = True
     return engine
+
+
+def rule(workload: Workload) -> str:
+    """Return in words which backend `auto` takes for a workload on this machine."""
+    eager = Engine(workload, backend="eager")
+    if not _can_compile(eager):
+        return eager.backend.name
+    needed, name = _updates_to_repay(eager), eager.backend.name
+    return f"compiled from {needed:,} updates on, summed over past and new runs; {name} before"
+
+
+def _updates_to_repay(eager: Engine) -> int:
+    return updates_to_repay(eager.backend.model, eager.example(), eager.backend.name)
+
+
+def _can_compile(eager: Engine) -> bool:
+    return eager.device.type == "cpu" and compiler() is not None and not batch_dependent(eager.backend.model)
 
 
 def _warm_up(

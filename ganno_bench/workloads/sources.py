@@ -19,7 +19,7 @@ from ganno_bench.workloads.embedded import EMBEDDED, load_maker
 from ganno_bench.workloads.folders import Folder, load_folder
 from ganno_bench.workloads.suite import DatasetSpec
 
-__all__ = ["Listed", "Source", "data_directories", "list_datasets", "open_source"]
+__all__ = ["Listed", "Source", "data_directories", "is_here", "list_datasets", "open_source"]
 
 T = TypeVar("T")
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
@@ -127,6 +127,12 @@ def open_source(spec: DatasetSpec, data_dirs: Sequence[Path], suite_dir: Path | 
     if _HUB_ID.fullmatch(source):
         return Source(f"hub dataset {source!r}", _read_hub(spec, missing, nearest), inside=_hub_caches())
     raise DatasetError(f"{missing}, nor a hub id (owner/name){nearest}")
+
+
+def is_here(spec: DatasetSpec) -> bool:
+    """Whether a dataset is embedded or in the folders of GANNO_BENCH_DATA, so that nothing is downloaded for it."""
+    names = [name for name in (spec.source, spec.folder) if name is not None]
+    return spec.source in EMBEDDED.entries() or any(_find_folder(name, data_directories(), None) for name in names)
 
 
 def _describe(name: str) -> str:

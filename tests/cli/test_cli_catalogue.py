@@ -64,8 +64,21 @@ def test_a_workload_is_shown_with_its_dataset(call: Call) -> None:
         r"n_updates +\d+",
         r"model +family = mlp, depth = 2",
         r"dataset digits +source",
+        r"backend +(compiled from [\d,]+ updates on, .*; )?vmap",
     ):
         assert re.search(rf"^{pattern}", said.out, re.MULTILINE), pattern
+
+
+def test_the_backend_of_a_workload_without_its_data_is_not_known(
+    call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("GANNO_BENCH_DATA", raising=False)
+    said = call("show", "fashion-cnn-4")
+    assert re.search(r"^backend +known with the data, .*GANNO_BENCH_DATA", said.out, re.MULTILINE)
+    monkeypatch.setenv("GANNO_BENCH_DATA", str(tmp_path / "missing"))
+    said = call("show", "fashion-cnn-4")
+    assert said.code == 0
+    assert re.search(r"^backend +unknown: GANNO_BENCH_DATA: data folder", said.out, re.MULTILINE)
 
 
 def test_a_workload_of_several_suites_is_shown_with_each(call: Call) -> None:

@@ -143,7 +143,7 @@ def test_a_run_and_its_resumption(tmp_path: Path, capsys: pytest.CaptureFixture[
             "g++: 13",
             {"a": "compiled", "b": "vmap", "c": "loop"},
             [
-                "compiled code: 1 of 3 workloads (the others are too short to repay compiling; --backend compiled "
+                "compiled code: 1 of 3 workloads (the others do not repay compiling yet; --backend compiled "
                 "compiles all)"
             ],
         ),

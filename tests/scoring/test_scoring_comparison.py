@@ -189,6 +189,18 @@ def test_the_table_says_which_rows_are_committed_and_how_they_differ():
     )
 
 
+def test_the_table_says_which_backends_trained_its_rows():
+    def on(backend: str) -> list[str]:
+        own = [
+            run.model_copy(update={"provenance": run.provenance.model_copy(update={"backend": backend})}) for run in NEW
+        ]
+        return [line for line in footer(compare(own, BASELINES).standings(**OPTIONS)) if "committed baseline" in line]
+
+    same = NEW[0].provenance.backend
+    assert on(same) == ["*: committed baseline, of 2026-01-01."]
+    assert on("other") == [f"*: committed baseline, of 2026-01-01; made with backend {same} (these runs: other)."]
+
+
 def test_a_rounded_curve_meets_the_target_that_the_exact_one_meets():
     exact = [make_record(val_loss=0.123456789, curve=(0.3, 0.123456789))]
     rounded = [compact_record(record) for record in exact]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from ganno_bench.core.errors import ConfigError
 from ganno_bench.training import compiled, packages, prepare
-from ganno_bench.training.choice import repays_compiling, runs_together, update_flops
+from ganno_bench.training.choice import runs_together, update_flops, updates_to_repay
 from ganno_bench.training.packages import CompilationError, package, packages_folder
 from ganno_bench.training.population import Engine
 from ganno_bench.training.prepare import prepared_engine
@@ -292,11 +293,41 @@ def test_smaller_networks_go_together_and_those_whose_bits_would_change_alone() 
     engine = make_engine(make_workload("mlp"), "vmap")
     flops = update_flops(engine.backend.model, engine.example())
     assert flops == 6 * 10 * sum(p.numel() for p in engine.backend.model.parameters() if p.dim() > 1)
-    assert not repays_compiling(engine.backend.model, engine.example(), 1000)
-    assert repays_compiling(engine.backend.model, engine.example(), int(4e12 / flops))
-    wide, inputs = nn.Linear(2000, 20_000), torch.zeros(1, 2000)
-    assert not repays_compiling(wide, inputs, 50_000)
-    assert repays_compiling(wide, inputs, 70_000)
+
+
+def test_the_updates_that_repay_compiling() -> None:
+    network, inputs = nn.Linear(20, 10), torch.zeros(10, 20)
+    flops = 3 * 2 * 10 * 20 * 10  # one product forward, two backward
+    assert updates_to_repay(network, inputs, "loop") == math.ceil(10.4 / 3e-5)  # one operation
+    assert updates_to_repay(network, inputs, "vmap") == math.ceil(10.4 / (7e-7 + flops * 8e-12))
+    deep = nn.Sequential(*(nn.Sigmoid() for _ in range(1000)))
+    assert updates_to_repay(deep, inputs, "loop") == math.ceil(40 / (1000 * 3e-5))
+    assert updates_to_repay(nn.Linear(2000, 20_000), torch.zeros(1, 2000), "vmap") == math.ceil(10.4 / (7e-7 + 3e-4))
+
+
+def test_short_runs_of_a_workload_repay_compiling_together(monkeypatch: pytest.MonkeyPatch, own_cache: Path) -> None:
+    monkeypatch.setattr(prepare, "compiler", lambda: "a compiler")
+    monkeypatch.setattr(prepare, "updates_to_repay", lambda *_: 1000)
+    monkeypatch.setattr(compiled, "package", replayed)
+    monkeypatch.setattr(packages, "has_packages", lambda: False)
+
+    def backend(n_run_updates: int, batch_size: int = 10) -> str:
+        return prepared_engine(
+            make_workload("mlp", batch_size=batch_size),
+            backend="auto",
+            batch_sizes={batch_size},
+            needs={frozenset()},
+            has_open_optimizers=False,
+            n_run_updates=n_run_updates,
+        ).backend.name
+
+    assert [backend(400) for _ in range(4)] == ["vmap", "vmap", "compiled", "compiled"]
+    assert backend(400, batch_size=11) == "vmap"  # other code
+    (file, _) = sorted((own_cache / "updates").iterdir(), key=lambda path: path.stat().st_size, reverse=True)
+    file.write_text("damaged \xff 9\n", encoding="latin-1")
+    assert backend(400) == "vmap"
+    monkeypatch.setenv("GANNO_BENCH_CACHE", "off")
+    assert [backend(400) for _ in range(4)] == ["vmap"] * 4
 
 
 def test_chunks_are_filled_to_whole_groups() -> None:
