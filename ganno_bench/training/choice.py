@@ -125,7 +125,7 @@ def updates_to_repay(model: nn.Module, example: Tensor, eager: str) -> int:
 
 
 class _Operations(TorchDispatchMode):
-    """Counts operations, without those that only look at a tensor in another way."""
+    """Counts operations, except those that return a view."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
